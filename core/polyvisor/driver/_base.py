@@ -1,0 +1,144 @@
+"""The driver as a whole, how it is announced, and what it is opened with."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
+
+import attrs
+
+if TYPE_CHECKING:
+    from polyvisor.driver._domains import Domains
+    from polyvisor.driver._migration import Migration
+    from polyvisor.driver._parts import Devices, Events, Save, Snapshots
+    from polyvisor.events import Event
+    from polyvisor.host import HostInfo
+    from polyvisor.model import DomainSpec
+    from polyvisor.support import SupportTable
+    from polyvisor.uri import ConnectionUri
+
+__all__ = ["Driver", "DriverInfo", "Hooks", "OpenContext", "Usability"]
+
+
+@attrs.frozen
+class DriverInfo:
+    """Announces a driver without importing it.
+
+    Attributes:
+        name: the plugin's short name, as in ``[plugins.NAME]`` of the config.
+        schemes: URI schemes it opens.
+        summary: one line for ``polyvisor plugins``.
+        factory: ``"module:Class"`` of a :class:`Driver`, imported on first use.
+        probe: ``"module:function"`` that takes no argument and returns a
+            :class:`Usability`; ``None`` if the driver works everywhere.
+        default_uri: what ``polyvisor`` opens when only the driver is named.
+    """
+
+    name: str
+    schemes: tuple[str, ...]
+    summary: str
+    factory: str
+    probe: str | None = None
+    default_uri: str | None = None
+
+
+@attrs.frozen
+class Usability:
+    """Whether a driver can work on this machine.
+
+    Attributes:
+        usable: whether it can.
+        reason: what is missing, or which version was found.
+        remedy: what to install or do, such as ``"apt install qemu-system-x86"``.
+    """
+
+    usable: bool
+    reason: str = ""
+    remedy: str = ""
+
+
+class Hooks(Protocol):
+    """What a driver calls so that other plugins can watch and steer.
+
+    Each call costs next to nothing when no plugin listens.
+    """
+
+    def domain_starting(self, uri: str, spec: DomainSpec) -> DomainSpec:
+        """Return the definition to start, as hooks changed it.
+
+        Raises:
+            Vetoed: a hook refused.
+        """
+
+    def event(self, uri: str, event: Event) -> None:
+        """Tell hooks of an event; what they raise is logged, not passed on."""
+
+
+@attrs.frozen
+class OpenContext:
+    """What the core hands a driver that is being opened.
+
+    Attributes:
+        settings: the driver's own table ``[plugins.NAME]`` of the config, merged with
+            the connection's own settings.
+        readonly: whether only reading is allowed (the core already refuses writing).
+        root: folder under which all of the driver's files go, or ``None`` for the
+            places that its URI stands for.
+        hooks: see :class:`Hooks`.
+    """
+
+    hooks: Hooks
+    settings: Mapping[str, Any] = attrs.field(factory=dict, converter=MappingProxyType)
+    readonly: bool = False
+    root: str | None = None
+
+
+class Driver(ABC):
+    """One open connection to one hypervisor.
+
+    Attributes:
+        api_version: the version of these interfaces that the driver was written for.
+        uri: the canonical URI of what was opened; opening it again, from any process
+            of this user, reaches the same host.
+    """
+
+    api_version: ClassVar[int] = 1
+
+    uri: str
+    domains: Domains
+    save: Save | None = None
+    migration: Migration | None = None
+    snapshots: Snapshots | None = None
+    devices: Devices | None = None
+    events: Events | None = None
+
+    @classmethod
+    @abstractmethod
+    def open(cls, uri: ConnectionUri, context: OpenContext) -> Self:
+        """Connect.
+
+        Raises:
+            UriError: the path or a parameter means nothing to this driver.
+            ConnectError: the hypervisor cannot be reached; says why.
+            PluginUnusable: something is not installed; says what.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release everything; guests stay as they are. A second call does nothing."""
+
+    @abstractmethod
+    def host(self) -> HostInfo:
+        """Return facts about the host."""
+
+    @abstractmethod
+    def support(self) -> SupportTable:
+        """Return what works on this connection."""
+
+    def capabilities(self) -> str:
+        """Return the host's capabilities as libvirt's ``<capabilities>`` XML."""
+        from polyvisor.driver._capabilities import minimal_capabilities
+
+        return minimal_capabilities(self.host())

@@ -1,0 +1,204 @@
+"""The mandatory part: domains and their life."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from polyvisor.jobs import JobProgress
+    from polyvisor.model import DomainSpec
+    from polyvisor.states import DomainInfo, DomainStatus, DomainSummary
+
+__all__ = ["DomainOptions", "Domains"]
+
+
+@attrs.frozen
+class DomainOptions:
+    """How to start a domain.
+
+    Attributes:
+        paused: leave its vCPUs stopped.
+        autodestroy: destroy it when the connection closes.
+        force_boot: boot afresh even if there is a managed save image, and drop that.
+    """
+
+    paused: bool = False
+    autodestroy: bool = False
+    force_boot: bool = False
+
+
+class Domains(ABC):
+    """Defines, finds, runs and stops domains.
+
+    State rules, the same for every driver: what needs an active domain raises
+    :class:`~polyvisor.errors.OperationInvalid` on an inactive one, and the other way
+    round; asking for the state that the domain is already in (suspend a paused one,
+    resume a running one, start a running one) is ``OperationInvalid`` too.
+    """
+
+    # Finding
+
+    @abstractmethod
+    def list(self, *, active: bool = True, inactive: bool = True) -> Sequence[UUID]:
+        """Return the UUIDs of all domains of the wanted kinds, in no fixed order."""
+
+    @abstractmethod
+    def summaries(self, *, active: bool = True, inactive: bool = True) -> Sequence[DomainSummary]:
+        """Return a line for each domain of the wanted kinds, ordered by name."""
+
+    @abstractmethod
+    def by_name(self, name: str) -> UUID:
+        """Return the UUID of the domain called ``name``.
+
+        Raises:
+            NotFound: there is none.
+        """
+
+    @abstractmethod
+    def by_id(self, number: int) -> UUID:
+        """Return the UUID of the active domain with the id ``number``.
+
+        Raises:
+            NotFound: there is none.
+        """
+
+    @abstractmethod
+    def exists(self, uuid: UUID) -> bool:
+        """Say whether there is a domain with this UUID."""
+
+    # Asking
+
+    @abstractmethod
+    def name(self, uuid: UUID) -> str:
+        """Return the domain's name."""
+
+    @abstractmethod
+    def status(self, uuid: UUID) -> DomainStatus:
+        """Return its state and the reason for it."""
+
+    @abstractmethod
+    def info(self, uuid: UUID) -> DomainInfo:
+        """Return its figures."""
+
+    @abstractmethod
+    def spec(self, uuid: UUID, *, inactive: bool = False) -> DomainSpec:
+        """Return its definition: the live one of an active domain unless ``inactive``."""
+
+    def xml(self, uuid: UUID, *, inactive: bool = False) -> str:
+        """Return its definition as text; the same as ``spec(…).to_xml()``, maybe faster."""
+        return self.spec(uuid, inactive=inactive).to_xml()
+
+    # Life
+
+    @abstractmethod
+    def define(self, spec: DomainSpec) -> UUID:
+        """Keep ``spec`` as a persistent domain, or as the new definition of an old one.
+
+        A spec without a UUID gets one. An active domain keeps running as it is; the
+        new definition counts from its next start.
+
+        Raises:
+            AlreadyExists: the name belongs to another UUID.
+            SpecError: this hypervisor cannot run such a machine; says what stands in
+                the way.
+        """
+
+    @abstractmethod
+    def create(self, spec: DomainSpec, options: DomainOptions) -> UUID:
+        """Start a transient domain: its definition is forgotten when it stops.
+
+        If a persistent inactive domain has the same name and UUID, it is started with
+        ``spec`` instead of its own definition and stays persistent.
+
+        Raises:
+            AlreadyExists: name or UUID belong to another or to an active domain.
+        """
+
+    @abstractmethod
+    def undefine(self, uuid: UUID, *, managed_save: bool = False, snapshots: bool = False) -> None:
+        """Forget the definition; an active domain becomes transient.
+
+        Args:
+            uuid: the domain.
+            managed_save: remove its managed save image too.
+            snapshots: remove its snapshots too.
+
+        Raises:
+            OperationInvalid: there is a managed save image or a snapshot and it was
+                not said to remove it.
+        """
+
+    @abstractmethod
+    def start(self, uuid: UUID, options: DomainOptions) -> None:
+        """Start a defined domain; resume it from its managed save image if it has one."""
+
+    @abstractmethod
+    def shutdown(self, uuid: UUID) -> None:
+        """Ask the guest to shut down and return at once; it may ignore that."""
+
+    @abstractmethod
+    def reboot(self, uuid: UUID) -> None:
+        """Ask the guest to reboot and return at once."""
+
+    @abstractmethod
+    def reset(self, uuid: UUID) -> None:
+        """Reset the machine at once, as its reset button would."""
+
+    @abstractmethod
+    def destroy(self, uuid: UUID) -> None:
+        """Stop the domain at once; a transient one is gone then.
+
+        Works while a job is running on the domain, which it cancels.
+        """
+
+    @abstractmethod
+    def suspend(self, uuid: UUID) -> None:
+        """Stop the vCPUs; memory stays."""
+
+    @abstractmethod
+    def resume(self, uuid: UUID) -> None:
+        """Let the vCPUs run on."""
+
+    @abstractmethod
+    def set_autostart(self, uuid: UUID, autostart: bool) -> None:
+        """Mark a persistent domain to be started with the host, or not."""
+
+    @abstractmethod
+    def stats(self, uuid: UUID) -> dict[str, Any]:
+        """Return figures under the names of ``virsh domstats``, such as ``"cpu.time"``."""
+
+    def wait(self, uuid: UUID, *, timeout: float | None = None) -> DomainStatus:
+        """Wait until the domain is no longer active and return its last status.
+
+        A transient domain that is gone counts as shut off.
+
+        Raises:
+            Timeout: it was still active after ``timeout`` seconds.
+            Unsupported: the driver has no way to wait.
+        """
+        from polyvisor.errors import Unsupported
+
+        raise Unsupported("wait: this driver cannot wait for a domain to stop", feature="events")
+
+    # Jobs, for the drivers that have any
+
+    def job(self, uuid: UUID) -> JobProgress | None:
+        """Return how far the job is that runs on the domain, from any process."""
+        self.name(uuid)
+        return None
+
+    def abort_job(self, uuid: UUID) -> None:
+        """Cancel the job that runs on the domain, from any process.
+
+        Raises:
+            OperationInvalid: no job is running.
+        """
+        from polyvisor.errors import OperationInvalid
+
+        raise OperationInvalid(f"abort job: no job is running on {self.name(uuid)!r}")

@@ -1,0 +1,184 @@
+"""The migration part: five phases, each side doing its own.
+
+The phases and their cookies are libvirt's version 3 protocol
+(https://libvirt.org/migration.html): begin (source) → prepare (destination) →
+perform (source) → finish (destination) → confirm (source).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from polyvisor.jobs import Job
+    from polyvisor.model import DomainSpec
+
+__all__ = ["Begun", "Finished", "Migration", "MigrationOptions", "Outcome", "Prepared"]
+
+
+@attrs.frozen
+class MigrationOptions:
+    """How to migrate; the same value is handed to every phase on both sides.
+
+    Attributes:
+        live: keep the guest running meanwhile.
+        offline: move only the definition of a domain that does not run.
+        persistent: define the domain on the destination.
+        undefine_source: forget its definition on the source.
+        paused: leave the guest paused on the destination.
+        peer_to_peer: let the source drive.
+        tunnelled: carry the stream inside the connection.
+        post_copy: allow switching before all memory is there.
+        copy_storage: ``"all"`` or ``"incremental"`` to copy disks too.
+        bandwidth: bytes per second at most, or ``None``.
+        downtime: seconds the guest may stand still, or ``None`` for the default.
+        timeout: seconds after which a live migration is finished with the guest
+            stopped, or ``None``.
+        name: name on the destination, or ``None`` to keep it.
+        spec: definition for the destination, or ``None``; must be ABI-compatible.
+        uri: where the destination is to listen for the stream, or ``None``.
+        destination: URI of the destination's connection as the source can open it.
+        source: URI of the source's connection as the destination can open it.
+    """
+
+    live: bool = True
+    offline: bool = False
+    persistent: bool | None = None
+    undefine_source: bool = False
+    paused: bool = False
+    peer_to_peer: bool = False
+    tunnelled: bool = False
+    post_copy: bool = False
+    copy_storage: str | None = None
+    bandwidth: int | None = None
+    downtime: float | None = None
+    timeout: float | None = None
+    name: str | None = None
+    spec: DomainSpec | None = None
+    uri: str | None = None
+    destination: str | None = None
+    source: str | None = None
+
+
+@attrs.frozen
+class Begun:
+    """What begin gives.
+
+    Attributes:
+        spec: the definition the destination is to run.
+        cookie: opaque words to prepare; ``None`` means the oldest stream version.
+    """
+
+    spec: DomainSpec
+    cookie: bytes | None = None
+
+
+@attrs.frozen
+class Prepared:
+    """What prepare gives.
+
+    Attributes:
+        uri: where the destination listens for the stream; ``None`` if there is none.
+        cookie: opaque words to perform.
+    """
+
+    uri: str | None
+    cookie: bytes | None = None
+
+
+@attrs.frozen
+class Finished:
+    """What finish gives.
+
+    Attributes:
+        uuid: the domain, now the destination's; ``None`` if finish gave it up.
+        cookie: opaque words to confirm.
+    """
+
+    uuid: UUID | None
+    cookie: bytes | None = None
+
+
+class Outcome(StrEnum):
+    """What became of a migration, as its destination knows it."""
+
+    FINISHED = "finished"
+    ABORTED = "aborted"
+    UNKNOWN = "unknown"
+
+
+class Migration(ABC):
+    """Both sides of a migration.
+
+    The destination's ``finish`` is the one point at which ownership passes. Until it
+    has succeeded the source owns the domain and the destination must never run it;
+    from then on the destination does. A driver whose process dies in between settles
+    it at the next call that touches the domain: a destination that has not finished
+    aborts; a source that does not know asks :meth:`outcome` over there.
+    """
+
+    @abstractmethod
+    def begin(self, uuid: UUID, options: MigrationOptions, job: Job) -> Begun:
+        """Source: check that the domain can go, and say what it is."""
+
+    @abstractmethod
+    def prepare(
+        self, spec: DomainSpec, cookie: bytes | None, options: MigrationOptions
+    ) -> Prepared:
+        """Destination: make ready to receive.
+
+        Raises:
+            AlreadyExists: a domain of that name or UUID is in the way.
+            MigrationError: the stream version or the machine is not acceptable.
+        """
+
+    @abstractmethod
+    def perform(
+        self,
+        uuid: UUID,
+        uri: str | None,
+        cookie: bytes | None,
+        options: MigrationOptions,
+        job: Job,
+    ) -> bytes | None:
+        """Source: send everything; on return the guest stands still here.
+
+        Returns:
+            The cookie for finish.
+        """
+
+    @abstractmethod
+    def finish(
+        self,
+        uuid: UUID,
+        cookie: bytes | None,
+        options: MigrationOptions,
+        *,
+        cancelled: bool,
+    ) -> Finished:
+        """Destination: take the domain over and run it; or, ``cancelled``, give it up."""
+
+    @abstractmethod
+    def confirm(
+        self,
+        uuid: UUID,
+        cookie: bytes | None,
+        options: MigrationOptions,
+        *,
+        cancelled: bool,
+    ) -> None:
+        """Source: let go of the domain; or, ``cancelled``, run it on as before."""
+
+    @abstractmethod
+    def outcome(self, migration: str) -> Outcome:
+        """Destination: say durably what became of the migration with this identity.
+
+        A migration that is still open but that nobody works on any more is aborted by
+        being asked about.
+        """

@@ -1,0 +1,154 @@
+"""The optional parts that every kind of hypervisor may have."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    from polyvisor.events import Event
+    from polyvisor.jobs import Job
+    from polyvisor.model import DomainSpec
+
+__all__ = ["Devices", "Events", "Save", "SaveOptions", "SnapshotInfo", "Snapshots"]
+
+
+@attrs.frozen
+class SaveOptions:
+    """How to save or restore.
+
+    Attributes:
+        paused: whether the guest is to be paused after restoring, or running;
+            ``None``: as it was when it was saved.
+        spec: a changed definition to store or to restore with, or ``None``.
+        compression: ``"none"``, ``"gzip"``, ``"zstd"`` …; ``None``: as configured.
+    """
+
+    paused: bool | None = None
+    spec: DomainSpec | None = None
+    compression: str | None = None
+
+
+class Save(ABC):
+    """Saves running domains into image files and brings them back.
+
+    An image appears under its name only when it is whole; whatever fails, an earlier
+    image of that name is still there and the domain runs on.
+    """
+
+    @abstractmethod
+    def save(self, uuid: UUID, path: str, options: SaveOptions, job: Job) -> None:
+        """Save the domain to ``path`` and stop it.
+
+        Raises:
+            StorageError: the file could not be written.
+            Cancelled: the job was cancelled; the domain runs on.
+        """
+
+    @abstractmethod
+    def restore(self, path: str, options: SaveOptions, job: Job) -> UUID:
+        """Start the domain saved in ``path``; the image stays.
+
+        Raises:
+            SaveImageError: it is not an image that this driver can restore.
+            AlreadyExists: a domain of that name or UUID is active.
+        """
+
+    @abstractmethod
+    def managed_save(self, uuid: UUID, options: SaveOptions, job: Job) -> None:
+        """Save into an image of the driver's own, from which the next start resumes."""
+
+    @abstractmethod
+    def managed_save_path(self, uuid: UUID) -> str | None:
+        """Return where the managed save image is, or ``None`` if there is none."""
+
+    @abstractmethod
+    def remove_managed_save(self, uuid: UUID) -> None:
+        """Drop the managed save image, if there is one."""
+
+
+@attrs.frozen
+class SnapshotInfo:
+    """What a snapshot list prints.
+
+    Attributes:
+        name: the snapshot's name, unique for its domain.
+        created: when, aware, in UTC.
+        state: the domain's state then, as in :class:`~polyvisor.states.DomainState`.
+        parent: name of the snapshot it grew from, or ``None``.
+        description: free text, or ``None``.
+        current: whether the domain's state grew from this one.
+    """
+
+    name: str
+    created: datetime
+    state: str
+    parent: str | None = None
+    description: str | None = None
+    current: bool = False
+
+
+class Snapshots(ABC):
+    """Keeps points in a domain's life to which it can go back."""
+
+    @abstractmethod
+    def create(
+        self, uuid: UUID, name: str | None, description: str | None, job: Job
+    ) -> SnapshotInfo:
+        """Take a snapshot; without a name it gets the time in seconds (libvirt's rule).
+
+        Raises:
+            AlreadyExists: the domain has a snapshot of that name.
+        """
+
+    @abstractmethod
+    def list(self, uuid: UUID) -> Sequence[SnapshotInfo]:
+        """Return the domain's snapshots, oldest first."""
+
+    @abstractmethod
+    def revert(self, uuid: UUID, name: str, job: Job, *, paused: bool | None = None) -> None:
+        """Put the domain back into the state of the snapshot.
+
+        Raises:
+            NotFound: there is no such snapshot.
+        """
+
+    @abstractmethod
+    def delete(self, uuid: UUID, name: str, *, children: bool = False) -> None:
+        """Remove the snapshot; its children then hang on its parent, or go too."""
+
+    @abstractmethod
+    def xml(self, uuid: UUID, name: str) -> str:
+        """Return the snapshot as libvirt's ``<domainsnapshot>`` document."""
+
+
+class Devices(ABC):
+    """Changes the devices and resources of a domain."""
+
+    @abstractmethod
+    def attach(self, uuid: UUID, xml: str, *, live: bool, config: bool) -> None:
+        """Add the device described by ``xml``."""
+
+    @abstractmethod
+    def detach(self, uuid: UUID, xml: str, *, live: bool, config: bool) -> None:
+        """Remove the device that matches ``xml``."""
+
+
+class Events(ABC):
+    """A stream of events."""
+
+    @abstractmethod
+    def stream(self, *, timeout: float | None = None) -> Iterator[Event]:
+        """Yield each event of the connection's host from now on, in order, none left out.
+
+        "Now" is when this method is called, not when the first event is asked for.
+
+        Args:
+            timeout: end after this many seconds without an event; ``None``: never.
+        """

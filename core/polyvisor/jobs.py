@@ -1,0 +1,155 @@
+"""Long work: progress, and cancelling it from another thread or process."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Self
+
+import attrs
+
+from polyvisor.errors import Cancelled
+
+__all__ = ["Job", "JobProgress", "ProgressCallback"]
+
+
+@attrs.frozen
+class JobProgress:
+    """How far a job is (``virDomainJobInfo``).
+
+    Attributes:
+        operation: ``"save"``, ``"restore"``, ``"migration"``, ``"snapshot"`` …
+        phase: what is done now, one of the operation's own words.
+        elapsed: seconds since it began.
+        total: bytes to move in all, as known now; 0 while unknown.
+        processed: bytes moved.
+        remaining: bytes still to move.
+        iteration: which pass over memory, from 1; 0 where there are none.
+        dirty_rate: bytes the guest dirties per second, or ``None``.
+        downtime: seconds that the guest stands still, or ``None`` while unknown.
+        done: whether this is the last report.
+    """
+
+    operation: str
+    phase: str = ""
+    elapsed: float = 0.0
+    total: int = 0
+    processed: int = 0
+    remaining: int = 0
+    iteration: int = 0
+    dirty_rate: float | None = None
+    downtime: float | None = None
+    done: bool = False
+
+
+ProgressCallback = Callable[[JobProgress], object]
+
+
+class Job:
+    """One piece of long work in this process.
+
+    The one who does the work calls :meth:`report` as it goes on and :meth:`check`
+    where it may stop; anybody else may call :meth:`cancel`.
+
+    Args:
+        operation: the name that :class:`JobProgress` carries.
+        progress: called with each report, in the worker's thread. What it raises
+            cancels the job and reaches the caller.
+    """
+
+    def __init__(self, operation: str, progress: ProgressCallback | None = None) -> None:
+        self.operation = operation
+        self.latest = JobProgress(operation)
+        self._progress = progress
+        self._listeners: list[ProgressCallback] = []
+        self._started = time.monotonic()
+        self._lock = threading.Lock()
+        self._reason: str | None = None
+        self._event_fd: int | None = None
+
+    def listen(self, callback: ProgressCallback) -> None:
+        """Call ``callback`` with each further report as well."""
+        self._listeners.append(callback)
+
+    def report(
+        self,
+        phase: str,
+        *,
+        total: int | None = None,
+        processed: int | None = None,
+        remaining: int | None = None,
+        iteration: int | None = None,
+        dirty_rate: float | None = None,
+        downtime: float | None = None,
+        done: bool = False,
+    ) -> None:
+        """Say how far the job is; what is left out stays as it was.
+
+        Args:
+            phase: see :class:`JobProgress`, as for all arguments.
+            total: bytes.
+            processed: bytes.
+            remaining: bytes.
+            iteration: pass over memory.
+            dirty_rate: bytes per second.
+            downtime: seconds.
+            done: last report.
+        """
+        previous = self.latest
+        self.latest = JobProgress(
+            self.operation,
+            phase,
+            time.monotonic() - self._started,
+            previous.total if total is None else total,
+            previous.processed if processed is None else processed,
+            previous.remaining if remaining is None else remaining,
+            previous.iteration if iteration is None else iteration,
+            previous.dirty_rate if dirty_rate is None else dirty_rate,
+            previous.downtime if downtime is None else downtime,
+            done,
+        )
+        for listener in self._listeners:
+            listener(self.latest)
+        if self._progress is not None:
+            self._progress(self.latest)
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody cancelled the job."""
+        return self._reason is not None
+
+    def cancel(self, reason: str = "cancelled on request") -> None:
+        """Ask the worker to stop; it does at its next :meth:`check`. Thread-safe."""
+        with self._lock:
+            if self._reason is None:
+                self._reason = reason
+                if self._event_fd is not None:
+                    os.eventfd_write(self._event_fd, 1)
+
+    def check(self) -> None:
+        """Raise :class:`~polyvisor.errors.Cancelled` if the job was cancelled."""
+        if self._reason is not None:
+            raise Cancelled(f"{self.operation}: {self._reason}", operation=self.operation)
+
+    def fileno(self) -> int:
+        """Return a descriptor that becomes readable when the job is cancelled."""
+        with self._lock:
+            if self._event_fd is None:
+                initial = 1 if self._reason is not None else 0
+                self._event_fd = os.eventfd(initial, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            return self._event_fd
+
+    def close(self) -> None:
+        """Release the descriptor, if there is one."""
+        with self._lock:
+            if self._event_fd is not None:
+                os.close(self._event_fd)
+                self._event_fd = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()

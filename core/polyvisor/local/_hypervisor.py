@@ -1,0 +1,269 @@
+"""What a plugin implements to get a whole driver from :mod:`polyvisor.local`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+
+from polyvisor.states import DomainState, StateReason
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from polyvisor.driver import MigrationOptions
+    from polyvisor.events import EventKind
+    from polyvisor.jobs import Job
+    from polyvisor.model import DomainSpec
+
+__all__ = [
+    "Guest",
+    "LocalHypervisor",
+    "MigratesGuests",
+    "Observation",
+    "SavesGuests",
+    "WatchesGuests",
+]
+
+
+@attrs.define
+class Guest:
+    """One domain while its hypervisor handles it.
+
+    Attributes:
+        uuid: the domain's UUID.
+        name: its name.
+        id: its number while active; a fresh one is set before ``launch``.
+        run_dir: folder for this guest's sockets and the like; made, with mode 0700,
+            before ``launch`` and removed once the guest is gone. ``None`` if the driver
+            keeps nothing on disk.
+        log_dir: folder for the guest's logs, or ``None``.
+        state: the recorded state.
+        reason: the recorded reason.
+        runtime: what ``launch`` returned, plain JSON values; changes made to it by any
+            method are stored when the method returns.
+        load_spec: gives the live definition, parsed on first call.
+    """
+
+    uuid: UUID
+    name: str
+    id: int | None
+    run_dir: str | None
+    log_dir: str | None
+    state: DomainState
+    reason: StateReason
+    runtime: dict[str, Any]
+    load_spec: Callable[[], DomainSpec]
+
+    @property
+    def spec(self) -> DomainSpec:
+        """The live definition."""
+        return self.load_spec()
+
+
+@attrs.frozen
+class Observation:
+    """What a look at a guest showed.
+
+    Attributes:
+        state: its state; ``SHUTOFF`` or ``CRASHED`` if it is no longer there.
+        reason: why, as far as can be told.
+    """
+
+    state: DomainState
+    reason: StateReason = StateReason.UNKNOWN
+
+
+class LocalHypervisor(ABC):
+    """Runs guests; knows nothing of definitions, locks, files or events.
+
+    What not every hypervisor can is in classes of its own, to be derived from as well:
+    :class:`SavesGuests`, :class:`MigratesGuests`, :class:`WatchesGuests`.
+
+    Every method is called with the domain's lock held, so no two run for the same
+    guest at once, from whatever process, except those that only look: :meth:`stats`,
+    :meth:`wait_gone`, :meth:`observe` with ``deep=False``, ``watch``. Errors are
+    :class:`~polyvisor.errors.PolyvisorError` (mostly ``HypervisorError``).
+    """
+
+    #: Short name, also the folder under the roots, such as ``"qemu"``.
+    name: ClassVar[str]
+    #: Domain types (``<domain type=…>``) that can be run.
+    domain_types: ClassVar[tuple[str, ...]]
+
+    # Definitions
+
+    @abstractmethod
+    def complete(self, spec: DomainSpec) -> DomainSpec:
+        """Return ``spec`` with this hypervisor's defaults filled in, as it is to be kept.
+
+        Raises:
+            SpecError: such a machine can never run here; says what stands in the way.
+        """
+
+    @abstractmethod
+    def check_start(self, spec: DomainSpec) -> None:
+        """Refuse, before anything is touched, what cannot start now (missing files …)."""
+
+    # Running
+
+    @abstractmethod
+    def launch(self, guest: Guest, spec: DomainSpec) -> dict[str, Any]:
+        """Make the guest, with its vCPUs stopped, and return the runtime facts.
+
+        If this fails, nothing of the guest is left. If the process is killed in it,
+        :meth:`destroy` must be able to clear up from ``guest.run_dir`` alone.
+        """
+
+    @abstractmethod
+    def observe(self, guest: Guest, *, deep: bool) -> Observation:
+        """Look at the guest.
+
+        Args:
+            guest: an active guest.
+            deep: ask the guest's hypervisor; otherwise only see whether it is alive
+                (some 10 µs) and give the recorded state if so.
+        """
+
+    @abstractmethod
+    def resume(self, guest: Guest) -> None:
+        """Let the vCPUs run."""
+
+    @abstractmethod
+    def suspend(self, guest: Guest) -> None:
+        """Stop the vCPUs."""
+
+    @abstractmethod
+    def destroy(self, guest: Guest) -> None:
+        """End the guest at once, whatever its condition, and wait until it is gone.
+
+        Works from ``guest.run_dir`` alone when ``guest.runtime`` is empty, and does
+        nothing if the guest is gone already.
+        """
+
+    @abstractmethod
+    def shutdown(self, guest: Guest) -> None:
+        """Ask the guest to shut down."""
+
+    @abstractmethod
+    def reboot(self, guest: Guest) -> None:
+        """Ask the guest to reboot."""
+
+    @abstractmethod
+    def reset(self, guest: Guest) -> None:
+        """Reset the machine."""
+
+    @abstractmethod
+    def memory_and_cpu_time(self, guest: Guest) -> tuple[int, float | None]:
+        """Return the guest's memory in bytes and its CPU time in seconds."""
+
+    def stats(self, guest: Guest) -> dict[str, Any]:
+        """Return figures beyond state, vCPUs, memory and CPU time, named as domstats does."""
+        return {}
+
+    # Waiting
+
+    @abstractmethod
+    def wait_gone(self, guest: Guest, timeout: float | None) -> bool:
+        """Block until the guest is gone; return whether it is, without polling."""
+
+
+class WatchesGuests(ABC):
+    """A hypervisor whose guests do things of themselves that it can hear of."""
+
+    @abstractmethod
+    def watch(
+        self,
+        guests: Callable[[], Iterable[Guest]],
+        report: Callable[[Guest, EventKind, str, dict[str, Any]], None],
+        stop_fd: int,
+        changed_fd: int,
+    ) -> None:
+        """Report what guests do of themselves, until ``stop_fd`` becomes readable.
+
+        Runs in a thread of a process that listens for events.
+
+        Args:
+            guests: gives the guests active now.
+            report: called with guest, event kind, detail and data; a guest that is gone
+                is reported as ``STOPPED`` or ``CRASHED``, and the caller clears it away.
+            stop_fd: readable when the watch is to end.
+            changed_fd: an eventfd, readable when ``guests`` has changed; to be read.
+        """
+
+
+class SavesGuests(ABC):
+    """A hypervisor that can write a guest out and read it back.
+
+    The file and its header are the core's, the stream behind it is the plugin's.
+    """
+
+    #: Name of the save image format that is written (see :mod:`polyvisor.saveimage`).
+    image_format: ClassVar[str]
+
+    @abstractmethod
+    def save_stream(self, guest: Guest, fd: int, job: Job) -> None:
+        """Write the stopped guest's state to ``fd``, from its present position.
+
+        The guest stays as it is, stopped, so that it can go on if saving fails.
+        """
+
+    @abstractmethod
+    def restore_stream(self, guest: Guest, spec: DomainSpec, fd: int, job: Job) -> dict[str, Any]:
+        """Make a guest, stopped, from the state read from ``fd``; else as ``launch``.
+
+        ``fd`` stands at the first byte of the stream. If the image has no stream (an
+        image of definitions only), reading gives its end at once.
+        """
+
+
+class MigratesGuests(ABC):
+    """A hypervisor that can send a guest to another and receive one.
+
+    The phases, cookies and ownership are the core's.
+    """
+
+    #: Versions of the migration stream that can be read; the last is the one written.
+    stream_versions: ClassVar[tuple[int, ...]] = (1,)
+
+    @abstractmethod
+    def receive(
+        self, guest: Guest, spec: DomainSpec, version: int, listen: str | None
+    ) -> tuple[dict[str, Any], str]:
+        """Destination: make a guest that waits for a stream; never let it run.
+
+        Args:
+            guest: the guest to make.
+            spec: its definition.
+            version: stream version that was agreed.
+            listen: URI to listen on (``unix:PATH``, ``tcp:HOST:PORT``), or ``None``.
+
+        Returns:
+            The runtime facts, and the URI that the source connects to.
+        """
+
+    @abstractmethod
+    def send(
+        self, guest: Guest, uri: str, version: int, options: MigrationOptions, job: Job
+    ) -> dict[str, Any]:
+        """Source: send the guest to ``uri``; on return it stands still here.
+
+        If it fails or is cancelled, the guest is as it was before (running or paused).
+
+        Returns:
+            Figures: ``downtime`` and ``total`` in seconds, ``transferred`` in bytes.
+        """
+
+    @abstractmethod
+    def received(self, guest: Guest, timeout: float) -> None:
+        """Destination: wait until the whole stream is there; the guest stays stopped."""
+
+    @abstractmethod
+    def take_back(self, guest: Guest) -> None:
+        """Source: after :meth:`send`, make the guest fit to be resumed or saved here.
+
+        Also called, after our process was killed, when sending was perhaps still going
+        on: it must be stopped then. Leaves the guest stopped.
+        """

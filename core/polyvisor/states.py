@@ -1,0 +1,122 @@
+"""The states of a domain, and why it is in them.
+
+The words are those that ``virsh domstate --reason`` prints.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+__all__ = ["DomainInfo", "DomainState", "DomainStatus", "DomainSummary", "StateReason"]
+
+
+class DomainState(StrEnum):
+    """What a domain is doing (``virDomainState``)."""
+
+    NOSTATE = "no state"
+    RUNNING = "running"
+    BLOCKED = "idle"
+    PAUSED = "paused"
+    SHUTDOWN = "in shutdown"
+    SHUTOFF = "shut off"
+    CRASHED = "crashed"
+    PMSUSPENDED = "pmsuspended"
+
+    @property
+    def active(self) -> bool:
+        """Whether the hypervisor holds a guest for the domain."""
+        return self is not DomainState.SHUTOFF and self is not DomainState.NOSTATE
+
+
+class StateReason(StrEnum):
+    """Why a domain came into its state (``virDomain*Reason``)."""
+
+    UNKNOWN = "unknown"
+    # running
+    BOOTED = "booted"
+    MIGRATED = "migrated"
+    RESTORED = "restored"
+    FROM_SNAPSHOT = "from snapshot"
+    UNPAUSED = "unpaused"
+    MIGRATION_CANCELED = "migration canceled"
+    SAVE_CANCELED = "save canceled"
+    WAKEUP = "event wakeup"
+    POSTCOPY = "post-copy"
+    # paused
+    USER = "user"
+    MIGRATING = "migrating"
+    SAVING = "saving"
+    DUMPING = "dumping"
+    IOERROR = "I/O error"
+    WATCHDOG = "watchdog"
+    SHUTTING_DOWN = "shutting down"
+    CREATING_SNAPSHOT = "creating snapshot"
+    STARTING_UP = "starting up"
+    # crashed, or shut off after it
+    PANICKED = "panicked"
+    CRASHED = "crashed"
+    # shut off
+    SHUTDOWN = "shutdown"
+    DESTROYED = "destroyed"
+    SAVED = "saved"
+    FAILED = "failed"
+
+
+@attrs.frozen
+class DomainStatus:
+    """A state together with its reason."""
+
+    state: DomainState
+    reason: StateReason = StateReason.UNKNOWN
+
+
+@attrs.frozen
+class DomainSummary:
+    """One line of a domain list.
+
+    Attributes:
+        uuid: the domain's UUID.
+        name: its name.
+        id: the hypervisor's number for it while it is active, else ``None``.
+        state: its state.
+        reason: why.
+        persistent: whether a definition is kept when it stops.
+        autostart: whether it starts with the host.
+        managed_save: whether the next start resumes from a managed save image.
+        title: its short title, or ``None``.
+    """
+
+    uuid: UUID
+    name: str
+    id: int | None
+    state: DomainState
+    reason: StateReason
+    persistent: bool = True
+    autostart: bool = False
+    managed_save: bool = False
+    title: str | None = None
+
+
+@attrs.frozen
+class DomainInfo(DomainSummary):
+    """What ``dominfo`` prints.
+
+    Attributes:
+        os_type: the ``<os><type>`` text, such as ``"hvm"``.
+        vcpus: number of vCPUs now.
+        cpu_time: seconds of CPU time used, or ``None`` if not known.
+        max_memory: bytes the domain may have at most.
+        memory: bytes it has now.
+    """
+
+    os_type: str = "hvm"
+    vcpus: int = 1
+    cpu_time: float | None = None
+    max_memory: int = 0
+    memory: int = 0
