@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import attrs
+
+from polyvisor._values import frozen_mapping
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -64,4 +65,4 @@ class Event:
     kind: EventKind
     detail: str
     time: datetime
-    data: Mapping[str, Any] = attrs.field(factory=dict, converter=MappingProxyType)
+    data: Mapping[str, Any] = attrs.field(factory=dict, converter=frozen_mapping)

@@ -6,16 +6,20 @@ This is the registry of formats. A format is announced by a plugin with the hook
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 import attrs
 
+from polyvisor.errors import PluginError, SaveImageError, StorageError
+
 if TYPE_CHECKING:
     from polyvisor.model import DomainSpec
+    from polyvisor.plugins import Registry
 
-__all__ = ["FormatInfo", "ImageHeader", "SaveFormat"]
+__all__ = ["FormatInfo", "ImageHeader", "SaveFormat", "identify", "inspect", "open_format"]
 
 
 @attrs.frozen
@@ -93,3 +97,78 @@ class SaveFormat(ABC):
             What to call when the stream behind it is complete: formats that mark an
             unfinished image clear that mark there.
         """
+
+
+def open_format(name: str, plugins: Registry | None = None) -> SaveFormat:
+    """Return the format called ``name``.
+
+    Args:
+        name: short name of the format.
+        plugins: the registry to ask; ``None`` means that of the configuration in force.
+
+    Raises:
+        PluginError: no plugin offers it, or the one that does cannot be imported.
+    """
+    from polyvisor.connection import registry
+
+    formats = (plugins or registry()).formats
+    info = formats.get(name)
+    if info is None:
+        known = ", ".join(sorted(formats)) or "none"
+        raise PluginError(f"no plugin offers the save image format {name!r} (known: {known})")
+    return _load(info)
+
+
+def identify(image: BinaryIO, *, path: str, plugins: Registry | None = None) -> SaveFormat:
+    """Recognise the format of an image by its first bytes, and put it back to its start.
+
+    Args:
+        image: seekable, opened at its first byte.
+        path: for the error message.
+        plugins: as for :func:`open_format`.
+
+    Raises:
+        SaveImageError: no format has such a beginning.
+    """
+    from polyvisor.connection import registry
+
+    formats = (plugins or registry()).formats
+    longest = max((len(magic) for info in formats.values() for magic in info.magics), default=0)
+    head = image.read(longest)
+    image.seek(0)
+    for info in formats.values():
+        if any(head.startswith(magic) for magic in info.magics):
+            return _load(info)
+    what = "it is empty" if not head else f"it begins with {head[:16]!r}"
+    known = ", ".join(sorted(formats)) or "none"
+    raise SaveImageError(
+        f"{path}: not a save image that any plugin knows: {what} (known formats: {known})",
+        path=path,
+        offset=0,
+    )
+
+
+def inspect(path: str | os.PathLike[str], *, plugins: Registry | None = None) -> ImageHeader:
+    """Read the header of the image at ``path``.
+
+    Raises:
+        StorageError: the file cannot be read.
+        SaveImageError: it is damaged or of no known format.
+    """
+    name = os.fspath(path)
+    try:
+        with open(name, "rb") as image:  # noqa: PTH123
+            return identify(image, path=name, plugins=plugins).read_header(image, path=name)
+    except OSError as error:
+        raise StorageError(
+            f"cannot read the save image {name}: {error.strerror}", path=name
+        ) from error
+
+
+def _load(info: FormatInfo) -> SaveFormat:
+    from polyvisor.plugins import load_object
+
+    found = load_object(info.factory, info.name)()
+    if not isinstance(found, SaveFormat):
+        raise PluginError(f"{info.factory} is not a polyvisor.saveimage.SaveFormat")
+    return found

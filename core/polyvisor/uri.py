@@ -6,11 +6,11 @@ The form is libvirt's (https://libvirt.org/uri.html).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import MappingProxyType
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import attrs
 
+from polyvisor._values import frozen_mapping
 from polyvisor.errors import UriError
 
 __all__ = ["ConnectionUri"]
@@ -37,7 +37,7 @@ class ConnectionUri:
     host: str | None = None
     port: int | None = None
     path: str = ""
-    query: Mapping[str, str] = attrs.field(factory=dict, converter=MappingProxyType, hash=False)
+    query: Mapping[str, str] = attrs.field(factory=dict, converter=frozen_mapping, hash=False)
 
     @classmethod
     def parse(cls, text: str) -> ConnectionUri:

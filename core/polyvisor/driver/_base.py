@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import attrs
+
+from polyvisor._values import frozen_mapping
 
 if TYPE_CHECKING:
     from polyvisor.driver._domains import Domains
@@ -90,7 +91,7 @@ class OpenContext:
     """
 
     hooks: Hooks
-    settings: Mapping[str, Any] = attrs.field(factory=dict, converter=MappingProxyType)
+    settings: Mapping[str, Any] = attrs.field(factory=dict, converter=frozen_mapping)
     readonly: bool = False
     root: str | None = None
 

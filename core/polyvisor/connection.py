@@ -1,0 +1,399 @@
+"""Connections: the way in to one hypervisor on one host."""
+
+from __future__ import annotations
+
+import builtins
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, cast
+
+from polyvisor.errors import (
+    ConnectionClosed,
+    Denied,
+    InternalError,
+    InvalidArgument,
+    NotFound,
+    PluginUnusable,
+    PolyvisorError,
+    Unsupported,
+)
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from polyvisor.config import Config
+    from polyvisor.domain import Domain
+    from polyvisor.driver import Driver, OpenContext
+    from polyvisor.events import Event
+    from polyvisor.host import HostInfo
+    from polyvisor.jobs import ProgressCallback
+    from polyvisor.model import DomainSpec
+    from polyvisor.plugins import Registry
+    from polyvisor.states import DomainSummary
+    from polyvisor.support import SupportTable
+    from polyvisor.uri import ConnectionUri
+
+    #: What describes a machine: a spec, XML as text or bytes, or the path of a file.
+    SpecSource: TypeAlias = DomainSpec | str | bytes | os.PathLike[str]
+
+__all__ = ["Connection", "DomainCollection", "open", "registry"]
+
+_Part = TypeVar("_Part")
+
+_registries: dict[tuple[Any, ...], Registry] = {}
+
+
+def registry(config: Config | str | os.PathLike[str] | None = None) -> Registry:
+    """Return the plugins that a configuration chooses; loaded once for each choice.
+
+    Args:
+        config: a configuration, the path of one, or ``None`` for the one in force.
+    """
+    plugins = _load_config(config).plugins
+    key = (plugins.enable, plugins.disable)
+    if key not in _registries:
+        from polyvisor.plugins import Registry
+
+        _registries[key] = Registry(only=plugins.enable, disable=plugins.disable)
+    return _registries[key]
+
+
+def open(  # noqa: A001 - the verb that the field uses
+    target: str | None = None,
+    *,
+    readonly: bool = False,
+    config: Config | str | os.PathLike[str] | None = None,
+) -> Connection:
+    """Open a connection.
+
+    Args:
+        target: a URI, or the name of a connection in the configuration; ``None`` means
+            the configured default, and ``sim:///default`` if there is none.
+        readonly: refuse everything that changes something.
+        config: a configuration, the path of one, or ``None`` for the one in force.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        UriError: no plugin opens such a URI, or it means nothing to its plugin.
+        PluginUnusable: the plugin cannot work on this machine; says what to install.
+        ConnectError: the hypervisor cannot be reached.
+    """
+    from polyvisor.driver import OpenContext
+    from polyvisor.uri import ConnectionUri
+
+    configuration = _load_config(config)
+    chosen = configuration.resolve(target)
+    uri = ConnectionUri.parse(chosen.uri)
+    plugins = registry(configuration)
+    info, plugin = plugins.driver_for(uri.scheme)
+    settings: dict[str, Any] = dict(configuration.plugins.settings.get(info.name, {}))
+    settings.update(chosen.settings)
+    context = OpenContext(hooks=plugins, settings=settings, readonly=readonly, root=chosen.root)
+    driver = _open_driver(plugins, uri, context)
+    return Connection(driver, plugin=plugin, name=chosen.name, readonly=readonly, hooks=plugins)
+
+
+def _open_driver(plugins: Registry, uri: ConnectionUri, context: OpenContext) -> Driver:
+    info, plugin = plugins.driver_for(uri.scheme)
+    factory = plugins.factory(info, plugin)
+    try:
+        return factory.open(uri, context)
+    except PolyvisorError as error:
+        if error.plugin is None:
+            error.plugin = plugin
+        raise
+    except Exception as error:
+        usability = plugins.probe(info, plugin)
+        if not usability.usable:
+            remedy = f"; {usability.remedy}" if usability.remedy else ""
+            raise PluginUnusable(
+                f"cannot open {uri}: {usability.reason}{remedy}", plugin=plugin
+            ) from error
+        raise InternalError(
+            f"cannot open {uri}: plugin {plugin!r} let out {type(error).__name__}: {error}; "
+            f"this is a defect of the plugin",
+            plugin=plugin,
+        ) from error
+
+
+def _load_config(config: Config | str | os.PathLike[str] | None) -> Config:
+    from polyvisor.config import Config, load
+
+    return config if isinstance(config, Config) else load(config)
+
+
+class _Closed:
+    """Stands where the driver was once a connection is closed."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise ConnectionClosed("the connection was closed; open it again")
+
+
+class Connection:
+    """An open connection; a context manager that closes itself.
+
+    Made by :func:`polyvisor.open`. May be used from several threads.
+
+    Attributes:
+        domains: the domains, see :class:`DomainCollection`.
+        plugin: name of the plugin behind it.
+        name: the connection's name in the configuration, or ``None``.
+        readonly: whether changes are refused.
+        uri: the canonical URI.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        *,
+        plugin: str = "",
+        name: str | None = None,
+        readonly: bool = False,
+        hooks: Registry | None = None,
+    ) -> None:
+        self._driver = driver
+        self._hooks = hooks
+        self.plugin = plugin
+        self.name = name
+        self.readonly = readonly
+        self.uri = driver.uri
+        self.domains = DomainCollection(self)
+
+    def __repr__(self) -> str:
+        state = "closed " if self.closed else ""
+        return f"<{state}Connection {self.uri}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; domains stay as they are. A second call does nothing."""
+        driver = self._driver
+        if not isinstance(driver, _Closed):
+            self._driver = cast("Driver", _Closed())
+            driver.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return isinstance(self._driver, _Closed)
+
+    @property
+    def host(self) -> HostInfo:
+        """Facts about the host."""
+        return self._driver.host()
+
+    @property
+    def support(self) -> SupportTable:
+        """What works on this connection, with reasons."""
+        return self._driver.support()
+
+    @property
+    def driver(self) -> Driver:
+        """The driver itself, for what the public API does not cover."""
+        return self._driver
+
+    def capabilities(self) -> str:
+        """Return the host's capabilities as libvirt's ``<capabilities>`` XML."""
+        return self._driver.capabilities()
+
+    def events(self, *, timeout: float | None = None) -> Iterator[Event]:
+        """Yield what happens on the host from now on, in order, whoever causes it.
+
+        Args:
+            timeout: end after this many seconds without an event; ``None``: never.
+
+        Raises:
+            Unsupported: the driver has no events.
+        """
+        return self._need(self._driver.events, "events").stream(timeout=timeout)
+
+    def _need(self, part: _Part | None, feature: str) -> _Part:
+        """Return ``part``, or say from the support table why there is none."""
+        if part is None:
+            raise self._unsupported(feature)
+        return part
+
+    def _unsupported(self, feature: str) -> Unsupported:
+        answer = self._driver.support()[feature]
+        reason = f": {answer.reason}" if answer.reason else ""
+        return Unsupported(
+            f"{self.uri}: {feature} is {answer.status}{reason}",
+            feature=feature,
+            plugin=self.plugin,
+        )
+
+    def _check_writable(self, operation: str) -> None:
+        if self.readonly:
+            raise Denied(
+                f"{operation}: the connection to {self.uri} is read-only; open it for writing",
+                operation=operation,
+            )
+
+
+class DomainCollection(Mapping["str | int | UUID", "Domain"]):
+    """The domains of a connection.
+
+    Iterating gives :class:`~polyvisor.domain.Domain` handles. An index is a name, a
+    UUID (as text too), or the number of an active domain.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        from polyvisor.domain import Domain
+
+        self._connection = connection
+        self._handle = Domain
+
+    def __iter__(self) -> Iterator[Domain]:  # type: ignore[override]
+        return iter(self.list())
+
+    def __len__(self) -> int:
+        return len(self._connection._driver.domains.list())
+
+    def __contains__(self, key: object) -> bool:
+        return self.get(key) is not None  # type: ignore[arg-type]
+
+    def __getitem__(self, key: str | int | UUID) -> Domain:
+        """Return the domain that ``key`` names.
+
+        Raises:
+            NotFound: there is none (not a ``KeyError``: it says more).
+        """
+        connection = self._connection
+        domains = connection._driver.domains
+        if isinstance(key, str):
+            try:
+                return self._handle(connection, domains.by_name(key))
+            except NotFound:
+                uuid = _parse_uuid(key)
+                if uuid is None or not domains.exists(uuid):
+                    raise
+                return self._handle(connection, uuid)
+        if isinstance(key, int):
+            return self._handle(connection, domains.by_id(key))
+        if not domains.exists(key):
+            raise NotFound(f"no domain with UUID {key}", key=str(key))
+        return self._handle(connection, key)
+
+    def get(self, key: str | int | UUID, default: Any = None) -> Any:
+        """Return the domain that ``key`` names, or ``default``."""
+        try:
+            return self[key]
+        except NotFound:
+            return default
+
+    def find(self, text: str) -> Domain:
+        """Return the domain that a person means by ``text``: number, UUID or name.
+
+        The order is virsh's.
+
+        Raises:
+            NotFound: none of them.
+        """
+        if text.isascii() and text.isdigit():
+            domain = self.get(int(text))
+            if domain is not None:
+                return cast("Domain", domain)
+        uuid = _parse_uuid(text)
+        if uuid is not None and self._connection._driver.domains.exists(uuid):
+            return self._handle(self._connection, uuid)
+        return self[text]
+
+    def list(self, *, active: bool = True, inactive: bool = True) -> builtins.list[Domain]:
+        """Return handles of all domains of the wanted kinds, in no fixed order."""
+        connection, handle = self._connection, self._handle
+        found = connection._driver.domains.list(active=active, inactive=inactive)
+        return [handle(connection, uuid) for uuid in found]
+
+    def summaries(self, *, active: bool = True, inactive: bool = True) -> Sequence[DomainSummary]:
+        """Return one line of facts for each domain of the wanted kinds, ordered by name.
+
+        Much cheaper than asking each handle.
+        """
+        return self._connection._driver.domains.summaries(active=active, inactive=inactive)
+
+    def define(self, source: SpecSource) -> Domain:
+        """Keep a definition as a persistent domain, or give an old one a new definition.
+
+        Args:
+            source: a :class:`~polyvisor.model.DomainSpec`, XML as ``str`` or ``bytes``,
+                or a path.
+
+        Raises:
+            SpecError: the definition is wrong, or this hypervisor cannot run it.
+            AlreadyExists: the name belongs to another domain.
+        """
+        self._connection._check_writable("define")
+        uuid = self._connection._driver.domains.define(_as_spec(source))
+        return self._handle(self._connection, uuid)
+
+    def create(
+        self, source: SpecSource, *, paused: bool = False, autodestroy: bool = False
+    ) -> Domain:
+        """Start a transient domain, which is forgotten when it stops.
+
+        Args:
+            source: as for :meth:`define`.
+            paused: leave its vCPUs stopped.
+            autodestroy: destroy it when this connection closes.
+        """
+        from polyvisor.driver import DomainOptions
+
+        self._connection._check_writable("create")
+        options = DomainOptions(paused=paused, autodestroy=autodestroy)
+        uuid = self._connection._driver.domains.create(_as_spec(source), options)
+        return self._handle(self._connection, uuid)
+
+    def restore(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        spec: SpecSource | None = None,
+        paused: bool | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Domain:
+        """Start the domain saved in an image; the image stays.
+
+        Args:
+            path: the image.
+            spec: a changed definition to restore with; must be ABI-compatible.
+            paused: whether it is to be paused then; ``None``: as when it was saved.
+            progress: called with :class:`~polyvisor.jobs.JobProgress`.
+
+        Raises:
+            SaveImageError: it is no image that this connection can restore.
+            AlreadyExists: the domain is active already.
+        """
+        from polyvisor.driver import SaveOptions
+        from polyvisor.jobs import Job
+
+        connection = self._connection
+        connection._check_writable("restore")
+        save = connection._need(connection._driver.save, "save.file")
+        options = SaveOptions(paused=paused, spec=None if spec is None else _as_spec(spec))
+        with Job("restore", progress) as job:
+            return self._handle(connection, save.restore(os.fspath(path), options, job))
+
+
+def _parse_uuid(text: str) -> UUID | None:
+    from uuid import UUID
+
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+def _as_spec(source: SpecSource) -> DomainSpec:
+    from polyvisor.model import DomainSpec
+
+    if isinstance(source, DomainSpec):
+        return source
+    if isinstance(source, str) and not source.lstrip().startswith("<"):
+        raise InvalidArgument(
+            f"this is not XML: {source[:60]!r}; give a file as pathlib.Path, not as str"
+        )
+    return DomainSpec.from_xml(source)

@@ -1,0 +1,446 @@
+"""Handles of domains and their snapshots."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+from polyvisor.errors import InternalError, PolyvisorError
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from polyvisor.connection import Connection, SpecSource
+    from polyvisor.driver import SnapshotInfo, Snapshots
+    from polyvisor.jobs import JobProgress, ProgressCallback
+    from polyvisor.model import DomainSpec
+    from polyvisor.states import DomainInfo, DomainState, DomainStatus
+
+__all__ = ["Domain", "DomainSnapshots"]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _verb(method: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Make a method that changes a domain: refused when read-only, foreign errors turned."""
+    operation = method.__name__.replace("_", " ")
+
+    @wraps(method)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        handle: Any = args[0]
+        connection: Connection = handle._connection
+        connection._check_writable(operation)
+        try:
+            return method(*args, **kwargs)
+        except PolyvisorError as error:
+            if error.plugin is None:
+                error.plugin = connection.plugin or None
+            if error.operation is None:
+                error.operation = operation
+            raise
+        except Exception as error:
+            raise InternalError(
+                f"{operation}: plugin {connection.plugin!r} let out "
+                f"{type(error).__name__}: {error}; this is a defect of the plugin",
+                operation=operation,
+                plugin=connection.plugin,
+            ) from error
+
+    return call
+
+
+class Domain:
+    """A handle of one domain: a connection and a UUID, hashable and cheap.
+
+    What changes is asked for with each call and never kept here. All methods may raise
+    :class:`~polyvisor.errors.NotFound` once the domain is gone, and those that change
+    something :class:`~polyvisor.errors.Denied` on a read-only connection and
+    :class:`~polyvisor.errors.Busy` while another operation holds the domain.
+
+    Attributes:
+        uuid: the domain's UUID.
+    """
+
+    __slots__ = ("_connection", "uuid")
+
+    def __init__(self, connection: Connection, uuid: UUID) -> None:
+        self._connection = connection
+        self.uuid = uuid
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Domain):
+            return NotImplemented
+        return self.uuid == other.uuid and self._connection is other._connection
+
+    def __hash__(self) -> int:
+        return hash(self.uuid)
+
+    def __repr__(self) -> str:
+        return f"<Domain {self.uuid} on {self._connection.uri}>"
+
+    # Asking
+
+    @property
+    def connection(self) -> Connection:
+        """The connection that the handle belongs to."""
+        return self._connection
+
+    @property
+    def name(self) -> str:
+        """The domain's name."""
+        return self._connection._driver.domains.name(self.uuid)
+
+    @property
+    def id(self) -> int | None:
+        """The hypervisor's number for it while it is active, else ``None``."""
+        return self.info().id
+
+    @property
+    def state(self) -> DomainState:
+        """What it is doing."""
+        return self._connection._driver.domains.status(self.uuid).state
+
+    @property
+    def active(self) -> bool:
+        """Whether the hypervisor holds a guest for it."""
+        return self.state.active
+
+    def status(self) -> DomainStatus:
+        """Return its state and the reason for it."""
+        return self._connection._driver.domains.status(self.uuid)
+
+    def info(self) -> DomainInfo:
+        """Return its figures, as ``virsh dominfo`` prints them."""
+        return self._connection._driver.domains.info(self.uuid)
+
+    def spec(self, *, inactive: bool = False) -> DomainSpec:
+        """Return its definition.
+
+        Args:
+            inactive: of an active domain, the one that counts from its next start.
+        """
+        return self._connection._driver.domains.spec(self.uuid, inactive=inactive)
+
+    def xml(self, *, inactive: bool = False) -> str:
+        """Return its definition as XML; see :meth:`spec`."""
+        return self._connection._driver.domains.xml(self.uuid, inactive=inactive)
+
+    def stats(self) -> dict[str, Any]:
+        """Return figures under the names of ``virsh domstats``."""
+        return self._connection._driver.domains.stats(self.uuid)
+
+    # Life
+
+    @_verb
+    def start(self, *, paused: bool = False, force_boot: bool = False) -> None:
+        """Start it; a managed save image is resumed from.
+
+        Args:
+            paused: leave its vCPUs stopped.
+            force_boot: boot afresh and drop a managed save image.
+
+        Raises:
+            OperationInvalid: it is active already.
+            Vetoed: a plugin's hook refused.
+        """
+        from polyvisor.driver import DomainOptions
+
+        options = DomainOptions(paused=paused, force_boot=force_boot)
+        self._connection._driver.domains.start(self.uuid, options)
+
+    @_verb
+    def shutdown(self) -> None:
+        """Ask the guest to shut down and return at once; see :meth:`wait`."""
+        self._connection._driver.domains.shutdown(self.uuid)
+
+    @_verb
+    def destroy(self) -> None:
+        """Stop it at once; a transient domain is gone then."""
+        self._connection._driver.domains.destroy(self.uuid)
+
+    @_verb
+    def reboot(self) -> None:
+        """Ask the guest to reboot and return at once."""
+        self._connection._driver.domains.reboot(self.uuid)
+
+    @_verb
+    def reset(self) -> None:
+        """Reset the machine at once."""
+        self._connection._driver.domains.reset(self.uuid)
+
+    @_verb
+    def suspend(self) -> None:
+        """Stop its vCPUs; memory stays."""
+        self._connection._driver.domains.suspend(self.uuid)
+
+    @_verb
+    def resume(self) -> None:
+        """Let its vCPUs run on."""
+        self._connection._driver.domains.resume(self.uuid)
+
+    @_verb
+    def undefine(self, *, managed_save: bool = False, snapshots: bool = False) -> None:
+        """Forget its definition; an active domain becomes transient.
+
+        Args:
+            managed_save: remove its managed save image too.
+            snapshots: remove its snapshots too.
+        """
+        self._connection._driver.domains.undefine(
+            self.uuid, managed_save=managed_save, snapshots=snapshots
+        )
+
+    @_verb
+    def set_autostart(self, autostart: bool = True) -> None:
+        """Start it together with the host from now on, or not."""
+        self._connection._driver.domains.set_autostart(self.uuid, autostart)
+
+    def wait(self, *, timeout: float | None = None) -> DomainStatus:
+        """Wait until it is no longer active.
+
+        Args:
+            timeout: seconds to wait at most; ``None``: for ever.
+
+        Raises:
+            Timeout: it is still active.
+        """
+        return self._connection._driver.domains.wait(self.uuid, timeout=timeout)
+
+    # Saving
+
+    @_verb
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        spec: SpecSource | None = None,
+        paused: bool | None = None,
+        compression: str | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> None:
+        """Save it to an image file and stop it.
+
+        The file appears when it is whole; if saving fails or is cancelled, the domain
+        runs on and an earlier file of that name is untouched.
+
+        Args:
+            path: the file.
+            spec: a changed definition to store in it.
+            paused: whether it is to be paused when restored; ``None``: as it is now.
+            compression: ``"none"``, ``"gzip"`` …; ``None``: as configured.
+            progress: called with :class:`~polyvisor.jobs.JobProgress`.
+
+        Raises:
+            StorageError: the file cannot be written.
+            Cancelled: :meth:`abort_job` was called.
+        """
+        from polyvisor.connection import _as_spec
+        from polyvisor.driver import SaveOptions
+        from polyvisor.jobs import Job
+
+        part = self._connection._need(self._connection._driver.save, "save.file")
+        options = SaveOptions(
+            paused=paused,
+            spec=None if spec is None else _as_spec(spec),
+            compression=compression,
+        )
+        with Job("save", progress) as job:
+            part.save(self.uuid, os.fspath(path), options, job)
+
+    @_verb
+    def managed_save(self, *, progress: ProgressCallback | None = None) -> None:
+        """Save it into an image of the driver's own, from which the next start resumes."""
+        from polyvisor.driver import SaveOptions
+        from polyvisor.jobs import Job
+
+        part = self._connection._need(self._connection._driver.save, "save.managed")
+        with Job("managed save", progress) as job:
+            part.managed_save(self.uuid, SaveOptions(), job)
+
+    @property
+    def has_managed_save(self) -> bool:
+        """Whether the next start resumes from a managed save image."""
+        part = self._connection._driver.save
+        return part is not None and part.managed_save_path(self.uuid) is not None
+
+    @_verb
+    def remove_managed_save(self) -> None:
+        """Drop the managed save image, if there is one."""
+        part = self._connection._need(self._connection._driver.save, "save.managed")
+        part.remove_managed_save(self.uuid)
+
+    # Moving
+
+    @_verb
+    def migrate(
+        self,
+        destination: Connection | str,
+        *,
+        live: bool = True,
+        offline: bool = False,
+        persistent: bool | None = None,
+        undefine_source: bool = False,
+        paused: bool = False,
+        peer_to_peer: bool = False,
+        tunnelled: bool = False,
+        post_copy: bool = False,
+        copy_storage: str | None = None,
+        bandwidth: int | None = None,
+        downtime: float | None = None,
+        timeout: float | None = None,
+        name: str | None = None,
+        spec: SpecSource | None = None,
+        uri: str | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Domain:
+        """Move it to another host; whatever fails, exactly one side has it afterwards.
+
+        Args:
+            destination: an open connection, or a target for :func:`polyvisor.open`.
+            live: keep the guest running meanwhile.
+            offline: move only the definition of a domain that does not run.
+            persistent: define it over there; ``None``: as it is here.
+            undefine_source: forget its definition here.
+            paused: leave the guest paused over there.
+            peer_to_peer: let the source open the destination and drive.
+            tunnelled: carry the stream inside the connection.
+            post_copy: allow switching before all memory is there.
+            copy_storage: ``"all"`` or ``"incremental"`` to copy disks too.
+            bandwidth: bytes per second at most.
+            downtime: seconds the guest may stand still.
+            timeout: seconds after which it is finished with the guest stopped.
+            name: its name over there.
+            spec: its definition over there; must be ABI-compatible.
+            uri: where the destination is to listen for the stream.
+            progress: called with :class:`~polyvisor.jobs.JobProgress`.
+
+        Returns:
+            The domain on the destination.
+
+        Raises:
+            MigrationError: says which phase failed on which side, what was undone and
+                who has the domain.
+            Cancelled: :meth:`abort_job` was called; it is here, as before.
+            Unsupported: one side cannot do what was asked.
+        """
+        from polyvisor.connection import _as_spec
+        from polyvisor.driver import MigrationOptions
+        from polyvisor.migration import migrate
+
+        options = MigrationOptions(
+            live=live,
+            offline=offline,
+            persistent=persistent,
+            undefine_source=undefine_source,
+            paused=paused,
+            peer_to_peer=peer_to_peer,
+            tunnelled=tunnelled,
+            post_copy=post_copy,
+            copy_storage=copy_storage,
+            bandwidth=bandwidth,
+            downtime=downtime,
+            timeout=timeout,
+            name=name,
+            spec=None if spec is None else _as_spec(spec),
+            uri=uri,
+        )
+        return migrate(self, destination, options, progress)
+
+    # Jobs
+
+    def job(self) -> JobProgress | None:
+        """Return how far the save or migration is that runs on it, from any process."""
+        return self._connection._driver.domains.job(self.uuid)
+
+    @_verb
+    def abort_job(self) -> None:
+        """Cancel the save or migration that runs on it, from any thread or process.
+
+        Raises:
+            OperationInvalid: no job is running.
+        """
+        self._connection._driver.domains.abort_job(self.uuid)
+
+    # Snapshots
+
+    @property
+    def snapshots(self) -> DomainSnapshots:
+        """Its snapshots."""
+        return DomainSnapshots(self)
+
+
+class DomainSnapshots:
+    """The snapshots of a domain.
+
+    Every method raises :class:`~polyvisor.errors.Unsupported` if the driver has none.
+    """
+
+    __slots__ = ("_connection", "_uuid")
+
+    def __init__(self, domain: Domain) -> None:
+        self._connection = domain._connection
+        self._uuid = domain.uuid
+
+    def list(self) -> Sequence[SnapshotInfo]:
+        """Return them, oldest first."""
+        return self._part().list(self._uuid)
+
+    @_verb
+    def create(
+        self,
+        name: str | None = None,
+        *,
+        description: str | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> SnapshotInfo:
+        """Take one; without a name it gets the time in seconds.
+
+        Raises:
+            AlreadyExists: there is one of that name.
+        """
+        from polyvisor.jobs import Job
+
+        with Job("snapshot", progress) as job:
+            return self._part().create(self._uuid, name, description, job)
+
+    @_verb
+    def revert(
+        self,
+        name: str,
+        *,
+        paused: bool | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> None:
+        """Put the domain back into the state of a snapshot.
+
+        Args:
+            name: the snapshot.
+            paused: whether the domain is paused then; ``None``: as it was.
+            progress: called with :class:`~polyvisor.jobs.JobProgress`.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        from polyvisor.jobs import Job
+
+        with Job("snapshot revert", progress) as job:
+            self._part().revert(self._uuid, name, job, paused=paused)
+
+    @_verb
+    def delete(self, name: str, *, children: bool = False) -> None:
+        """Remove one; its children then hang on its parent, or go too.
+
+        Raises:
+            NotFound: there is none of that name.
+        """
+        self._part().delete(self._uuid, name, children=children)
+
+    def xml(self, name: str) -> str:
+        """Return one as libvirt's ``<domainsnapshot>`` document."""
+        return self._part().xml(self._uuid, name)
+
+    def _part(self) -> Snapshots:
+        return self._connection._need(self._connection._driver.snapshots, "snapshots.memory")

@@ -1,0 +1,262 @@
+"""The coordinator of a migration: five phases over two connections.
+
+::
+
+    source                                destination
+    begin    definition, stream versions
+                                          prepare   listens, picks a version
+    perform  sends memory, stands still
+                                          finish    takes the domain over, runs it
+    confirm  lets go
+
+``finish`` is the point at which ownership passes. A failure before it brings the
+domain back on the source; a failure after it leaves it on the destination. What is
+undone is done in the reverse order of the phases.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from polyvisor.driver import MigrationOptions
+from polyvisor.errors import (
+    Cancelled,
+    ConnectError,
+    InvalidArgument,
+    MigrationError,
+    OperationInvalid,
+    PolyvisorError,
+    Unsupported,
+)
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from polyvisor.connection import Connection
+    from polyvisor.domain import Domain
+    from polyvisor.driver import Migration
+    from polyvisor.jobs import Job, ProgressCallback
+    from polyvisor.model import DomainSpec
+
+__all__ = ["MigrationOptions", "migrate"]
+
+
+def migrate(
+    domain: Domain,
+    destination: Connection | str,
+    options: MigrationOptions,
+    progress: ProgressCallback | None = None,
+) -> Domain:
+    """Move ``domain`` to another host; see :meth:`polyvisor.domain.Domain.migrate`.
+
+    Args:
+        domain: the domain, on its source.
+        destination: an open connection, or a target for :func:`polyvisor.open`.
+        options: how; ``source`` and ``destination`` in it are filled in here.
+        progress: called with :class:`~polyvisor.jobs.JobProgress`.
+
+    Returns:
+        The domain on the destination.
+    """
+    from polyvisor.connection import open as open_connection
+    from polyvisor.domain import Domain
+    from polyvisor.jobs import Job
+
+    source = domain.connection
+    target = destination if isinstance(destination, str) else destination.uri
+    if options.peer_to_peer or isinstance(destination, str):
+        # The source drives: it opens the destination itself, as it would from afar.
+        over_there = open_connection(target)
+    else:
+        over_there = destination
+    try:
+        _check(source, over_there, options)
+        options = attrs.evolve(options, source=source.uri, destination=over_there.uri)
+        with Job("migration", progress) as job:
+            uuid = _Run(source, over_there, domain.uuid, options, job).run()
+    except BaseException:
+        if over_there is not destination:
+            over_there.close()
+        raise
+    if isinstance(destination, str):
+        return Domain(over_there, uuid)
+    if over_there is not destination:
+        over_there.close()
+    return Domain(destination, uuid)
+
+
+def _check(source: Connection, destination: Connection, options: MigrationOptions) -> None:
+    """Refuse what one side's support table rules out, before anything is touched."""
+    if destination.readonly:
+        raise InvalidArgument(f"migrate: the connection to {destination.uri} is read-only")
+    if source.uri == destination.uri:
+        raise OperationInvalid(
+            f"migrate: source and destination are the same host ({source.uri})",
+            operation="migrate",
+        )
+    if options.copy_storage not in (None, "all", "incremental"):
+        raise InvalidArgument(
+            f"migrate: copy_storage is 'all' or 'incremental', not {options.copy_storage!r}"
+        )
+    wanted = [
+        ("migration.offline", options.offline),
+        ("migration.live", options.live and not options.offline),
+        ("migration.stopped", not options.live and not options.offline),
+        ("migration.peer-to-peer", options.peer_to_peer),
+        ("migration.tunnelled", options.tunnelled),
+        ("migration.post-copy", options.post_copy),
+        ("migration.storage", options.copy_storage is not None),
+    ]
+    for side in (source, destination):
+        for feature, asked in wanted:
+            if asked and (side._driver.migration is None or not side.support.usable(feature)):
+                raise side._unsupported(feature)
+
+
+class _Run:
+    """One migration under way."""
+
+    def __init__(
+        self,
+        source: Connection,
+        destination: Connection,
+        uuid: UUID,
+        options: MigrationOptions,
+        job: Job,
+    ) -> None:
+        self._source = source
+        self._destination = destination
+        self._uuid = uuid
+        self._options = options
+        self._job = job
+        self._spec: DomainSpec | None = None
+
+    def run(self) -> UUID:
+        leaving = self._part(self._source)
+        arriving = self._part(self._destination)
+        options, job, uuid = self._options, self._job, self._uuid
+
+        begun = leaving.begin(uuid, options, job)
+        self._spec = begun.spec
+        phase, side = "begin", "source"
+        prepared = None
+        try:
+            # The domain is held from here on, so its hooks see a definition that stays.
+            self._announce("begin", "source")
+            job.check()
+            phase, side = "prepare", "destination"
+            self._announce(phase, side)
+            prepared = arriving.prepare(begun.spec, begun.cookie, options)
+            phase, side = "perform", "source"
+            job.check()
+            self._announce(phase, side)
+            cookie = leaving.perform(uuid, prepared.uri, prepared.cookie, options, job)
+            phase, side = "finish", "destination"
+            job.check()
+            self._announce(phase, side)
+        except BaseException as error:
+            self._undo(leaving, arriving if prepared is not None else None)
+            self._explain(error, phase, side, "the domain is on the source as before")
+            raise
+
+        try:
+            finished = arriving.finish(uuid, cookie, options, cancelled=False)
+        except ConnectError as error:
+            finished_uuid = self._ask_afresh(error)
+        except BaseException as error:
+            leaving.confirm(uuid, None, options, cancelled=True)
+            self._explain(error, phase, side, "the domain is on the source as before")
+            raise
+        else:
+            finished_uuid = finished.uuid
+            cookie = finished.cookie
+        if finished_uuid is None:
+            leaving.confirm(uuid, None, options, cancelled=True)
+            raise MigrationError(
+                f"migrate {self._name!r}: the destination {self._destination.uri} gave the "
+                f"domain up in finish; it is on the source as before",
+                phase="finish",
+                side="destination",
+                owner="source",
+                domain=self._name,
+                operation="migrate",
+            )
+
+        try:
+            leaving.confirm(uuid, cookie, options, cancelled=False)
+        except PolyvisorError as error:
+            raise MigrationError(
+                f"migrate {self._name!r}: it runs on {self._destination.uri}, but the source "
+                f"could not let go of it: {error.message}; the source tries again at its "
+                f"next operation on the domain",
+                phase="confirm",
+                side="source",
+                owner="destination",
+                domain=self._name,
+                operation="migrate",
+            ) from error
+        return finished_uuid
+
+    @property
+    def _name(self) -> str:
+        return self._spec.name if self._spec is not None else str(self._uuid)
+
+    def _part(self, connection: Connection) -> Migration:
+        return connection._need(connection._driver.migration, "migration.live")
+
+    def _announce(self, phase: str, side: str) -> None:
+        connection = self._source if side == "source" else self._destination
+        hooks = connection._hooks
+        if hooks is not None and self._spec is not None:
+            facts = {"source": self._options.source, "destination": self._options.destination}
+            hooks.migration_phase(phase, side, connection.uri, self._spec, facts)
+
+    def _undo(self, leaving: Migration, arriving: Migration | None) -> None:
+        """Give up on the destination first, so that the source may run the domain again."""
+        try:
+            if arriving is not None:
+                arriving.finish(self._uuid, None, self._options, cancelled=True)
+        finally:
+            leaving.confirm(self._uuid, None, self._options, cancelled=True)
+
+    def _explain(self, error: BaseException, phase: str, side: str, outcome: str) -> None:
+        """Turn a failed phase into a :class:`MigrationError`; pass cancelling on."""
+        if isinstance(error, (Cancelled, Unsupported, MigrationError)):
+            return
+        if not isinstance(error, Exception):
+            return
+        connection = self._source if side == "source" else self._destination
+        words = error.message if isinstance(error, PolyvisorError) else repr(error)
+        raise MigrationError(
+            f"migrate {self._name!r}: {phase} failed on the {side} {connection.uri}: {words}; "
+            f"{outcome}",
+            phase=phase,
+            side=side,
+            owner="source",
+            domain=self._name,
+            operation="migrate",
+        ) from error
+
+    def _ask_afresh(self, error: ConnectError) -> UUID | None:
+        """The connection broke in finish: find out over a new one who has the domain."""
+        from polyvisor.connection import open as open_connection
+
+        try:
+            with open_connection(self._destination.uri) as again:
+                if not again._driver.domains.exists(self._uuid):
+                    return None
+                active = again._driver.domains.status(self._uuid).state.active
+                return self._uuid if active or self._options.offline else None
+        except PolyvisorError as trouble:
+            raise MigrationError(
+                f"migrate {self._name!r}: the connection to {self._destination.uri} broke in "
+                f"finish ({error.message}) and cannot be made again ({trouble.message}); the "
+                f"domain stands still on the source until that is settled: look over there, "
+                f"then resume it here, or destroy it here",
+                phase="finish",
+                side="destination",
+                domain=self._name,
+                operation="migrate",
+            ) from error

@@ -1,0 +1,441 @@
+"""The registry of plugins: found through entry points, loaded one by one, kept apart.
+
+A plugin is a module (or object) that an entry point of the group ``polyvisor`` names.
+It states the version of the plugin interface that it was written for in an attribute
+``polyvisor_api`` and has hook implementations (:mod:`polyvisor.hookspecs`).
+
+Whatever one plugin does wrong is recorded against its name, and the others work on.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pluggy
+
+from polyvisor import _entrypoints, hookspecs
+from polyvisor.errors import PluginError, PluginUnusable, UriError, Vetoed
+
+if TYPE_CHECKING:
+    from polyvisor.driver import Driver, DriverInfo, Usability
+    from polyvisor.events import Event
+    from polyvisor.model import DomainSpec
+    from polyvisor.saveimage import FormatInfo
+
+__all__ = [
+    "API_VERSION",
+    "GROUP",
+    "OLDEST_API_VERSION",
+    "PluginState",
+    "PluginStatus",
+    "Registry",
+    "load_object",
+]
+
+#: Entry point group.
+GROUP = "polyvisor"
+#: Version of the plugin interface that this release offers.
+API_VERSION = 1
+#: Oldest version that it still serves.
+OLDEST_API_VERSION = 1
+
+# Hooks that the registry calls one by one, so that each sees what the one before made of
+# it and each failure has a name.
+_CHAINED = ("polyvisor_domain_starting", "polyvisor_event", "polyvisor_migration_phase")
+
+
+class PluginState(StrEnum):
+    """What became of a plugin."""
+
+    LOADED = "loaded"
+    DISABLED = "disabled"
+    BROKEN = "broken"
+
+
+@attrs.define
+class PluginStatus:
+    """What is known of one plugin.
+
+    Attributes:
+        name: the entry point's name.
+        target: what the entry point refers to.
+        distribution: the distribution that installed it.
+        version: that distribution's version.
+        state: what became of it.
+        faults: what went wrong, in words; may be non-empty for a loaded plugin.
+        drivers: the drivers it announced and that are in force.
+        formats: the save image formats it announced and that are in force.
+        plugin: the module or object itself, once loaded.
+    """
+
+    name: str
+    target: str
+    distribution: str = ""
+    version: str = ""
+    state: PluginState = PluginState.LOADED
+    faults: list[str] = attrs.field(factory=list)
+    drivers: list[DriverInfo] = attrs.field(factory=list)
+    formats: list[FormatInfo] = attrs.field(factory=list)
+    plugin: object | None = attrs.field(default=None, repr=False)
+
+
+def load_object(reference: str, plugin: str) -> Any:
+    """Import what ``"module:attribute"`` refers to.
+
+    Args:
+        reference: the reference.
+        plugin: whose it is, for the error.
+
+    Raises:
+        PluginError: it cannot be imported; says which module or name is missing.
+    """
+    module_name, _, attribute = reference.partition(":")
+    try:
+        __import__(module_name)
+        value = sys.modules[module_name]
+        for part in attribute.split(".") if attribute else ():
+            value = getattr(value, part)
+    except Exception as error:  # whatever a foreign module raises
+        raise PluginError(
+            f"plugin {plugin!r}: cannot load {reference}: {_describe(error)}", plugin=plugin
+        ) from error
+    return value
+
+
+class Registry:
+    """The plugins of one configuration.
+
+    Args:
+        only: names to load; ``None`` means all.
+        disable: names to leave out.
+        points: entry points instead of those installed, for tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        only: Iterable[str] | None = None,
+        disable: Iterable[str] = (),
+        points: Iterable[_entrypoints.EntryPoint] | None = None,
+    ) -> None:
+        self._manager = pluggy.PluginManager("polyvisor")
+        self._manager.add_hookspecs(hookspecs)
+        self._statuses: dict[str, PluginStatus] = {}
+        self._schemes: dict[str, tuple[DriverInfo, PluginStatus]] = {}
+        self._formats: dict[str, tuple[FormatInfo, PluginStatus]] = {}
+        chosen = None if only is None else set(only)
+        refused = set(disable)
+        found = _entrypoints.find(GROUP) if points is None else list(points)
+        # Our own come first, so that they keep their schemes; then by name.
+        found.sort(key=lambda point: (point.distribution != "polyvisor", point.name))
+        for point in found:
+            status = self._new_status(point)
+            if point.name in refused or (chosen is not None and point.name not in chosen):
+                status.state = PluginState.DISABLED
+                continue
+            try:
+                plugin = load_object(point.value, point.name)
+            except PluginError as error:
+                self._break(status, error.message)
+                continue
+            self._take_in(status, plugin)
+        self._bind_hooks()
+
+    def register(self, plugin: object, name: str) -> PluginStatus:
+        """Add a plugin that no entry point names, such as one defined in a script.
+
+        Returns:
+            Its status; look at ``faults``.
+        """
+        status = self._new_status(_entrypoints.EntryPoint(name, "", "", ""))
+        self._take_in(status, plugin)
+        self._bind_hooks()
+        return status
+
+    # Asking
+
+    @property
+    def statuses(self) -> Mapping[str, PluginStatus]:
+        """All plugins by name, whatever became of them."""
+        return self._statuses
+
+    @property
+    def schemes(self) -> Mapping[str, DriverInfo]:
+        """The driver that opens each scheme."""
+        return {scheme: info for scheme, (info, _) in self._schemes.items()}
+
+    @property
+    def formats(self) -> Mapping[str, FormatInfo]:
+        """The save image formats by name."""
+        return {name: info for name, (info, _) in self._formats.items()}
+
+    def driver_for(self, scheme: str) -> tuple[DriverInfo, str]:
+        """Return the driver that opens ``scheme``, and its plugin's name.
+
+        Raises:
+            UriError: no plugin claims the scheme; names the known ones, and the broken
+                or disabled plugin that would perhaps have claimed it.
+        """
+        entry = self._schemes.get(scheme)
+        if entry is not None:
+            return entry[0], entry[1].name
+        for status in self._statuses.values():
+            if status.name == scheme and status.state is not PluginState.LOADED:
+                why = "; ".join(status.faults) or "it is disabled by configuration"
+                raise UriError(
+                    f"no driver for {scheme!r}: plugin {status.name!r} is {status.state}: {why}"
+                )
+        from difflib import get_close_matches
+
+        near = get_close_matches(scheme, self._schemes, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        known = ", ".join(sorted(self._schemes)) or "none"
+        raise UriError(f"no plugin opens {scheme!r}{hint} (known schemes: {known})")
+
+    def probe(self, info: DriverInfo, plugin: str) -> Usability:
+        """Ask a driver's probe whether it can work on this machine."""
+        from polyvisor.driver import Usability
+
+        if info.probe is None:
+            return Usability(True)
+        try:
+            result = load_object(info.probe, plugin)()
+        except PluginError as error:
+            return Usability(False, error.message)
+        except Exception as error:  # noqa: BLE001 - a foreign probe may raise anything
+            return Usability(False, f"its probe failed: {_describe(error)}")
+        if not isinstance(result, Usability):
+            return Usability(False, f"its probe returned {type(result).__name__}, not Usability")
+        return result
+
+    def factory(self, info: DriverInfo, plugin: str) -> type[Driver]:
+        """Import a driver's class.
+
+        Raises:
+            PluginUnusable: it cannot be imported and its probe says why.
+            PluginError: it cannot be imported, or is no driver of our API version.
+        """
+        from polyvisor.driver import Driver
+
+        try:
+            found = load_object(info.factory, plugin)
+        except PluginError as error:
+            usability = self.probe(info, plugin)
+            if usability.usable:
+                raise
+            remedy = f"; {usability.remedy}" if usability.remedy else ""
+            raise PluginUnusable(
+                f"plugin {plugin!r} cannot work here: {usability.reason}{remedy}", plugin=plugin
+            ) from error
+        if not (isinstance(found, type) and issubclass(found, Driver)):
+            raise PluginError(
+                f"plugin {plugin!r}: {info.factory} is not a polyvisor.driver.Driver",
+                plugin=plugin,
+            )
+        self._check_api(found.api_version, plugin)
+        return found
+
+    def commands(self) -> list[Any]:
+        """Return the commands that plugins add to the command line."""
+        return self._collect(self._manager.hook.polyvisor_commands, self._statuses_by_plugin())
+
+    # Steering and watching
+
+    def domain_starting(self, uri: str, spec: DomainSpec) -> DomainSpec:
+        """See :class:`polyvisor.driver.Hooks`.
+
+        A hook that raises anything but ``Vetoed`` refuses the start too, since it may
+        be there to enforce a policy; the error names its plugin.
+        """
+        for impl in self._starting:
+            arguments = {"uri": uri, "spec": spec}
+            try:
+                changed = impl.function(*[arguments[name] for name in impl.argnames])
+            except Vetoed as veto:
+                if veto.plugin is None:
+                    veto.plugin = impl.plugin_name
+                raise
+            except Exception as error:
+                raise PluginError(
+                    f"start {spec.name!r}: hook polyvisor_domain_starting of plugin "
+                    f"{impl.plugin_name!r} failed: {_describe(error)}; disable the plugin "
+                    f"to go on without it",
+                    plugin=impl.plugin_name,
+                    domain=spec.name,
+                    operation="start",
+                ) from error
+            if changed is not None:
+                spec = changed
+        return spec
+
+    def event(self, uri: str, event: Event) -> None:
+        """See :class:`polyvisor.driver.Hooks`."""
+        for impl in self._watching:
+            arguments = {"uri": uri, "event": event}
+            try:
+                impl.function(*[arguments[name] for name in impl.argnames])
+            except Exception as error:  # noqa: BLE001 - a watcher must not stop the watched
+                self._blame(impl.plugin_name, f"hook polyvisor_event failed: {_describe(error)}")
+
+    def migration_phase(
+        self, phase: str, side: str, uri: str, spec: DomainSpec, facts: dict[str, Any]
+    ) -> None:
+        """Tell hooks that a migration phase is about to begin on one side.
+
+        Raises:
+            Vetoed: a hook refused.
+            PluginError: a hook failed, which stops the migration too.
+        """
+        for impl in self._migrating:
+            arguments = {"phase": phase, "side": side, "uri": uri, "spec": spec, "facts": facts}
+            try:
+                impl.function(*[arguments[name] for name in impl.argnames])
+            except Vetoed as veto:
+                if veto.plugin is None:
+                    veto.plugin = impl.plugin_name
+                raise
+            except Exception as error:
+                raise PluginError(
+                    f"migrate {spec.name!r}: hook polyvisor_migration_phase of plugin "
+                    f"{impl.plugin_name!r} failed in {phase} on the {side}: {_describe(error)}",
+                    plugin=impl.plugin_name,
+                    domain=spec.name,
+                    operation="migrate",
+                ) from error
+
+    # Taking plugins in
+
+    def _new_status(self, point: _entrypoints.EntryPoint) -> PluginStatus:
+        name = point.name
+        if name in self._statuses:
+            name = f"{point.name} ({point.distribution or 'registered again'})"
+        status = PluginStatus(name, point.value, point.distribution, point.version)
+        self._statuses[name] = status
+        return status
+
+    def _take_in(self, status: PluginStatus, plugin: object) -> None:
+        try:
+            self._check_api(getattr(plugin, "polyvisor_api", None), status.name)
+            for name in _CHAINED:
+                options = self._manager.parse_hookimpl_opts(plugin, name)
+                if options and (options.get("wrapper") or options.get("hookwrapper")):
+                    raise PluginError(
+                        f"plugin {status.name!r}: {name} cannot be a wrapper",
+                        plugin=status.name,
+                    )
+            self._manager.register(plugin, status.name)
+        except PluginError as error:
+            self._break(status, error.message)
+            return
+        except Exception as error:  # noqa: BLE001 - pluggy's complaints about its hooks
+            if self._manager.has_plugin(status.name):
+                self._manager.unregister(name=status.name)
+            self._break(status, _describe(error))
+            return
+        unknown = [
+            name
+            for name in dir(plugin)
+            if name.startswith("polyvisor_")
+            and not hasattr(hookspecs, name)
+            and self._manager.parse_hookimpl_opts(plugin, name)
+        ]
+        if unknown:
+            self._manager.unregister(plugin)
+            self._break(status, f"it implements unknown hooks: {', '.join(unknown)}")
+            return
+        status.plugin = plugin
+        by_plugin = {status.name: status}
+        hook = self._manager.hook
+        for info in self._collect(hook.polyvisor_drivers, by_plugin):
+            self._claim(status, info)
+        for announced in self._collect(hook.polyvisor_save_formats, by_plugin):
+            if announced.name in self._formats:
+                owner = self._formats[announced.name][1].name
+                status.faults.append(
+                    f"save format {announced.name!r} already belongs to plugin {owner!r}"
+                )
+            else:
+                self._formats[announced.name] = (announced, status)
+                status.formats.append(announced)
+
+    def _claim(self, status: PluginStatus, info: DriverInfo) -> None:
+        free = []
+        for scheme in info.schemes:
+            if scheme in self._schemes:
+                owner = self._schemes[scheme][1].name
+                status.faults.append(
+                    f"scheme {scheme!r} already belongs to plugin {owner!r}; disable one of the two"
+                )
+            else:
+                free.append(scheme)
+        if free:
+            info = attrs.evolve(info, schemes=tuple(free))
+            status.drivers.append(info)
+            for scheme in free:
+                self._schemes[scheme] = (info, status)
+
+    def _collect(self, hook: Any, statuses: Mapping[str, PluginStatus]) -> list[Any]:
+        """Call a hook plugin by plugin, so that one that raises loses only its own."""
+        collected: list[Any] = []
+        for impl in hook.get_hookimpls():
+            status = statuses.get(impl.plugin_name)
+            if status is None:
+                continue
+            try:
+                collected.extend(impl.function() or ())
+            except Exception as error:  # noqa: BLE001 - a foreign hook may raise anything
+                self._break(status, f"hook {hook.name} failed: {_describe(error)}")
+        return collected
+
+    def _bind_hooks(self) -> None:
+        hook = self._manager.hook
+        self._starting = hook.polyvisor_domain_starting.get_hookimpls()[::-1]
+        self._watching = hook.polyvisor_event.get_hookimpls()[::-1]
+        self._migrating = hook.polyvisor_migration_phase.get_hookimpls()[::-1]
+
+    def _statuses_by_plugin(self) -> dict[str, PluginStatus]:
+        return {
+            name: status
+            for name, status in self._statuses.items()
+            if status.state is PluginState.LOADED
+        }
+
+    def _check_api(self, version: object, plugin: str) -> None:
+        if not isinstance(version, int) or isinstance(version, bool):
+            raise PluginError(
+                f"plugin {plugin!r} does not state the plugin API version it was written for; "
+                f"it needs 'polyvisor_api = {API_VERSION}'",
+                plugin=plugin,
+            )
+        if version > API_VERSION:
+            raise PluginError(
+                f"plugin {plugin!r} was written for plugin API {version}, this polyvisor offers "
+                f"{OLDEST_API_VERSION} to {API_VERSION}; upgrade polyvisor",
+                plugin=plugin,
+            )
+        if version < OLDEST_API_VERSION:
+            raise PluginError(
+                f"plugin {plugin!r} was written for plugin API {version}, this polyvisor offers "
+                f"{OLDEST_API_VERSION} to {API_VERSION}; upgrade the plugin",
+                plugin=plugin,
+            )
+
+    def _break(self, status: PluginStatus, fault: str) -> None:
+        status.state = PluginState.BROKEN
+        status.faults.append(fault)
+
+    def _blame(self, name: str, fault: str) -> None:
+        status = self._statuses.get(name)
+        if status is not None and fault not in status.faults:
+            status.faults.append(fault)
+        import logging
+
+        logging.getLogger("polyvisor.plugins").warning("plugin %r: %s", name, fault)
+
+
+def _describe(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
