@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TypeVar
+from typing import Any
 
 __all__ = ["frozen_mapping"]
 
-_T = TypeVar("_T")
 
-
-def frozen_mapping(mapping: Mapping[str, _T]) -> Mapping[str, _T]:
-    """Return a read-only view of ``mapping``."""
+def frozen_mapping(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a read-only copy of ``mapping``."""
     return MappingProxyType(dict(mapping))

@@ -1,0 +1,67 @@
+"""What the suite needs to know of the driver under test."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import attrs
+
+if TYPE_CHECKING:
+    from polyvisor.domain import Domain
+    from polyvisor.model import DomainSpec
+
+__all__ = ["Target", "requires"]
+
+_T = TypeVar("_T", bound=Callable[..., Any])
+
+
+@attrs.frozen
+class Target:
+    """A driver under test.
+
+    Attributes:
+        uri: opens an empty host of the driver's.
+        spec: makes a definition of the least machine that the driver can run, with the
+            name that it is given and without a UUID.
+        peer: opens a second host, to migrate to; ``None`` if there is none.
+        shared: whether several processes that open ``uri`` reach the same host.
+        ticks: gives the numbers that the guest has counted aloud so far, from its
+            first; ``None`` if the guest does not count.
+        shuts_down: whether the guest of ``spec`` answers a shutdown request.
+        against: what stands behind the driver in these tests.
+        slow: factor for the suite's time limits.
+    """
+
+    uri: str
+    spec: Callable[[str], DomainSpec]
+    peer: str | None = None
+    shared: bool = True
+    ticks: Callable[[Domain], Sequence[int]] | None = None
+    shuts_down: bool = True
+    against: Literal["real", "simulator", "fake"] = "real"
+    slow: float = 1.0
+
+    def wait_for_ticks(self, domain: Domain, more: int) -> Sequence[int]:
+        """Wait until the guest has counted ``more`` further times; return all numbers."""
+        assert self.ticks is not None
+        deadline = time.monotonic() + 20 * self.slow
+        have = len(self.ticks(domain))
+        while True:
+            seen = self.ticks(domain)
+            if len(seen) >= have + more:
+                return seen
+            assert time.monotonic() < deadline, (
+                f"the guest of {domain.name!r} counted {len(seen) - have} times in "
+                f"{20 * self.slow} s; {more} were expected"
+            )
+            time.sleep(0.01)
+
+
+def requires(*features: str) -> Callable[[_T], _T]:
+    """Mark a test as needing features of the support table."""
+    import pytest
+
+    mark: Callable[[_T], _T] = pytest.mark.polyvisor_requires(*features)
+    return mark

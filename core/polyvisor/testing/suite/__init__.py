@@ -1,0 +1,34 @@
+"""All tests of the suite and the fixtures that they need; to be imported with ``*``."""
+
+from __future__ import annotations
+
+from polyvisor.testing.suite._fixtures import (
+    domain,
+    host,
+    leaves_nothing_behind,
+    peer,
+    polyvisor_requirements,
+)
+from polyvisor.testing.suite._life import TestDefinitions, TestLife
+from polyvisor.testing.suite._machine import TestStateMachine
+from polyvisor.testing.suite._moving import TestMigration
+from polyvisor.testing.suite._processes import TestManyProcesses
+from polyvisor.testing.suite._saving import TestSaving, TestSnapshots
+from polyvisor.testing.suite._support import TestEvents, TestSupport
+
+__all__ = [
+    "TestDefinitions",
+    "TestEvents",
+    "TestLife",
+    "TestManyProcesses",
+    "TestMigration",
+    "TestSaving",
+    "TestSnapshots",
+    "TestStateMachine",
+    "TestSupport",
+    "domain",
+    "host",
+    "leaves_nothing_behind",
+    "peer",
+    "polyvisor_requirements",
+]

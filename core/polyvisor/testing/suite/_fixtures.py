@@ -1,0 +1,111 @@
+"""Fixtures of the suite; each says exactly what it holds."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+import polyvisor
+
+if TYPE_CHECKING:
+    from polyvisor.connection import Connection
+    from polyvisor.domain import Domain
+    from polyvisor.testing._target import Target
+
+__all__ = ["domain", "host", "leaves_nothing_behind", "peer", "polyvisor_requirements"]
+
+
+def clear(connection: Connection) -> None:
+    """Destroy and undefine every domain of the connection."""
+    for found in connection.domains.list():
+        try:
+            if found.active:
+                found.destroy()
+            found.undefine(managed_save=True, snapshots=True)
+        except polyvisor.errors.NotFound:
+            continue
+
+
+def _children() -> set[int]:
+    found: set[int] = set()
+    for task in os.listdir("/proc/self/task"):  # noqa: PTH208
+        try:
+            with open(f"/proc/self/task/{task}/children", encoding="ascii") as file:  # noqa: PTH123
+                found.update(int(pid) for pid in file.read().split())
+        except FileNotFoundError:
+            continue
+    return found
+
+
+@pytest.fixture(autouse=True)
+def leaves_nothing_behind() -> Iterator[None]:
+    """Assert that no descriptor, thread or child process is left after a test."""
+    gc.collect()
+    descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    threads = set(threading.enumerate())
+    children = _children()
+    yield
+    gc.collect()
+    left = [thread.name for thread in threading.enumerate() if thread not in threads]
+    assert not left, f"threads left running: {left}"
+    more = len(os.listdir("/proc/self/fd")) - descriptors  # noqa: PTH208
+    assert more <= 0, f"{more} descriptors left open: {_open_files()}"
+    orphans = _children() - children
+    assert not orphans, f"child processes left: {orphans}"
+
+
+def _open_files() -> list[str]:
+    names = []
+    for number in os.listdir("/proc/self/fd"):  # noqa: PTH208
+        try:
+            names.append(f"{number}={os.readlink(f'/proc/self/fd/{number}')}")  # noqa: PTH115
+        except OSError:
+            continue
+    return names
+
+
+@pytest.fixture
+def host(target: Target, leaves_nothing_behind: None) -> Iterator[Connection]:
+    """Hold an open connection to a host without domains; they are cleared away after."""
+    connection = polyvisor.open(target.uri)
+    clear(connection)
+    yield connection
+    if connection.closed:
+        connection = polyvisor.open(target.uri)
+    clear(connection)
+    connection.close()
+
+
+@pytest.fixture
+def peer(target: Target, leaves_nothing_behind: None) -> Iterator[Connection]:
+    """Hold an open connection to a second host without domains."""
+    if target.peer is None:
+        pytest.skip("the target has no second host")
+    connection = polyvisor.open(target.peer)
+    clear(connection)
+    yield connection
+    clear(connection)
+    connection.close()
+
+
+@pytest.fixture
+def domain(host: Connection, target: Target) -> Domain:
+    """Hold a defined domain called ``guest`` that does not run."""
+    return host.domains.define(target.spec("guest"))
+
+
+@pytest.fixture(autouse=True)
+def polyvisor_requirements(request: pytest.FixtureRequest, target: Target) -> None:
+    """Skip a test whose features the driver does not claim."""
+    for marker in request.node.iter_markers("polyvisor_requires"):
+        with polyvisor.open(target.uri) as connection:
+            table = connection.support
+            for feature in marker.args:
+                if not table.usable(feature):
+                    answer = table[feature]
+                    pytest.skip(f"not claimed: {feature} is {answer.status}: {answer.reason}")

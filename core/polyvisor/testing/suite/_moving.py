@@ -1,0 +1,175 @@
+"""Migration: exactly one side has the domain, whatever fails."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+import polyvisor
+from polyvisor.errors import AlreadyExists, Cancelled, MigrationError, OperationInvalid
+from polyvisor.states import DomainState, StateReason
+from polyvisor.testing._target import Target, requires
+from polyvisor.testing.suite._saving import consecutive
+
+if TYPE_CHECKING:
+    from polyvisor.connection import Connection
+    from polyvisor.domain import Domain
+    from polyvisor.jobs import JobProgress
+
+__all__ = ["TestMigration"]
+
+_PHASES = (
+    ("begin", "source"),
+    ("prepare", "destination"),
+    ("perform", "source"),
+    ("finish", "destination"),
+)
+
+
+@requires("migration.live")
+class TestMigration:
+    """A domain moves between two hosts."""
+
+    def test_live(self, host: Connection, peer: Connection, domain: Domain, target: Target) -> None:
+        """It runs on over there without losing a count; here it is off."""
+        domain.start()
+        if target.ticks is not None:
+            target.wait_for_ticks(domain, 3)
+        reports: list[JobProgress] = []
+        moved = domain.migrate(peer, progress=reports.append)
+        assert moved.connection is peer
+        assert moved.uuid == domain.uuid
+        assert moved.status() == polyvisor.DomainStatus(DomainState.RUNNING, StateReason.MIGRATED)
+        assert domain.status() == polyvisor.DomainStatus(DomainState.SHUTOFF, StateReason.MIGRATED)
+        assert reports
+        if target.ticks is not None:
+            assert consecutive(list(target.wait_for_ticks(moved, 3)))
+        back = moved.migrate(host, undefine_source=True)
+        assert back == domain
+        assert not list(peer.domains)
+        if target.ticks is not None:
+            assert consecutive(list(target.wait_for_ticks(back, 3)))
+        domain.destroy()
+
+    @requires("migration.peer-to-peer")
+    def test_peer_to_peer(self, peer: Connection, domain: Domain, target: Target) -> None:
+        """The source opens the destination itself; the handle belongs to our connection."""
+        domain.start()
+        moved = domain.migrate(peer, peer_to_peer=True)
+        assert moved.connection is peer
+        assert moved.state is DomainState.RUNNING
+
+    def test_by_uri(self, peer: Connection, domain: Domain, target: Target) -> None:
+        """A destination may be named instead of opened."""
+        domain.start()
+        moved = domain.migrate(peer.uri)
+        assert peer.domains[domain.uuid].state is DomainState.RUNNING
+        moved.connection.close()
+
+    @requires("migration.stopped")
+    def test_stopped_and_paused(self, peer: Connection, domain: Domain) -> None:
+        """A domain can be moved standing still, and be left so over there."""
+        domain.start()
+        moved = domain.migrate(peer, live=False, paused=True)
+        assert moved.state is DomainState.PAUSED
+        moved.resume()
+        assert moved.state is DomainState.RUNNING
+
+    def test_a_paused_domain_stays_paused(self, peer: Connection, domain: Domain) -> None:
+        """Moving does not wake it."""
+        domain.start()
+        domain.suspend()
+        assert domain.migrate(peer).state is DomainState.PAUSED
+
+    @requires("migration.offline")
+    def test_offline(self, peer: Connection, domain: Domain) -> None:
+        """The definition of a domain that does not run moves alone."""
+        moved = domain.migrate(peer, offline=True, live=False, undefine_source=True)
+        assert moved.state is DomainState.SHUTOFF
+        assert moved.info().persistent
+        with pytest.raises(polyvisor.errors.NotFound):
+            domain.info()
+
+    def test_persistence(self, host: Connection, peer: Connection, target: Target) -> None:
+        """It is as persistent over there as was asked."""
+        domain = host.domains.create(target.spec("guest"))
+        moved = domain.migrate(peer, persistent=True)
+        assert moved.info().persistent
+        assert not list(host.domains)
+
+    def test_inactive_is_refused(self, peer: Connection, domain: Domain) -> None:
+        """A live migration needs a running domain."""
+        with pytest.raises(OperationInvalid):
+            domain.migrate(peer)
+
+    def test_to_itself(self, host: Connection, target: Target, domain: Domain) -> None:
+        """A host is no destination for its own domains."""
+        domain.start()
+        with pytest.raises(OperationInvalid, match="same host"):
+            domain.migrate(host)
+        assert domain.state is DomainState.RUNNING
+        domain.destroy()
+
+    def test_the_name_is_taken(self, peer: Connection, target: Target, domain: Domain) -> None:
+        """Another domain of that name over there is in the way and is not touched."""
+        other = peer.domains.define(target.spec("guest"))
+        domain.start()
+        with pytest.raises((AlreadyExists, MigrationError), match="guest"):
+            domain.migrate(peer)
+        assert domain.state is DomainState.RUNNING
+        assert list(peer.domains) == [other]
+        domain.destroy()
+
+    @pytest.mark.parametrize(("phase", "side"), _PHASES)
+    def test_a_phase_that_fails(
+        self,
+        host: Connection,
+        peer: Connection,
+        domain: Domain,
+        target: Target,
+        phase: str,
+        side: str,
+    ) -> None:
+        """Whichever phase fails before ownership passes, the source runs on as before."""
+        domain.start()
+        if target.ticks is not None:
+            target.wait_for_ticks(domain, 2)
+        connection = host if side == "source" else peer
+        part = connection.driver.migration
+        assert part is not None
+        original = getattr(part, phase)
+
+        def fail(*args: object, **options: object) -> object:
+            if options.get("cancelled"):
+                return original(*args, **options)
+            raise polyvisor.errors.OperationFailed("pulled the plug")
+
+        setattr(part, phase, fail)
+        try:
+            with pytest.raises(polyvisor.errors.OperationFailed, match="pulled the plug"):
+                domain.migrate(peer)
+        finally:
+            delattr(part, phase)
+        assert domain.state is DomainState.RUNNING
+        assert not [found for found in peer.domains if found.active]
+        if target.ticks is not None:
+            assert consecutive(list(target.wait_for_ticks(domain, 2)))
+        moved = domain.migrate(peer)
+        assert moved.state is DomainState.RUNNING
+        assert not domain.active
+
+    def test_cancelling(self, peer: Connection, domain: Domain, target: Target) -> None:
+        """A migration that is cancelled leaves the domain running here."""
+        domain.start()
+
+        def cancel(progress: JobProgress) -> None:
+            raise Cancelled("enough")
+
+        with pytest.raises(Cancelled):
+            domain.migrate(peer, progress=cancel)
+        assert domain.state is DomainState.RUNNING
+        assert not [found for found in peer.domains if found.active]
+        if target.ticks is not None:
+            assert consecutive(list(target.wait_for_ticks(domain, 2)))
+        domain.destroy()

@@ -1,0 +1,251 @@
+"""Saving, restoring, managed save and snapshots."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+
+import polyvisor
+from polyvisor.errors import (
+    AlreadyExists,
+    Cancelled,
+    NotFound,
+    OperationInvalid,
+    SaveImageError,
+    StorageError,
+)
+from polyvisor.states import DomainState, StateReason
+from polyvisor.testing._target import Target, requires
+
+if TYPE_CHECKING:
+    from polyvisor.connection import Connection
+    from polyvisor.domain import Domain
+    from polyvisor.jobs import JobProgress
+
+__all__ = ["TestSaving", "TestSnapshots"]
+
+
+def consecutive(numbers: list[int]) -> bool:
+    """Say whether each number is one more than the one before."""
+    return all(later == earlier + 1 for earlier, later in itertools.pairwise(numbers))
+
+
+@requires("save.file")
+class TestSaving:
+    """What was saved comes back as it was."""
+
+    def test_nothing_is_lost(
+        self, host: Connection, domain: Domain, target: Target, tmp_path: Path
+    ) -> None:
+        """The guest goes on counting after a restore where it stood when it was saved."""
+        image = tmp_path / "image"
+        domain.start()
+        if target.ticks is not None:
+            target.wait_for_ticks(domain, 3)
+        domain.save(image)
+        assert domain.status() == polyvisor.DomainStatus(DomainState.SHUTOFF, StateReason.SAVED)
+        restored = host.domains.restore(image)
+        assert restored == domain
+        assert domain.status() == polyvisor.DomainStatus(DomainState.RUNNING, StateReason.RESTORED)
+        assert image.exists()
+        if target.ticks is not None:
+            assert consecutive(list(target.wait_for_ticks(domain, 3)))
+        domain.destroy()
+
+    def test_a_paused_domain_comes_back_paused(
+        self, host: Connection, domain: Domain, tmp_path: Path
+    ) -> None:
+        """The state at saving decides, unless the restorer does."""
+        image = tmp_path / "image"
+        domain.start()
+        domain.suspend()
+        domain.save(image)
+        host.domains.restore(image)
+        assert domain.state is DomainState.PAUSED
+        domain.destroy()
+        host.domains.restore(image, paused=False)
+        assert domain.state is DomainState.RUNNING
+        domain.destroy()
+        host.domains.restore(image, paused=True)
+        assert domain.state is DomainState.PAUSED
+        domain.destroy()
+
+    def test_progress_is_reported(self, domain: Domain, tmp_path: Path) -> None:
+        """At least one report comes, in order, and the last says it is done."""
+        reports: list[JobProgress] = []
+        domain.start()
+        domain.save(tmp_path / "image", progress=reports.append)
+        assert reports
+        assert reports[-1].done
+        assert [r.processed for r in reports] == sorted(r.processed for r in reports)
+
+    def test_cancelling_leaves_everything_as_it_was(
+        self, domain: Domain, target: Target, tmp_path: Path
+    ) -> None:
+        """A cancelled save leaves a running domain, the earlier image, and no other file."""
+        image = tmp_path / "image"
+        image.write_bytes(b"earlier")
+        domain.start()
+
+        def cancel(progress: JobProgress) -> None:
+            raise Cancelled("enough")
+
+        with pytest.raises(Cancelled):
+            domain.save(image, progress=cancel)
+        assert domain.state is DomainState.RUNNING
+        assert image.read_bytes() == b"earlier"
+        assert [
+            path.name for path in tmp_path.iterdir() if path.name.startswith((".image", "image"))
+        ] == ["image"]
+        if target.ticks is not None:
+            assert consecutive(list(target.wait_for_ticks(domain, 2)))
+        domain.destroy()
+
+    def test_an_unwritable_place(self, domain: Domain, tmp_path: Path) -> None:
+        """A folder that is not there is a ``StorageError`` naming it; the domain runs on."""
+        domain.start()
+        with pytest.raises(StorageError, match="nowhere") as caught:
+            domain.save(tmp_path / "nowhere" / "image")
+        assert caught.value.path is not None
+        assert domain.state is DomainState.RUNNING
+        domain.destroy()
+
+    def test_what_is_no_image(self, host: Connection, tmp_path: Path) -> None:
+        """Missing, empty and foreign files are told apart and start nothing."""
+        with pytest.raises(StorageError, match="missing"):
+            host.domains.restore(tmp_path / "missing")
+        for content in (b"", b"hello", b"\0" * 4096):
+            (tmp_path / "image").write_bytes(content)
+            with pytest.raises(SaveImageError):
+                host.domains.restore(tmp_path / "image")
+        assert not list(host.domains)
+
+    def test_a_truncated_image(self, host: Connection, domain: Domain, tmp_path: Path) -> None:
+        """An image cut anywhere is refused, and the domain can still be started."""
+        image = tmp_path / "image"
+        domain.start()
+        domain.save(image)
+        whole = image.read_bytes()
+        for keep in (1, 15, 16, 20, 91, 92, 100, 200, len(whole) // 2, len(whole) - 1):
+            image.write_bytes(whole[:keep])
+            with pytest.raises((SaveImageError, polyvisor.errors.HypervisorError)):
+                host.domains.restore(image)
+            assert domain.state is DomainState.SHUTOFF
+        image.write_bytes(whole)
+        host.domains.restore(image)
+        assert domain.state is DomainState.RUNNING
+        domain.destroy()
+
+    def test_not_twice(self, host: Connection, domain: Domain, tmp_path: Path) -> None:
+        """A domain that runs cannot be restored a second time beside itself."""
+        image = tmp_path / "image"
+        domain.start()
+        domain.save(image)
+        host.domains.restore(image)
+        with pytest.raises((AlreadyExists, OperationInvalid)):
+            host.domains.restore(image)
+        assert domain.state is DomainState.RUNNING
+        domain.destroy()
+
+    def test_a_changed_definition(self, host: Connection, domain: Domain, tmp_path: Path) -> None:
+        """A restore takes a changed title, and refuses another machine."""
+        image = tmp_path / "image"
+        domain.start()
+        domain.save(image)
+        spec = domain.spec()
+        with pytest.raises(polyvisor.PolyvisorError, match="memory"):
+            host.domains.restore(image, spec=attrs.evolve(spec, memory=spec.memory * 2))
+        host.domains.restore(image, spec=attrs.evolve(spec, title="changed"))
+        assert domain.spec().title == "changed"
+        domain.destroy()
+
+    @requires("save.managed")
+    def test_managed_save(self, domain: Domain, target: Target) -> None:
+        """The next start resumes from it, and uses it up."""
+        domain.start()
+        if target.ticks is not None:
+            target.wait_for_ticks(domain, 3)
+        domain.managed_save()
+        assert domain.state is DomainState.SHUTOFF
+        assert domain.has_managed_save
+        assert domain.info().managed_save
+        with pytest.raises(OperationInvalid, match="managed save"):
+            domain.undefine()
+        domain.start()
+        assert domain.status().reason is StateReason.RESTORED
+        assert not domain.has_managed_save
+        if target.ticks is not None:
+            assert consecutive(list(target.wait_for_ticks(domain, 3)))
+        domain.managed_save()
+        domain.start(force_boot=True)
+        assert domain.status().reason is StateReason.BOOTED
+        domain.managed_save()
+        domain.remove_managed_save()
+        assert not domain.has_managed_save
+
+
+@requires("snapshots.memory")
+class TestSnapshots:
+    """A domain goes back to where it was."""
+
+    def test_tree(self, domain: Domain) -> None:
+        """Snapshots hang on one another; deleting one hands its children on."""
+        domain.start()
+        first = domain.snapshots.create("first", description="one")
+        second = domain.snapshots.create("second")
+        third = domain.snapshots.create("third")
+        assert (first.parent, second.parent, third.parent) == (None, "first", "second")
+        found = domain.snapshots.list()
+        assert [snapshot.name for snapshot in found] == ["first", "second", "third"]
+        assert [snapshot.current for snapshot in found] == [False, False, True]
+        assert found[0].description == "one"
+        assert "<name>first</name>" in domain.snapshots.xml("first")
+        domain.snapshots.delete("second")
+        assert {s.name: s.parent for s in domain.snapshots.list()} == {
+            "first": None,
+            "third": "first",
+        }
+        domain.snapshots.delete("first", children=True)
+        assert list(domain.snapshots.list()) == []
+        domain.destroy()
+
+    def test_names(self, domain: Domain) -> None:
+        """A name can be had once; without one the time is used; an unknown one is told."""
+        domain.start()
+        domain.snapshots.create("once")
+        with pytest.raises(AlreadyExists, match="once"):
+            domain.snapshots.create("once")
+        assert domain.snapshots.create().name.isdigit()
+        for ask in (domain.snapshots.revert, domain.snapshots.delete, domain.snapshots.xml):
+            with pytest.raises(NotFound, match="missing"):
+                ask("missing")
+        domain.destroy()
+        with pytest.raises(OperationInvalid, match="snapshot"):
+            domain.undefine()
+
+    @requires("snapshots.revert")
+    def test_revert(self, domain: Domain, target: Target) -> None:
+        """The guest goes on from the count it had at the snapshot."""
+        domain.start()
+        if target.ticks is None:
+            domain.snapshots.create("here")
+            domain.snapshots.revert("here")
+        else:
+            target.wait_for_ticks(domain, 3)
+            domain.suspend()
+            then = target.ticks(domain)[-1]
+            domain.snapshots.create("here")
+            domain.resume()
+            target.wait_for_ticks(domain, 3)
+            domain.snapshots.revert("here", paused=False)
+            seen = list(target.wait_for_ticks(domain, 2))
+            assert seen.count(then + 1) == 2
+        assert domain.status().reason is StateReason.FROM_SNAPSHOT
+        domain.destroy()
+        domain.snapshots.revert("here", paused=True)
+        assert domain.state is DomainState.PAUSED
+        domain.destroy()

@@ -1,0 +1,156 @@
+"""The support table holds what it says, and events tell what happened."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import polyvisor
+from polyvisor.errors import PolyvisorError, Unsupported
+from polyvisor.events import Event, EventKind
+from polyvisor.support import FEATURES, SupportStatus
+from polyvisor.testing._target import Target, requires
+
+if TYPE_CHECKING:
+    from polyvisor.connection import Connection
+    from polyvisor.domain import Domain
+
+__all__ = ["TestEvents", "TestSupport"]
+
+#: How to try a feature on a running domain; what the table denies must refuse.
+_ATTEMPTS: dict[str, Callable[[Domain, Path], object]] = {
+    "save.file": lambda domain, path: domain.save(path / "image"),
+    "save.managed": lambda domain, path: domain.managed_save(),
+    "snapshots.memory": lambda domain, path: domain.snapshots.create("one"),
+    "migration.live": lambda domain, path: domain.migrate(domain.connection.uri),
+    "events": lambda domain, path: domain.connection.events(timeout=0),
+}
+
+
+class TestSupport:
+    """What the table claims is tested elsewhere; here is the table itself."""
+
+    def test_every_answer_has_a_reason(self, host: Connection) -> None:
+        """All features are answered; what is not supported says why."""
+        table = host.support
+        assert set(table) == set(FEATURES)
+        for feature, answer in table.items():
+            if answer.status is not SupportStatus.SUPPORTED:
+                assert answer.reason, feature
+            if answer.status is SupportStatus.VERSIONED:
+                assert answer.since, feature
+
+    @pytest.mark.parametrize("feature", _ATTEMPTS)
+    def test_what_is_not_claimed_refuses(
+        self, domain: Domain, feature: str, tmp_path: Path
+    ) -> None:
+        """An unclaimed feature raises ``Unsupported`` with the table's reason."""
+        answer = domain.connection.support[feature]
+        if answer.usable:
+            pytest.skip("claimed, so tested by its own tests")
+        domain.start()
+        with pytest.raises(Unsupported) as caught:
+            _ATTEMPTS[feature](domain, tmp_path)
+        assert caught.value.feature == feature
+        assert answer.reason in caught.value.message
+        domain.destroy()
+
+    def test_host_facts(self, host: Connection) -> None:
+        """The host has a name, an architecture, memory and CPUs."""
+        facts = host.host
+        assert facts.hostname
+        assert facts.hypervisor
+        assert facts.architecture
+        assert facts.memory > 0
+        assert facts.cpus > 0
+        assert host.capabilities().lstrip().startswith("<capabilities>")
+
+    def test_the_canonical_uri_opens_the_same_host(self, host: Connection, target: Target) -> None:
+        """``Connection.uri`` leads back to where it came from."""
+        if not target.shared:
+            pytest.skip("each connection of the target has its own domains")
+        host.domains.define(target.spec("guest"))
+        with polyvisor.open(host.uri) as again:
+            assert again.uri == host.uri
+            assert "guest" in again.domains
+
+    def test_errors_carry_data(self, host: Connection) -> None:
+        """An error has a code, a libvirt number and the plugin's name."""
+        with pytest.raises(PolyvisorError) as caught:
+            host.domains["no such domain"]
+        assert caught.value.code == "not-found"
+        assert caught.value.libvirt_number == 42
+        assert "no such domain" in str(caught.value)
+
+
+@requires("events")
+class TestEvents:
+    """Events come in order, and none is left out."""
+
+    def test_a_life_in_events(self, host: Connection, target: Target) -> None:
+        """Each change is one event with libvirt's detail, in the order of the changes."""
+        stream = host.events(timeout=10 * target.slow)
+        domain = host.domains.define(target.spec("watched"))
+        domain.start()
+        domain.suspend()
+        domain.resume()
+        domain.destroy()
+        domain.undefine()
+        seen: list[Event] = []
+        for event in stream:
+            if event.domain.uuid == domain.uuid:
+                seen.append(event)
+                if event.kind is EventKind.UNDEFINED:
+                    break
+        assert [(event.kind, event.detail) for event in seen] == [
+            (EventKind.DEFINED, "added"),
+            (EventKind.STARTED, "booted"),
+            (EventKind.SUSPENDED, "paused"),
+            (EventKind.RESUMED, "unpaused"),
+            (EventKind.STOPPED, "destroyed"),
+            (EventKind.UNDEFINED, "removed"),
+        ]
+        numbers = [event.sequence for event in seen]
+        assert numbers == sorted(set(numbers))
+        assert all(event.time.tzinfo is not None for event in seen)
+        assert all(event.domain.name == "watched" for event in seen)
+
+    def test_each_listener_hears_everything(self, host: Connection, target: Target) -> None:
+        """Several streams at once each give every event."""
+        streams = [host.events(timeout=10 * target.slow) for _ in range(3)]
+        heard: list[list[str]] = [[] for _ in streams]
+
+        def listen(index: int) -> None:
+            for event in streams[index]:
+                heard[index].append(f"{event.kind} {event.domain.name}")
+                if event.kind is EventKind.UNDEFINED and event.domain.name == "n9":
+                    return
+
+        threads = [threading.Thread(target=listen, args=(i,)) for i in range(len(streams))]
+        for thread in threads:
+            thread.start()
+        for number in range(10):
+            host.domains.define(target.spec(f"n{number}")).undefine()
+        for thread in threads:
+            thread.join(30 * target.slow)
+        expected = [
+            f"{kind} n{number}" for number in range(10) for kind in ("defined", "undefined")
+        ]
+        assert heard == [expected] * 3
+
+    def test_the_timeout_ends_the_stream(self, host: Connection) -> None:
+        """A stream without events ends by itself after its timeout."""
+        assert list(host.events(timeout=0.05)) == []
+
+    def test_another_connections_changes_are_heard(self, host: Connection, target: Target) -> None:
+        """Whoever causes a change, all listeners of the host hear of it."""
+        if not target.shared:
+            pytest.skip("each connection of the target has its own domains")
+        stream = host.events(timeout=10 * target.slow)
+        with polyvisor.open(target.uri) as other:
+            other.domains.define(target.spec("elsewhere"))
+        assert next(stream).domain.name == "elsewhere"
