@@ -1,0 +1,33 @@
+"""Real QEMU with a boot sector that counts, under software emulation."""
+
+from __future__ import annotations
+
+import pytest
+
+from polyvisor.testing import Target
+from polyvisor.testing.suite import *  # noqa: F403
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+def target(tmp_path, counting_spec, serial_ticks) -> Target:
+    """Two hosts under the test's own folder, and the boot sector's disk."""
+    from polyvisor.demo._bootsector import write_image
+
+    disk = tmp_path / "tick.img"
+    write_image(disk)
+    return Target(
+        uri=f"qemu:///session?root={tmp_path}/a",
+        peer=f"qemu:///session?root={tmp_path}/b",
+        spec=counting_spec(
+            "qemu",
+            16,
+            f"<disk type='file' device='disk'><driver name='qemu' type='raw'/>"
+            f"<source file='{disk}'/><target dev='hda' bus='ide'/><readonly/></disk>",
+        ),
+        ticks=serial_ticks,
+        shuts_down=False,
+        against="real",
+        slow=3.0,
+    )
