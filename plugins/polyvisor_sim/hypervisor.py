@@ -1,0 +1,385 @@
+"""The simulator as a hypervisor: what polyvisor asks of it, put in terms of machines.
+
+Everything about definitions, locks, events, files and recovery is in
+:mod:`polyvisor.local`; here is only what is different from one hypervisor to the next.
+"""
+
+from __future__ import annotations
+
+import select
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import attrs
+
+from polyvisor.errors import HypervisorError, SemanticError
+from polyvisor.local import (
+    Guest,
+    LocalHypervisor,
+    MigratesGuests,
+    Observation,
+    SavesGuests,
+    WatchesGuests,
+)
+from polyvisor.states import DomainState, StateReason
+from polyvisor_sim import transfer
+from polyvisor_sim.console import console_path, open_console, write_lines
+from polyvisor_sim.machine import Machine, Moment, now
+from polyvisor_sim.memory import Mark
+from polyvisor_sim.pages import PAGE_SIZE
+from polyvisor_sim.parameters import Parameters
+from polyvisor_sim.stream import VERSIONS
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from polyvisor.driver import MigrationOptions
+    from polyvisor.events import EventKind
+    from polyvisor.jobs import Job
+    from polyvisor.model import DomainSpec
+    from polyvisor_sim.incoming import Receiver
+    from polyvisor_sim.memory import Memory
+    from polyvisor_sim.rack import Rack
+
+__all__ = ["MemoryCheck", "SimHypervisor"]
+
+_REASONS = {"shutdown": StateReason.SHUTDOWN, "crashed": StateReason.CRASHED}
+
+
+@attrs.frozen
+class MemoryCheck:
+    """What comparing a guest's memory with its ticks showed.
+
+    Attributes:
+        ticks: ticks done since its boot.
+        boots: which boot it is in, from 1.
+        pages: pages of memory, all of which were compared.
+        wrong_page: number of the first wrong page; ``None`` if all are right.
+        fault: what is wrong with it, in words.
+    """
+
+    ticks: int
+    boots: int
+    pages: int
+    wrong_page: int | None = None
+    fault: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether every byte is as it should be."""
+        return self.wrong_page is None
+
+
+class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests):
+    """Runs simulated guests.
+
+    Args:
+        rack: where their machines are kept.
+        clock: gives the host's time in nanoseconds; tests have their own.
+    """
+
+    name = "sim"
+    # Whatever type a definition states: the simulator plays any hypervisor.
+    domain_types: ClassVar[tuple[str, ...]] = (
+        "sim", "test", "qemu", "kvm", "hvf", "xen", "lxc", "bhyve",
+        "vz", "vbox", "vmware", "hyperv", "phyp", "uml", "openvz",
+    )  # fmt: skip
+    image_format = "libvirt-test"
+    stream_versions = VERSIONS
+
+    def __init__(self, rack: Rack, clock: Callable[[], int] = now) -> None:
+        self.rack = rack
+        self.clock = clock
+        self._receivers: dict[UUID, Receiver] = {}
+
+    # Definitions
+
+    def complete(self, spec: DomainSpec) -> DomainSpec:
+        """Check what the definition says about memory and about the simulation."""
+        Parameters.of(spec)
+        if not spec.memory:
+            raise SemanticError(
+                f"domain {spec.name!r}: <memory> is missing; the simulator needs to know how "
+                f"much to give the guest",
+                element="domain/memory",
+                fault="missing",
+            )
+        return spec
+
+    def check_start(self, spec: DomainSpec) -> None:
+        """A simulated machine can always start: its disks are never opened."""
+
+    # Running
+
+    def launch(self, guest: Guest, spec: DomainSpec) -> dict[str, Any]:
+        """Make a machine that has just been switched on, its clock not yet going."""
+        machine = self.machine_for(spec)
+        try:
+            self.rack.add_memory(guest, machine.memory)
+            self._start_console(guest, machine, append=False)
+            self.rack.put(guest, machine)
+        except BaseException:
+            self.rack.remove(guest)
+            raise
+        return {}
+
+    def machine_for(self, spec: DomainSpec) -> Machine:
+        """Return the machine that a definition describes, switched off."""
+        return Machine(
+            parameters=Parameters.of(spec),
+            memory=max(1, spec.memory // PAGE_SIZE) * PAGE_SIZE,
+            balloon=spec.current_memory or spec.memory,
+            vcpus=spec.vcpus,
+            console=console_path(spec),
+            after=(
+                _action(spec.on_poweroff, "destroy"),
+                _action(spec.on_reboot, "restart"),
+                _action(spec.on_crash, "destroy"),
+            ),
+        )
+
+    def observe(self, guest: Guest, *, deep: bool) -> Observation:
+        """Look at the machine; both ways of looking cost the same here."""
+        machine = self.rack.find(guest)
+        if machine is None:
+            return Observation(DomainState.SHUTOFF, StateReason.CRASHED)
+        moment = machine.at(self.clock())
+        if moment.gone == "crashed" and machine.after[2] == "preserve":
+            return Observation(DomainState.CRASHED, StateReason.PANICKED)
+        if moment.gone is not None:
+            return Observation(DomainState.SHUTOFF, _REASONS[moment.gone])
+        state = DomainState.RUNNING if machine.running else DomainState.PAUSED
+        return Observation(state, guest.reason if guest.state is state else StateReason.UNKNOWN)
+
+    def resume(self, guest: Guest) -> None:
+        """Let the machine's clock go."""
+        machine, _ = self._present(guest)
+        if machine.incoming is not None:
+            raise HypervisorError(
+                f"{guest.name!r} cannot run: it is still being received", domain=guest.name
+            )
+        if not machine.running:
+            self.rack.put(guest, machine.resume(self.clock()))
+
+    def suspend(self, guest: Guest) -> None:
+        """Stop the machine's clock."""
+        machine, _ = self._present(guest)
+        self._stop(guest, machine)
+
+    def destroy(self, guest: Guest) -> None:
+        """Take the machine away."""
+        receiver = self._receivers.pop(guest.uuid, None)
+        if receiver is not None:
+            receiver.stop()
+        machine = self.rack.find(guest) if receiver is None else None
+        if machine is not None and machine.console is not None and machine.incoming is None:
+            self._print(guest, machine)
+        self.rack.remove(guest)
+
+    def shutdown(self, guest: Guest) -> None:
+        """Ask the guest to shut down, which it does in its own time."""
+        machine, _ = self._present(guest)
+        self.rack.put(guest, machine.ask("shutdown", self.clock()))
+
+    def reboot(self, guest: Guest) -> None:
+        """Ask the guest to reboot, which it does in its own time."""
+        machine, _ = self._present(guest)
+        self.rack.put(guest, machine.ask("reboot", self.clock()))
+
+    def reset(self, guest: Guest) -> None:
+        """Begin a new boot; its memory is emptied when it is next needed."""
+        machine, _ = self._present(guest)
+        self.rack.put(guest, machine.reset(self.clock()))
+
+    def memory_and_cpu_time(self, guest: Guest) -> tuple[int, float | None]:
+        """Return the balloon's size, and the guest's time on each of its vCPUs."""
+        machine = self.rack.get(guest)
+        return machine.balloon, machine.at(self.clock()).run * machine.vcpus / 1e9
+
+    def stats(self, guest: Guest) -> dict[str, Any]:
+        """Return what the guest has done so far."""
+        machine = self.rack.find(guest)
+        if machine is None:
+            return {}
+        moment = machine.at(self.clock())
+        known = machine.parameters
+        return {
+            "sim.ticks": moment.ticks,
+            "sim.boots": moment.boots,
+            "sim.ticks-per-second": known.rate,
+            "sim.dirty-pages": known.dirty,
+            "sim.working-set": machine.pattern(moment.boots).working_set,
+        }
+
+    # Waiting
+
+    def wait_gone(self, guest: Guest, timeout: float | None) -> bool:
+        """Wait until the machine is gone or has ended; sleeps until something happens."""
+        give_up = None if timeout is None else self.clock() + int(timeout * 1e9)
+        with self.rack.bell.listen() as listener:
+            while True:
+                machine = self.rack.find(guest)
+                time = self.clock()
+                if machine is None or machine.at(time).gone:
+                    return True
+                if give_up is not None and time >= give_up:
+                    return False
+                _sleep(listener.fileno(), time, machine.next_end(time), give_up)
+                listener.rearm()
+
+    def watch(
+        self,
+        guests: Callable[[], Iterable[Guest]],
+        report: Callable[[Guest, EventKind, str, dict[str, Any]], None],
+        stop_fd: int,
+        changed_fd: int,
+    ) -> None:
+        """Report guests that end or reboot of themselves."""
+        from polyvisor_sim.watch import watch
+
+        watch(self.rack, self.clock, guests, report, stop_fd, changed_fd)
+
+    # Saving
+
+    def save_stream(self, guest: Guest, fd: int, job: Job) -> None:
+        """Write memory and clock."""
+        machine, moment = self._present(guest)
+        with self.rack.memory(guest, machine.memory) as memory:
+            self.bring_up(memory, machine, moment)
+            transfer.save(memory, machine, moment, guest, fd, job)
+
+    def restore_stream(self, guest: Guest, spec: DomainSpec, fd: int, job: Job) -> dict[str, Any]:
+        """Make a machine from a stream; without one, a machine that boots."""
+        machine = self.machine_for(spec)
+        try:
+            self.rack.add_memory(guest, machine.memory)
+            self._start_console(guest, machine, append=True)
+            with self.rack.memory(guest, machine.memory) as memory:
+                state = transfer.restore(memory, guest, fd, job)
+                if state is not None:
+                    machine = transfer.take_state(machine, memory, state)
+            self.rack.put(guest, machine)
+        except BaseException:
+            self.rack.remove(guest)
+            raise
+        return {}
+
+    # Migrating
+
+    def receive(
+        self, guest: Guest, spec: DomainSpec, version: int, listen: str | None
+    ) -> tuple[dict[str, Any], str]:
+        """Make a machine that is filled by a thread of this process."""
+        from polyvisor_sim.incoming import Receiver
+
+        machine = attrs.evolve(self.machine_for(spec), incoming="waiting")
+        try:
+            self.rack.add_memory(guest, machine.memory)
+            self._start_console(guest, machine, append=True)
+            self.rack.put(guest, machine)
+            receiver = Receiver(self.rack, guest, machine, version, listen)
+        except BaseException:
+            self.rack.remove(guest)
+            raise
+        self._receivers[guest.uuid] = receiver
+        return {}, receiver.uri
+
+    def received(self, guest: Guest, timeout: float) -> None:
+        """Wait until the receiver, in whatever process, says that all is there."""
+        from polyvisor_sim.incoming import wait_complete
+
+        wait_complete(self.rack, guest, timeout)
+        receiver = self._receivers.pop(guest.uuid, None)
+        if receiver is not None:
+            receiver.stop()
+
+    def send(
+        self, guest: Guest, uri: str, version: int, options: MigrationOptions, job: Job
+    ) -> dict[str, Any]:
+        """Send memory in rounds, then stop the clock and send the rest."""
+        from polyvisor_sim.outgoing import Sender
+
+        self._present(guest)
+        return Sender(self, guest, options, job).send(uri, version)
+
+    def take_back(self, guest: Guest) -> None:
+        """Stop the clock; whoever was sending has it from the socket that nobody reads on."""
+        machine = self.rack.get(guest)
+        self._stop(guest, machine)
+
+    # Memory
+
+    def bring_up(self, memory: Memory, machine: Machine, moment: Moment) -> None:
+        """Write what the guest has written up to ``moment``, and what it has printed."""
+        memory.bring_up(machine.pattern(moment.boots), moment.boots, moment.ticks)
+        if machine.console is not None:
+            write_lines(machine.console, memory, moment.ticks)
+
+    def verify_memory(self, guest: Guest) -> MemoryCheck:
+        """Compare every page of an active guest with what its ticks must have made of it.
+
+        Call it with the domain's lock held, as the methods above are.
+        """
+        machine, moment = self._present(guest)
+        pattern = machine.pattern(moment.boots)
+        with self.rack.memory(guest, machine.memory) as memory:
+            self.bring_up(memory, machine, moment)
+            wrong = memory.verify(pattern, moment.ticks)
+        pages = machine.memory // PAGE_SIZE
+        if wrong is None:
+            return MemoryCheck(moment.ticks, moment.boots, pages)
+        return MemoryCheck(moment.ticks, moment.boots, pages, wrong.page, wrong.fault)
+
+    def close(self) -> None:
+        """Give up whatever is still being received here."""
+        while self._receivers:
+            self._receivers.popitem()[1].stop()
+
+    def _present(self, guest: Guest) -> tuple[Machine, Moment]:
+        """Return the machine and how it is now, unless it has ended."""
+        machine = self.rack.get(guest)
+        moment = machine.at(self.clock())
+        if moment.gone is not None:
+            raise HypervisorError(
+                f"{guest.name!r} has {'crashed' if moment.gone == 'crashed' else 'shut down'} "
+                f"of itself at tick {moment.ticks}",
+                domain=guest.name,
+            )
+        return machine, moment
+
+    def _stop(self, guest: Guest, machine: Machine) -> None:
+        if machine.running:
+            machine = machine.stop(self.clock())
+            self.rack.put(guest, machine)
+            if machine.console is not None:
+                self._print(guest, machine)
+
+    def _start_console(self, guest: Guest, machine: Machine, *, append: bool) -> None:
+        if machine.console is not None:
+            begin = open_console(machine.console, append=append)
+            with self.rack.memory(guest, machine.memory) as memory:
+                memory.set_mark(Mark(console=begin))
+
+    def _print(self, guest: Guest, machine: Machine) -> None:
+        """Write out the console's lines, for which memory has to be up to date as well."""
+        with self.rack.memory(guest, machine.memory) as memory:
+            self.bring_up(memory, machine, machine.at(self.clock()))
+
+
+def _action(said: str | None, default: str) -> str:
+    """Return what to do when a guest ends: renaming and dumping count as what they end in."""
+    if said in (None, ""):
+        return default
+    assert said is not None
+    return {"rename-restart": "restart", "coredump-restart": "restart"}.get(
+        said, "destroy" if said == "coredump-destroy" else said
+    )
+
+
+def _sleep(fd: int, time: int, *until: int | None) -> None:
+    """Sleep until ``fd`` shows something or the first of the given times has come."""
+    times = [at for at in until if at is not None]
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    # Rounded up, so that the time has come when the sleep is over.
+    poll.poll(None if not times else max(0, -(-(min(times) - time) // 1_000_000)))

@@ -1,0 +1,132 @@
+r"""Save images of libvirt's test driver, with our stream behind.
+
+libvirt writes (``testDomainSaveImageWrite``, ``src/test/test_driver.c``)::
+
+    15 bytes "TestGuestMagic\0", int length of the XML, the XML
+
+with the length in the byte order of its machine, and nothing more: its guests have no
+memory. Restoring, it reads so far and ignores what follows; it refuses XML of more than
+8192 bytes, its own as well. So there is room for us behind the XML::
+
+    8 bytes "PVSIMHDR", u32 flags (1: the guest was running), u32 version of the stream
+
+and then the stream (:mod:`polyvisor_sim.stream`), little-endian. An image without these
+is libvirt's own: a guest that boots afresh.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from struct import Struct
+from typing import TYPE_CHECKING, BinaryIO, Literal
+
+from polyvisor.errors import InvalidArgument, SaveImageError
+from polyvisor.saveimage import ImageHeader, SaveFormat
+from polyvisor_sim.stream import VERSIONS
+
+if TYPE_CHECKING:
+    from polyvisor.model import DomainSpec
+
+__all__ = ["MAGIC", "TestImageFormat"]
+
+#: First bytes of an image, the final NUL included.
+MAGIC = b"TestGuestMagic\0"
+#: More XML than this is not believed; the model reads as much.
+MOST_XML = 8 << 20
+
+_LENGTH = 4
+_TAIL = Struct("<8sII")
+_TAIL_MAGIC = b"PVSIMHDR"
+_RUNNING = 1
+_ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
+
+
+class TestImageFormat(SaveFormat):
+    """Reads and writes the header of ``libvirt-test`` images."""
+
+    name = "libvirt-test"
+
+    def read_header(self, image: BinaryIO, *, path: str) -> ImageHeader:
+        """Read the header; see :meth:`polyvisor.saveimage.SaveFormat.read_header`."""
+        magic = _read(image, len(MAGIC), path, 0, "the magic bytes")
+        if magic != MAGIC:
+            raise _fault(path, 0, f"not an image of the test driver: it begins with {magic!r}")
+        raw = _read(image, _LENGTH, path, len(MAGIC), "the length of the XML")
+        order, length = _length(raw)
+        if order is None:
+            raise _fault(path, len(MAGIC), f"the XML is {length} bytes long, at most {MOST_XML}")
+        start = len(MAGIC) + _LENGTH
+        body = _read(image, length, path, start, "the XML")
+        try:
+            xml = body.decode()
+        except UnicodeDecodeError as error:
+            raise _fault(path, start + error.start, "the XML is not UTF-8") from error
+        end = start + length
+        tail = image.read(_TAIL.size)
+        if not tail:
+            return ImageHeader(self.name, 0, xml, end, byte_order=order)
+        if len(tail) < _TAIL.size and _TAIL_MAGIC.startswith(tail[:8]):
+            raise _fault(path, end + len(tail), "it is cut off in the header of the stream")
+        known, flags, version = _TAIL.unpack(tail.ljust(_TAIL.size, b"\0"))
+        if known != _TAIL_MAGIC:
+            raise _fault(path, end, f"unknown bytes follow the XML: {tail[:8]!r}")
+        if version not in VERSIONS or flags & ~_RUNNING:
+            raise _fault(
+                path,
+                end + 8,
+                f"it was written by a newer polyvisor (flags {flags:#x}, stream version "
+                f"{version}; known are flags up to {_RUNNING:#x} and versions up to "
+                f"{VERSIONS[-1]})",
+            )
+        return ImageHeader(
+            self.name,
+            0,
+            xml,
+            end + _TAIL.size,
+            stream_version=version,
+            was_running=bool(flags & _RUNNING),
+            byte_order=order,
+        )
+
+    def write_header(
+        self, image: BinaryIO, spec: DomainSpec, *, was_running: bool, compression: str
+    ) -> Callable[[], None]:
+        """Write a header; see :meth:`polyvisor.saveimage.SaveFormat.write_header`."""
+        if compression != "none":
+            raise InvalidArgument(
+                f"save: images of the test driver are not compressed (asked for: {compression})"
+            )
+        xml = spec.to_xml().encode()
+        flags = _RUNNING if was_running else 0
+        image.write(MAGIC + len(xml).to_bytes(_LENGTH, "little") + xml)
+        image.write(_TAIL.pack(_TAIL_MAGIC, flags, VERSIONS[-1]))
+        return _nothing
+
+
+def _nothing() -> None:
+    """An image of this format carries no mark that it is unfinished."""
+
+
+def _length(raw: bytes) -> tuple[str | None, int]:
+    """Return the byte order in which a length makes sense, and the length."""
+    for order in _ORDERS:
+        length = int.from_bytes(raw, order)
+        if 0 < length <= MOST_XML:
+            return order, length
+    return None, int.from_bytes(raw, "little")
+
+
+def _read(image: BinaryIO, size: int, path: str, offset: int, what: str) -> bytes:
+    data = image.read(size)
+    while len(data) < size and (more := image.read(size - len(data))):
+        data += more
+    if len(data) < size:
+        raise _fault(path, offset + len(data), f"it is cut off in {what}")
+    return data
+
+
+def _fault(path: str, offset: int, fault: str) -> SaveImageError:
+    return SaveImageError(
+        f"save image {os.fspath(path)}, byte {offset}: {fault}", path=path, offset=offset
+    )

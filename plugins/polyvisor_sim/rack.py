@@ -1,0 +1,213 @@
+"""Where the machines of a simulated host are kept.
+
+A :class:`FileRack` keeps each in its guest's run folder, so that every process sees the
+same machine; a :class:`ProcessRack` keeps them in this process alone. A rack plays the
+part that a hypervisor's own process plays elsewhere: it, not polyvisor's record, is the
+truth about whether a guest is there and runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+from abc import ABC, abstractmethod
+from functools import cache
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from polyvisor.errors import HypervisorError, StorageError
+from polyvisor_sim.bell import Bell, FifoBell, ProcessBell
+from polyvisor_sim.machine import Machine
+from polyvisor_sim.memory import Memory
+
+if TYPE_CHECKING:
+    from polyvisor.local import Guest
+
+__all__ = ["FileRack", "ProcessRack", "Rack"]
+
+
+class Rack(ABC):
+    """Keeps machines and their memory.
+
+    Attributes:
+        bell: rings whenever a machine has changed.
+    """
+
+    bell: Bell
+
+    @abstractmethod
+    def find(self, guest: Guest) -> Machine | None:
+        """Return the guest's machine, ``None`` if there is none."""
+
+    @abstractmethod
+    def put(self, guest: Guest, machine: Machine) -> None:
+        """Keep the machine as it is now; whoever looks sees the old one or the new."""
+
+    @abstractmethod
+    def remove(self, guest: Guest) -> None:
+        """Throw the guest's machine away, if there is one, with its memory."""
+
+    @abstractmethod
+    def add_memory(self, guest: Guest, size: int) -> None:
+        """Give the guest empty memory of ``size`` bytes."""
+
+    @abstractmethod
+    def memory(self, guest: Guest, size: int) -> Memory:
+        """Open the guest's memory."""
+
+    def get(self, guest: Guest) -> Machine:
+        """Return the guest's machine.
+
+        Raises:
+            HypervisorError: there is none.
+        """
+        machine = self.find(guest)
+        if machine is None:
+            raise HypervisorError(
+                f"the simulated machine of {guest.name!r} is gone", domain=guest.name
+            )
+        return machine
+
+
+class FileRack(Rack):
+    """Keeps each machine in its guest's run folder, for all processes.
+
+    Args:
+        bell_path: where the host's bell is to hang.
+    """
+
+    def __init__(self, bell_path: str) -> None:
+        self.bell = FifoBell(bell_path)
+
+    def find(self, guest: Guest) -> Machine | None:
+        """Return the guest's machine; one from before the host was started is gone."""
+        path = f"{guest.run_dir}/machine.json"
+        try:
+            with open(path, encoding="utf-8") as file:  # noqa: PTH123
+                text = file.read()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageError(f"cannot read {path}: {error.strerror}", path=path) from error
+        try:
+            data = json.loads(text)
+            if data.pop("host boot") != _host_boot():
+                return None
+            return Machine.from_dict(data)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise HypervisorError(
+                f"{path} does not describe a simulated machine ({error!r}); "
+                f"destroy {guest.name!r} to clear it away",
+                domain=guest.name,
+            ) from error
+
+    def put(self, guest: Guest, machine: Machine) -> None:
+        """Replace the guest's ``machine.json`` in one step, then ring."""
+        path = f"{guest.run_dir}/machine.json"
+        data = {"host boot": _host_boot(), **machine.to_dict()}
+        try:
+            with open(f"{path}.new", "w", encoding="utf-8") as file:  # noqa: PTH123
+                json.dump(data, file)
+            os.replace(f"{path}.new", path)  # noqa: PTH105
+        except OSError as error:
+            raise StorageError(f"cannot write {path}: {error.strerror}", path=path) from error
+        self.bell.ring()
+
+    def remove(self, guest: Guest) -> None:
+        """Remove the machine first, so that nobody finds one without memory."""
+        for name in ("machine.json", "machine.json.new", "memory", "migration.sock"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{guest.run_dir}/{name}")  # noqa: PTH108
+        self.bell.ring()
+
+    def add_memory(self, guest: Guest, size: int) -> None:
+        """Make the guest's sparse memory file."""
+        path = f"{guest.run_dir}/memory"
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                os.ftruncate(fd, size)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.unlink(path)  # noqa: PTH108
+            raise StorageError(
+                f"cannot make {size} bytes of guest memory in {path}: {error.strerror}", path=path
+            ) from error
+
+    def memory(self, guest: Guest, size: int) -> Memory:
+        """Open the guest's memory file."""
+        path = f"{guest.run_dir}/memory"
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            raise StorageError(
+                f"the memory of {guest.name!r} cannot be opened: {path}: {error.strerror}; "
+                f"destroy the domain to clear it away",
+                path=path,
+                domain=guest.name,
+            ) from error
+        return Memory(fd, size, path)
+
+
+class ProcessRack(Rack):
+    """Keeps machines in this process; memory is made when it is first looked at."""
+
+    def __init__(self) -> None:
+        self.bell = ProcessBell()
+        self._machines: dict[UUID, Machine] = {}
+        self._memories: dict[UUID, int] = {}
+
+    def find(self, guest: Guest) -> Machine | None:
+        """Return the guest's machine, ``None`` if there is none."""
+        return self._machines.get(guest.uuid)
+
+    def put(self, guest: Guest, machine: Machine) -> None:
+        """Keep the machine, then ring."""
+        self._machines[guest.uuid] = machine
+        self.bell.ring()
+
+    def remove(self, guest: Guest) -> None:
+        """Throw machine and memory away."""
+        self._machines.pop(guest.uuid, None)
+        fd = self._memories.pop(guest.uuid, None)
+        if fd is not None:
+            os.close(fd)
+        self.bell.ring()
+
+    def add_memory(self, guest: Guest, size: int) -> None:
+        """Drop what memory there was; an untouched guest needs no descriptor."""
+        fd = self._memories.pop(guest.uuid, None)
+        if fd is not None:
+            os.close(fd)
+
+    def memory(self, guest: Guest, size: int) -> Memory:
+        """Open the guest's memory, a memfd."""
+        name = f"memory of {guest.name}"
+        try:
+            if guest.uuid not in self._memories:
+                fd = os.memfd_create("polyvisor-sim", os.MFD_CLOEXEC)
+                os.ftruncate(fd, size)
+                self._memories[guest.uuid] = fd
+            return Memory(os.dup(self._memories[guest.uuid]), size, name)
+        except OSError as error:
+            hint = "; raise the limit on open files" if error.errno == errno.EMFILE else ""
+            raise StorageError(
+                f"cannot make {size} bytes of guest memory: {error.strerror}{hint}", path=name
+            ) from error
+
+    def close(self) -> None:
+        """Throw everything away."""
+        self._machines.clear()
+        while self._memories:
+            os.close(self._memories.popitem()[1])
+
+
+@cache
+def _host_boot() -> str:
+    """Return what tells one run of the host's kernel from the next."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # noqa: PTH123
+        return file.read().strip()
