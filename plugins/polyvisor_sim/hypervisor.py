@@ -6,13 +6,14 @@ Everything about definitions, locks, events, files and recovery is in
 
 from __future__ import annotations
 
+import contextlib
 import select
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from polyvisor.errors import HypervisorError, SemanticError
+from polyvisor.errors import HypervisorError, PolyvisorError, SemanticError
 from polyvisor.local import (
     Guest,
     LocalHypervisor,
@@ -171,9 +172,8 @@ class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests)
         receiver = self._receivers.pop(guest.uuid, None)
         if receiver is not None:
             receiver.stop()
-        machine = self.rack.find(guest) if receiver is None else None
-        if machine is not None and machine.console is not None and machine.incoming is None:
-            self._print(guest, machine)
+        with contextlib.suppress(PolyvisorError):  # whatever its condition
+            self._print(guest)
         self.rack.remove(guest)
 
     def shutdown(self, guest: Guest) -> None:
@@ -197,7 +197,8 @@ class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests)
         return machine.balloon, machine.at(self.clock()).run * machine.vcpus / 1e9
 
     def stats(self, guest: Guest) -> dict[str, Any]:
-        """Return what the guest has done so far."""
+        """Return what the guest has done so far; what it has printed is in its file then."""
+        self._print(guest)
         machine = self.rack.find(guest)
         if machine is None:
             return {}
@@ -243,9 +244,9 @@ class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests)
 
     def save_stream(self, guest: Guest, fd: int, job: Job) -> None:
         """Write memory and clock."""
-        machine, moment = self._present(guest)
+        machine, _ = self._present(guest)
         with self.rack.memory(guest, machine.memory) as memory:
-            self.bring_up(memory, machine, moment)
+            machine, moment = self.catch_up(memory, guest)
             transfer.save(memory, machine, moment, guest, fd, job)
 
     def restore_stream(self, guest: Guest, spec: DomainSpec, fd: int, job: Job) -> dict[str, Any]:
@@ -309,26 +310,30 @@ class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests)
 
     # Memory
 
-    def bring_up(self, memory: Memory, machine: Machine, moment: Moment) -> None:
-        """Write what the guest has written up to ``moment``, and what it has printed."""
-        memory.bring_up(machine.pattern(moment.boots), moment.boots, moment.ticks)
-        if machine.console is not None:
-            write_lines(machine.console, memory, moment.ticks)
+    def catch_up(self, memory: Memory, guest: Guest) -> tuple[Machine, Moment]:
+        """Bring memory and console up to date; return the machine and the moment they are at."""
+        with memory.locked():
+            return self._catch_up(memory, guest)
 
     def verify_memory(self, guest: Guest) -> MemoryCheck:
-        """Compare every page of an active guest with what its ticks must have made of it.
-
-        Call it with the domain's lock held, as the methods above are.
-        """
-        machine, moment = self._present(guest)
-        pattern = machine.pattern(moment.boots)
-        with self.rack.memory(guest, machine.memory) as memory:
-            self.bring_up(memory, machine, moment)
-            wrong = memory.verify(pattern, moment.ticks)
+        """Compare every page of an active guest with what its ticks must have made of it."""
+        machine, _ = self._present(guest)
+        with self.rack.memory(guest, machine.memory) as memory, memory.locked():
+            machine, moment = self._catch_up(memory, guest)
+            wrong = memory.verify(machine.pattern(moment.boots), moment.ticks)
         pages = machine.memory // PAGE_SIZE
         if wrong is None:
             return MemoryCheck(moment.ticks, moment.boots, pages)
         return MemoryCheck(moment.ticks, moment.boots, pages, wrong.page, wrong.fault)
+
+    def _catch_up(self, memory: Memory, guest: Guest) -> tuple[Machine, Moment]:
+        # Looked at only now that memory is locked: nobody has been there at a later moment.
+        machine = self.rack.get(guest)
+        moment = machine.at(self.clock())
+        memory.bring_up(machine.pattern(moment.boots), moment.boots, moment.ticks)
+        if machine.console is not None:
+            write_lines(machine.console, memory, moment.ticks)
+        return machine, moment
 
     def close(self) -> None:
         """Give up whatever is still being received here."""
@@ -349,10 +354,8 @@ class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests)
 
     def _stop(self, guest: Guest, machine: Machine) -> None:
         if machine.running:
-            machine = machine.stop(self.clock())
-            self.rack.put(guest, machine)
-            if machine.console is not None:
-                self._print(guest, machine)
+            self.rack.put(guest, machine.stop(self.clock()))
+            self._print(guest)
 
     def _start_console(self, guest: Guest, machine: Machine, *, append: bool) -> None:
         if machine.console is not None:
@@ -360,10 +363,12 @@ class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests)
             with self.rack.memory(guest, machine.memory) as memory:
                 memory.set_mark(Mark(console=begin))
 
-    def _print(self, guest: Guest, machine: Machine) -> None:
-        """Write out the console's lines, for which memory has to be up to date as well."""
-        with self.rack.memory(guest, machine.memory) as memory:
-            self.bring_up(memory, machine, machine.at(self.clock()))
+    def _print(self, guest: Guest) -> None:
+        """Write out what the guest has printed, if it has a console that is a file."""
+        machine = self.rack.find(guest)
+        if machine is not None and machine.console is not None and machine.incoming is None:
+            with self.rack.memory(guest, machine.memory) as memory:
+                self.catch_up(memory, guest)
 
 
 def _action(said: str | None, default: str) -> str:

@@ -11,7 +11,9 @@ rather than a mapping, because a full disk is an error in a write but a SIGBUS i
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
 from collections.abc import Iterable, Iterator
 from struct import Struct
@@ -31,6 +33,7 @@ __all__ = ["CHUNK", "Mark", "Memory", "WrongPage"]
 CHUNK = 1 << 20
 
 _ZEROS = bytes(CHUNK)
+_ZERO_PAGE = bytes(PAGE_SIZE)
 _MARK = Struct("<8sQQQQ")
 _MARK_MAGIC = b"sim mark"
 
@@ -91,6 +94,19 @@ class Memory:
             os.close(self.fd)
             self.fd = -1
 
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep others from bringing memory up, or wait until they have.
+
+        Looking at a guest brings its memory up to date too, and does not hold the
+        domain's lock. This one dies with whoever holds it (flock(2)).
+        """
+        fcntl.flock(self.fd, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self.fd, fcntl.LOCK_UN)
+
     # Bytes
 
     def write(self, page: int, data: bytes | bytearray | memoryview) -> None:
@@ -113,11 +129,14 @@ class Memory:
             ) from error
 
     def write_unless_zero(self, page: int, data: memoryview) -> None:
-        """Write whole pages, but leave what is all zeros a hole where it is one."""
-        if data[0] == 0 and data.tobytes() == _ZEROS[: len(data)]:
-            self.clear(page, len(data) // PAGE_SIZE)
-        else:
-            self.write(page, data)
+        """Write whole pages; those that are all zeros stay, or become, nothing but that."""
+        begin = 0
+        for at in range(0, len(data), PAGE_SIZE):
+            if data[at] == 0 and data[at : at + PAGE_SIZE].tobytes() == _ZERO_PAGE:
+                self.write(page + begin // PAGE_SIZE, data[begin:at])
+                self.clear(page + at // PAGE_SIZE, 1)
+                begin = at + PAGE_SIZE
+        self.write(page + begin // PAGE_SIZE, data[begin:])
 
     def clear(self, page: int, count: int) -> None:
         """Make pages zero; holes stay holes."""
@@ -185,7 +204,7 @@ class Memory:
             ) from error
 
     def bring_up(self, pattern: Pattern, boots: int, ticks: int) -> int:
-        """Write what the guest has written up to ``ticks``.
+        """Write what the guest has written up to ``ticks``; call it :meth:`locked`.
 
         Args:
             pattern: what it writes where.
@@ -197,7 +216,9 @@ class Memory:
         """
         mark = self.mark()
         written = 0
-        if mark.boots != boots:
+        if mark.boots > boots:  # somebody who looked later was here earlier
+            return 0
+        if mark.boots < boots:
             os.ftruncate(self.fd, 0)
             os.ftruncate(self.fd, self.size)
             written += self._write_pages(pattern, pattern.boot(), 0)

@@ -83,25 +83,20 @@ class Sender:
         stopped = None
         if not options.live or not machine.running:
             machine, stopped = self._stop()
-        moment = self._moment(machine)
         with self._rack.memory(guest, machine.memory) as memory:
-            self._hypervisor.bring_up(memory, machine, moment)
+            machine, moment = self._catch_up(memory)
             self._remaining = machine.memory
             writer = StreamWriter(sink, version, memory, guest.uuid, self._step)
             self._writer = writer
             writer.all_pages()
             while machine.running:
                 sent = moment
-                machine = self._rack.get(guest)
-                moment = self._moment(machine)
-                if self._near_enough(machine, sent, moment):
+                if self._near_enough(machine, sent):
                     machine, stopped = self._stop()
-                    moment = self._moment(machine)
-                    # Going over with the guest stopped: as fast as it can.
-                    sink.bandwidth = None
+                    sink.bandwidth = None  # the guest stands still: as fast as it goes
                 self._round += 1
-                self._send_round(memory, machine, sent, moment)
-                self._measure(machine, sent, moment)
+                machine, moment = self._catch_up(memory)
+                self._send_round(machine, sent, moment)
             assert stopped is not None
             writer.finish(state_of(machine, moment))
             answer = sink.answer(_ANSWER)
@@ -117,25 +112,27 @@ class Sender:
         self._report("complete", downtime=downtime, done=True)
         return {"downtime": downtime, "total": total, "transferred": writer.written}
 
-    def _send_round(self, memory: Memory, machine: Machine, sent: Moment, moment: Moment) -> None:
+    def _send_round(self, machine: Machine, sent: Moment, moment: Moment) -> None:
         """Send what was written after ``sent`` up to ``moment``."""
-        self._hypervisor.bring_up(memory, machine, moment)
         if moment.boots != sent.boots:
             self._remaining = machine.memory
             self._writer.all_pages()
             return
         pages = list(machine.pattern(moment.boots).dirtied(sent.ticks, moment.ticks))
         self._remaining = len(pages) * PAGE_SIZE
+        if moment.run > sent.run:
+            self._dirty_rate = len(pages) * PAGE_SIZE * 1e9 / (moment.run - sent.run)
         self._report("memory")
         self._writer.pages(pages)
 
-    def _near_enough(self, machine: Machine, sent: Moment, moment: Moment) -> bool:
+    def _near_enough(self, machine: Machine, sent: Moment) -> bool:
         """Say whether the rest would go over within the downtime limit, or time is up."""
         elapsed = time.monotonic() - self._started
         timeout = self._options.timeout
         if timeout is not None and elapsed >= timeout:
             return True
         limit = DOWNTIME if self._options.downtime is None else self._options.downtime
+        moment = machine.at(self._hypervisor.clock())
         if moment.boots != sent.boots:
             rest = machine.memory
         else:
@@ -144,32 +141,23 @@ class Sender:
             rest = min(count, pattern.working_set) * PAGE_SIZE
         return rest * elapsed <= limit * self._writer.written
 
+    def _catch_up(self, memory: Memory) -> tuple[Machine, Moment]:
+        machine, moment = self._hypervisor.catch_up(memory, self._guest)
+        if moment.gone is not None:
+            raise HypervisorError(
+                f"{self._guest.name!r} ended while it was being sent", domain=self._guest.name
+            )
+        return machine, moment
+
     def _stop(self) -> tuple[Machine, float]:
         """Stop the guest's clock; return the machine and the time."""
         machine = self._rack.get(self._guest)
-        self._moment(machine)
         if machine.running:
             machine = machine.stop(self._hypervisor.clock())
             self._rack.put(self._guest, machine)
         return machine, time.monotonic()
 
-    def _moment(self, machine: Machine) -> Moment:
-        moment = machine.at(self._hypervisor.clock())
-        if moment.gone is not None or self._rack.find(self._guest) is None:
-            raise HypervisorError(
-                f"{self._guest.name!r} ended while it was being sent", domain=self._guest.name
-            )
-        return moment
-
     # Progress
-
-    def _measure(self, machine: Machine, sent: Moment, moment: Moment) -> None:
-        """Note how fast the guest writes."""
-        duration = (moment.run - sent.run) / 1e9
-        pattern = machine.pattern(moment.boots)
-        pages = min((moment.ticks - sent.ticks) * pattern.dirty, pattern.working_set)
-        if pages >= 0 and duration:
-            self._dirty_rate = pages * PAGE_SIZE / duration
 
     def _step(self, done: int) -> None:
         self._job.check()

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import json
 import os
+import threading
 from abc import ABC, abstractmethod
 from functools import cache
 from typing import TYPE_CHECKING
@@ -160,6 +161,7 @@ class ProcessRack(Rack):
         self.bell = ProcessBell()
         self._machines: dict[UUID, Machine] = {}
         self._memories: dict[UUID, int] = {}
+        self._lock = threading.Lock()
 
     def find(self, guest: Guest) -> Machine | None:
         """Return the guest's machine, ``None`` if there is none."""
@@ -173,9 +175,7 @@ class ProcessRack(Rack):
     def remove(self, guest: Guest) -> None:
         """Throw machine and memory away."""
         self._machines.pop(guest.uuid, None)
-        fd = self._memories.pop(guest.uuid, None)
-        if fd is not None:
-            os.close(fd)
+        self.add_memory(guest, 0)
         self.bell.ring()
 
     def add_memory(self, guest: Guest, size: int) -> None:
@@ -188,11 +188,14 @@ class ProcessRack(Rack):
         """Open the guest's memory, a memfd."""
         name = f"memory of {guest.name}"
         try:
-            if guest.uuid not in self._memories:
-                fd = os.memfd_create("polyvisor-sim", os.MFD_CLOEXEC)
-                os.ftruncate(fd, size)
-                self._memories[guest.uuid] = fd
-            return Memory(os.dup(self._memories[guest.uuid]), size, name)
+            with self._lock:
+                if guest.uuid not in self._memories:
+                    fd = os.memfd_create("polyvisor-sim", os.MFD_CLOEXEC)
+                    self._memories[guest.uuid] = fd
+                    os.ftruncate(fd, size)
+            # Opened anew rather than duplicated, so that it can be locked by itself.
+            path = f"/proc/self/fd/{self._memories[guest.uuid]}"
+            return Memory(os.open(path, os.O_RDWR | os.O_CLOEXEC), size, name)
         except OSError as error:
             hint = "; raise the limit on open files" if error.errno == errno.EMFILE else ""
             raise StorageError(

@@ -9,7 +9,8 @@ import attrs
 
 from polyvisor.errors import HypervisorError, StorageError
 from polyvisor_sim.channel import FileSink, FileSource
-from polyvisor_sim.console import TICKS_PER_LINE
+from polyvisor_sim.console import TICKS_PER_LINE, open_console
+from polyvisor_sim.memory import Mark
 from polyvisor_sim.stream import VERSIONS, State, StreamReader, StreamWriter
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def take_state(machine: Machine, memory: Memory, state: State) -> Machine:
 
     Raises:
         HypervisorError: the definition is of another guest than the stream.
+        StorageError: the file behind its serial port cannot be written.
     """
     known = machine.parameters
     for name in ("rate", "dirty", "working_set", "seed"):
@@ -60,12 +62,9 @@ def take_state(machine: Machine, memory: Memory, state: State) -> Machine:
                 f"the definition does not fit the stream: <sim:guest> has {name} {here}, the "
                 f"guest was running with {there}"
             )
-    mark = memory.mark()
-    memory.set_mark(
-        attrs.evolve(
-            mark, boots=state.boots, ticks=state.ticks, lines=state.ticks // TICKS_PER_LINE
-        )
-    )
+    # The source has printed all it had to by now, perhaps into the same file.
+    console = 0 if machine.console is None else open_console(machine.console, append=True)
+    memory.set_mark(Mark(state.boots, state.ticks, state.ticks // TICKS_PER_LINE, console))
     what = _DUE[state.due]
     return attrs.evolve(
         machine,
