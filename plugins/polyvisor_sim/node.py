@@ -1,0 +1,316 @@
+"""What a ``test:///`` host is and holds when it is opened.
+
+``test:///default`` has the host facts and the one domain of libvirt's test driver
+(``defaultNodeInfo`` and ``defaultConnXML`` of ``src/test/test_driver.c``).
+``test:///path/node.xml`` reads the same from a file in libvirt's format::
+
+    <node>
+      <domain type='test' xmlns:test='http://libvirt.org/schemas/domain/test/1.0'>
+        <test:runstate>5</test:runstate>        a virDomainState; running if absent
+        <test:transient/> <test:hasmanagedsave/>
+        …
+      </domain>
+      <domain file='other.xml'/>                relative to this file
+      <cpu> <mhz/> <model/> <active/> <nodes/> <sockets/> <cores/> <threads/> </cpu>
+      <memory>8192000</memory>                  KiB
+      <auth> <user password='p'>name</user> </auth>
+    </node>
+
+Networks, pools and devices in it are left alone.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from polyvisor.errors import SchemaError
+from polyvisor.host import HostInfo
+from polyvisor.model.binding import Element, attr, child, children, element, read_document, text
+from polyvisor.model.binding import value as text_of
+
+if TYPE_CHECKING:
+    from polyvisor.model import DomainSpec
+    from polyvisor.model.binding import RawXml
+
+__all__ = ["DEFAULT_CELLS", "StartingDomain", "World", "default_world", "read_world"]
+
+_NAMESPACE = "http://libvirt.org/schemas/domain/test/1.0"
+
+# Numbers of virDomainState (libvirt-domain.h).
+_RUNNING, _PAUSED, _SHUTOFF, _CRASHED, _LAST = 1, 3, 5, 6, 8
+
+#: Memory in KiB of each NUMA node of ``test:///default``; each has eight CPUs.
+DEFAULT_CELLS = (2 << 20, 4 << 20)
+
+# As libvirt completes the definition when it opens the connection.
+_DEFAULT_DOMAIN = """\
+<domain type='test'>
+  <name>test</name>
+  <uuid>6695eb01-f6a4-8304-79aa-97f2502e193f</uuid>
+  <memory unit='KiB'>8388608</memory>
+  <currentMemory unit='KiB'>2097152</currentMemory>
+  <vcpu placement='static'>2</vcpu>
+  <os>
+    <type arch='i686'>hvm</type>
+    <boot dev='hd'/>
+  </os>
+  <clock offset='utc'/>
+  <on_poweroff>destroy</on_poweroff>
+  <on_reboot>restart</on_reboot>
+  <on_crash>destroy</on_crash>
+  <devices>
+    <disk type='file' device='disk'>
+      <source file='/guest/diskimage1'/>
+      <target dev='vda' bus='virtio'/>
+      <address type='pci' domain='0x0000' bus='0x01' slot='0x00' function='0x0'/>
+    </disk>
+    <interface type='network'>
+      <mac address='aa:bb:cc:dd:ee:ff'/>
+      <source network='default'/>
+      <target dev='testnet0'/>
+      <address type='pci' domain='0x0000' bus='0x00' slot='0x01' function='0x0'/>
+    </interface>
+    <memballoon model='virtio'>
+      <address type='pci' domain='0x0000' bus='0x00' slot='0x02' function='0x0'/>
+    </memballoon>
+  </devices>
+</domain>
+"""
+
+
+@attrs.frozen
+class StartingDomain:
+    """A domain that a host has from the beginning.
+
+    Attributes:
+        spec: its definition.
+        active: whether it runs.
+        paused: whether its vCPUs are stopped.
+        persistent: whether its definition is kept.
+        managed_save: whether it has a managed save image.
+    """
+
+    spec: DomainSpec
+    active: bool = True
+    paused: bool = False
+    persistent: bool = True
+    managed_save: bool = False
+
+
+@attrs.frozen
+class World:
+    """A host to begin with.
+
+    Attributes:
+        host: facts about it.
+        cells: memory of each NUMA node in KiB.
+        domains: the domains it has.
+        users: passwords by user name; ``None`` for a user without; empty: open to all.
+    """
+
+    host: HostInfo
+    cells: tuple[int, ...]
+    domains: tuple[StartingDomain, ...]
+    users: dict[str, str | None] = attrs.field(factory=dict, repr=False)
+
+
+def default_world() -> World:
+    """Return what ``test:///default`` begins with."""
+    from polyvisor.model import DomainSpec
+
+    domain = StartingDomain(DomainSpec.from_xml(_DEFAULT_DOMAIN))
+    return World(_default_host(), DEFAULT_CELLS, (domain,))
+
+
+def _default_host() -> HostInfo:
+    return HostInfo(
+        hostname=os.uname().nodename,
+        hypervisor="TEST",
+        hypervisor_version="0.0.2",
+        architecture="i686",
+        memory=3 << 30,
+        cpus=16,
+        cpu_model="i686",
+        cpu_mhz=1400,
+        numa_nodes=2,
+        sockets=2,
+        cores=2,
+        threads=2,
+    )
+
+
+@element(kw_only=True)
+class _Cpu(Element):
+    """``<cpu>`` of a node file."""
+
+    mhz: str | None = text_of()
+    model: str | None = text_of()
+    active: str | None = text_of()
+    nodes: str | None = text_of()
+    sockets: str | None = text_of()
+    cores: str | None = text_of()
+    threads: str | None = text_of()
+
+
+@element(kw_only=True)
+class _User(Element):
+    """``<user>`` of a node file."""
+
+    password: str | None = attr()
+    name: str | None = text()
+
+
+@element(kw_only=True)
+class _Auth(Element):
+    """``<auth>`` of a node file."""
+
+    users: tuple[_User, ...] = children(_User, "user")
+
+
+@element(kw_only=True)
+class _Node(Element):
+    """A node file; its domains are in ``extra``."""
+
+    cpu: _Cpu | None = child(_Cpu)
+    memory: str | None = text_of()
+    auth: _Auth | None = child(_Auth)
+
+
+@element(kw_only=True)
+class _Reference(Element):
+    """``<domain file='…'/>``."""
+
+    file: str | None = attr()
+
+
+def read_world(path: str) -> World:
+    """Return what the node file at ``path`` describes.
+
+    Raises:
+        StorageError: it, or a file that it names, cannot be read.
+        SpecError: it is not what it should be; names file and fault.
+    """
+    from pathlib import Path
+
+    node = _in_file(path, lambda: read_document(_Node, Path(path), "node", what="node file"))
+    elements = node.extra.elements if node.extra is not None else ()
+    domains = [
+        _in_file(path, lambda raw=raw: _starting_domain(path, raw))  # type: ignore[misc]
+        for raw in elements
+        if _tag(raw) == "domain"
+    ]
+    users = node.auth.users if node.auth is not None else ()
+    return World(
+        _in_file(path, lambda: _host(node)),
+        (),
+        tuple(domains),
+        {user.name or "": user.password for user in users},
+    )
+
+
+def _in_file(path: str, read: Any) -> Any:
+    """Return what ``read`` gives; its faults are told with the file they are in."""
+    from polyvisor.errors import SpecError
+
+    try:
+        return read()
+    except SpecError as error:
+        if not error.message.startswith(path):
+            error.message = f"{path}: {error.message}"
+        raise
+
+
+def _tag(raw: str) -> str:
+    return raw[1:].split(maxsplit=1)[0].split(">")[0].rstrip("/")
+
+
+def _starting_domain(path: str, raw: RawXml) -> StartingDomain:
+    from polyvisor.model import DomainSpec
+
+    reference = read_document(_Reference, raw, "domain")
+    if reference.file is None:
+        spec = DomainSpec.from_xml(raw)
+    else:
+        from pathlib import Path
+
+        other = Path(path).parent / reference.file
+        spec = _in_file(str(other), lambda: DomainSpec.from_xml(other))
+    spec, said = _take_test_elements(spec)
+    state = said.get("runstate", str(_RUNNING)).strip()
+    if not state.isdigit() or int(state[:9]) >= _LAST:
+        raise _wrong(f"domain {spec.name!r}: runstate {state!r} is not one of 0 to {_LAST - 1}")
+    number = int(state)
+    # A crashed domain still holds its guest in libvirt; here there is none any more.
+    found = StartingDomain(
+        spec,
+        active=number not in (_SHUTOFF, _CRASHED),
+        paused=number == _PAUSED,
+        persistent="transient" not in said,
+        managed_save="hasmanagedsave" in said,
+    )
+    if not found.persistent and not found.active:
+        raise _wrong(f"domain {spec.name!r}: a transient domain cannot be shut off")
+    if found.managed_save and found.active:
+        raise _wrong(f"domain {spec.name!r}: a domain with a managed save image is shut off")
+    return found
+
+
+def _take_test_elements(spec: DomainSpec) -> tuple[DomainSpec, dict[str, str]]:
+    """Split off the elements of the test driver's namespace, which are not the domain's."""
+    extra = spec.extra
+    if extra is None:
+        return spec, {}
+    prefixes = {
+        name.removeprefix("xmlns:")
+        for name, uri in extra.attributes
+        if uri == _NAMESPACE and name.startswith("xmlns:")
+    }
+    said: dict[str, str] = {}
+    kept = []
+    for raw in extra.elements:
+        prefix, _, name = _tag(raw).partition(":")
+        if name and (prefix in prefixes or _NAMESPACE in raw):
+            said[name] = raw.partition(">")[2].partition("<")[0]
+        else:
+            kept.append(raw)
+    attributes = tuple(pair for pair in extra.attributes if pair[1] != _NAMESPACE)
+    extra = attrs.evolve(extra, attributes=attributes, elements=tuple(kept))
+    if not (extra.attributes or extra.elements or extra.of_values):
+        extra = None
+    return attrs.evolve(spec, extra=extra), said
+
+
+def _host(node: _Node) -> HostInfo:
+    usual = _default_host()
+    cpu = node.cpu if node.cpu is not None else _Cpu()
+    nodes = _number("nodes", cpu.nodes, usual.numa_nodes)
+    sockets = _number("sockets", cpu.sockets, usual.sockets)
+    cores = _number("cores", cpu.cores, usual.cores)
+    threads = _number("threads", cpu.threads, usual.threads)
+    cpus = nodes * sockets * cores * threads
+    return attrs.evolve(
+        usual,
+        cpu_mhz=_number("mhz", cpu.mhz, usual.cpu_mhz),
+        cpu_model=usual.cpu_model if cpu.model is None else cpu.model,
+        cpus=min(cpus, _number("active", cpu.active, cpus)),
+        numa_nodes=nodes,
+        sockets=sockets,
+        cores=cores,
+        threads=threads,
+        memory=_number("memory", node.memory, usual.memory >> 10) << 10,
+    )
+
+
+def _number(name: str, said: str | None, usual: int) -> int:
+    if said is None:
+        return usual
+    if not (said.strip().isascii() and said.strip().isdigit()) or len(said) > 15:
+        raise _wrong(f"<{name}> is a whole number, not {said[:40]!r}")
+    return int(said)
+
+
+def _wrong(fault: str) -> SchemaError:
+    return SchemaError(f"node file: {fault}", element="node", fault=fault)
