@@ -1,0 +1,83 @@
+"""The documentation is true where it can be checked: hooks, errors, modules, features."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from polyvisor import errors, hookspecs
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+HOOKS = [name for name in hookspecs.__all__ if name.startswith("polyvisor_")]
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_hook_is_documented_with_its_signature(hook: str) -> None:
+    """docs/hooks.md has a heading for each hook and below it the hook's very signature."""
+    page = (DOCS / "hooks.md").read_text(encoding="utf-8")
+    _, _, section = page.partition(f"\n## {hook}\n")
+    section = section.partition("\n## ")[0]
+    signature = inspect.signature(getattr(hookspecs, hook))
+    documented = " ".join(section.replace("(\n", "(").replace("\n)", ")").split())
+    text = str(signature).replace("'", "")
+    assert f"def {hook}{text}: ..." in documented.replace("( ", "(")
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_hook_says_in_one_line_what_it_is_for(hook: str) -> None:
+    """Each hook specification has a docstring of one line."""
+    doc = inspect.getdoc(getattr(hookspecs, hook)) or ""
+    assert doc.endswith(".")
+    assert "\n" not in doc
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_hook_has_a_test_of_its_own(hook: str) -> None:
+    """tests/house/test_hooks.py has a test named after each hook."""
+    source = (ROOT / "tests/house/test_hooks.py").read_text(encoding="utf-8")
+    assert re.search(rf"^def test_{hook}\b", source, re.MULTILINE)
+
+
+def test_hooks_that_are_gone_are_gone_from_the_page_too() -> None:
+    """docs/hooks.md has no heading for a hook that does not exist."""
+    page = (DOCS / "hooks.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (polyvisor_\w+)$", page, re.MULTILINE) == [
+        name for name in vars(hookspecs) if name in HOOKS
+    ]
+
+
+def test_errors_are_documented_with_code_and_number() -> None:
+    """The table of docs/errors.md is the error tree: class, code and libvirt number."""
+    page = (DOCS / "errors.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w-]+)` \| `(\w+)` \| (\d+) \| .+ \|$", page, re.MULTILINE)
+    tree = {getattr(errors, name) for name in errors.__all__}
+    assert {(code, name, int(number)) for code, name, number in rows} == {
+        (error.code, error.__name__, error.libvirt) for error in tree
+    }
+    assert len(rows) == len(tree)
+
+
+def test_error_codes_are_distinct() -> None:
+    """No two errors share a code."""
+    codes = [getattr(errors, name).code for name in errors.__all__]
+    assert len(codes) == len(set(codes))
+
+
+def test_every_public_module_is_in_the_reference() -> None:
+    """docs/reference has each public module of the core, save those with pages of their own."""
+    reference = "".join(
+        path.read_text(encoding="utf-8") for path in (DOCS / "reference").glob("*.md")
+    )
+    listed = set(re.findall(r"automodule:: (polyvisor[\w.]*)", reference))
+    core = ROOT / "core" / "polyvisor"
+    public = {
+        f"polyvisor.{path.stem}"
+        for path in core.iterdir()
+        if not path.name.startswith("_") and (path.suffix == ".py" or path.is_dir())
+    }
+    elsewhere = {"polyvisor.cli"}  # docs/cli.md
+    assert public - elsewhere == listed

@@ -1,0 +1,220 @@
+"""Every hook works for a third party: a plugin installed beside polyvisor, in its own process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+GUEST = """
+    import polyvisor
+
+    def guest(name):
+        return f'''
+            <domain type="test">
+              <name>{name}</name>
+              <memory unit="KiB">8192</memory>
+              <os><type>hvm</type></os>
+            </domain>
+        '''
+"""
+
+Third = Callable[[str, str], str]
+
+
+@pytest.fixture
+def third_party(tmp_path: Path) -> Third:
+    """Give a function that installs a plugin's source, runs a script and returns its output."""
+
+    def run(plugin: str, script: str) -> str:
+        site = tmp_path / "site"
+        info = site / "polyvisor_third-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(
+            "Metadata-Version: 2.1\nName: polyvisor-third\nVersion: 1.0\n"
+        )
+        (info / "entry_points.txt").write_text("[polyvisor]\nthird = polyvisor_third\n")
+        (site / "polyvisor_third.py").write_text(
+            f"import polyvisor\npolyvisor_api = 1\n{textwrap.dedent(plugin)}"
+        )
+        done = subprocess.run(
+            [sys.executable, "-W", "error", "-c", textwrap.dedent(GUEST) + textwrap.dedent(script)],
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(site)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_polyvisor_drivers(third_party: Third) -> None:
+    """A driver that a third party announces opens its scheme."""
+    plugin = """
+        from polyvisor.driver import DriverInfo, Driver
+
+        @polyvisor.hookimpl
+        def polyvisor_drivers():
+            return [DriverInfo("third", ("third",), "A test", "polyvisor_third:Third")]
+
+        class Third(Driver):
+            domains = None
+
+            @classmethod
+            def open(cls, uri, context):
+                driver = cls()
+                driver.uri = str(uri)
+                return driver
+
+            def close(self): ...
+            def host(self): ...
+            def support(self): ...
+    """
+    printed = third_party(plugin, "print(polyvisor.open('third:///here'))")
+    assert printed == "<Connection third:///here>\n"
+
+
+def test_polyvisor_save_formats(third_party: Third) -> None:
+    """An image of a format that a third party announces is recognised by its first bytes."""
+    plugin = """
+        from polyvisor.saveimage import FormatInfo, ImageHeader, SaveFormat
+
+        @polyvisor.hookimpl
+        def polyvisor_save_formats():
+            return [FormatInfo("third", (b"THIRD",), "A test", "polyvisor_third:Third")]
+
+        class Third(SaveFormat):
+            name = "third"
+
+            def read_header(self, image, *, path):
+                return ImageHeader("third", 3, "<domain/>", image.seek(0, 2))
+
+            def write_header(self, image, spec, *, was_running, compression): ...
+    """
+    script = """
+        import os, pathlib
+        from polyvisor.saveimage import inspect
+
+        image = pathlib.Path(os.environ["HOME"], "image")
+        image.write_bytes(b"THIRD and more")
+        header = inspect(image)
+        print(header.format, header.version, header.stream_offset)
+    """
+    assert third_party(plugin, script) == "third 3 14\n"
+
+
+def test_polyvisor_commands(third_party: Third) -> None:
+    """A command that a third party adds runs as a command of polyvisor's own."""
+    plugin = """
+        @polyvisor.hookimpl
+        def polyvisor_commands():
+            import click
+
+            @click.command("greet")
+            @click.argument("whom")
+            def greet(whom):
+                click.echo(f"hello {whom}")
+
+            return [greet]
+    """
+    script = """
+        import sys
+        from polyvisor.cli import main
+
+        sys.argv = ["polyvisor", "greet", "world"]
+        sys.exit(main())
+    """
+    assert third_party(plugin, script) == "hello world\n"
+
+
+def test_polyvisor_domain_starting(third_party: Third) -> None:
+    """The definition that the hook returns is started, and a veto refuses the start."""
+    plugin = """
+        import attrs
+        from polyvisor.errors import Vetoed
+
+        @polyvisor.hookimpl
+        def polyvisor_domain_starting(uri, spec):
+            if spec.name == "forbidden":
+                raise Vetoed("not on a Tuesday")
+            return attrs.evolve(spec, title="changed by the hook")
+    """
+    script = """
+        with polyvisor.open("test:///default") as host:
+            domain = host.domains.define(guest("allowed"))
+            domain.start()
+            print(domain.spec().title, domain.spec(inactive=True).title)
+            refused = host.domains.define(guest("forbidden"))
+            try:
+                refused.start()
+            except polyvisor.PolyvisorError as error:
+                print(error.code, error.plugin, "Tuesday" in str(error), refused.active)
+    """
+    assert third_party(plugin, script) == ("changed by the hook None\nvetoed third True False\n")
+
+
+def test_polyvisor_event(third_party: Third) -> None:
+    """The hook sees what this process causes, in order."""
+    plugin = """
+        @polyvisor.hookimpl
+        def polyvisor_event(event):
+            print(event.domain.name, event.kind, event.detail)
+    """
+    script = """
+        with polyvisor.open("test:///default") as host:
+            domain = host.domains.define(guest("watched"))
+            domain.start()
+            domain.destroy()
+    """
+    assert third_party(plugin, script) == (
+        "watched defined added\nwatched started booted\nwatched stopped destroyed\n"
+    )
+
+
+def test_polyvisor_migration_phase(third_party: Third) -> None:
+    """The hook sees each phase on its side, and its veto leaves the domain on the source."""
+    plugin = """
+        from polyvisor.errors import Vetoed
+
+        @polyvisor.hookimpl
+        def polyvisor_migration_phase(phase, side, spec, facts):
+            print(phase, side, sorted(facts))
+            if phase == "finish" and spec.name == "stays":
+                raise Vetoed("it stays")
+    """
+    script = """
+        with polyvisor.open("sim:///a") as a, polyvisor.open("sim:///b") as b:
+            for name in ("goes", "stays"):
+                domain = a.domains.define(guest(name).replace('"test"', '"sim"'))
+                domain.start()
+                try:
+                    domain.migrate(b)
+                except polyvisor.PolyvisorError as error:
+                    print(error.code)
+                print(name, [where.uri for where in (a, b) if name in where.domains
+                             and where.domains[name].active])
+                (b if name == "goes" else a).domains[name].destroy()
+    """
+    phases = [
+        f"{phase} {side} ['destination', 'source']\n"
+        for phase, side in (
+            ("begin", "source"),
+            ("prepare", "destination"),
+            ("perform", "source"),
+            ("finish", "destination"),
+        )
+    ]
+    seen = "".join(phases)
+    printed = third_party(plugin, script).splitlines(keepends=True)
+    assert "".join(printed[:5]) == f"{seen}goes ['sim:///b']\n"
+    assert "".join(printed[5:9]) == seen
+    assert printed[9] in ("vetoed\n", "migration\n")
+    assert printed[10:] == ["stays ['sim:///a']\n"]
