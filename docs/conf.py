@@ -26,4 +26,6 @@ napoleon_use_ivar = True
 
 # Every reference that is written out (polyvisor.…) must lead somewhere. Annotations name
 # types as the source does, without their module, and other projects' pages are not here.
-nitpick_ignore_regex = [(r"py:.*", r"(?!polyvisor\.).*")]
+nitpick_ignore_regex = [(r"py:.*", r"(?!polyvisor\.).*|polyvisor\.(?:.*\.)?_.*")]
+# MigrationOptions is both a driver's argument and, for those who import, migration's.
+suppress_warnings = ["ref.python"]

@@ -1,0 +1,33 @@
+"""How a call is timed: medians of single calls, the first ones left out.
+
+Also imported by the peers, which run under the system's Python: standard library only.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from time import perf_counter
+
+__all__ = ["median_seconds", "resident_bytes", "seconds_each"]
+
+
+def median_seconds(call: Callable[[], object], count: int) -> float:
+    """Return the median of ``count`` calls, in seconds, after a few to warm up."""
+    return seconds_each((call for _ in range(count + 3)), skip=3)
+
+
+def seconds_each(calls: Iterable[Callable[[], object]], skip: int = 0) -> float:
+    """Return the median of different calls, in seconds; the first ``skip`` do not count."""
+    taken = []
+    for call in calls:
+        start = perf_counter()
+        call()
+        taken.append(perf_counter() - start)
+    return statistics.median(taken[skip:])
+
+
+def resident_bytes() -> int:
+    """Return how much memory this process holds."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * 4096
