@@ -24,8 +24,8 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"states", "uri", "support", "host", "events", "jobs"}),
     frozenset({"config", "driver", "hookspecs", "plugins"}),
     frozenset({"connection", "domain", "migration", "saveimage", "polyvisor"}),
-    frozenset({"local"}),
-    frozenset({"cli", "aio", "fleet", "testing"}),
+    frozenset({"local", "state"}),
+    frozenset({"cli", "aio", "demo", "fleet", "testing"}),
 )
 
 # Arrows that point upwards for type checkers alone, each with its reason.
