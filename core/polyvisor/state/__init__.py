@@ -1,0 +1,84 @@
+"""Where drivers without a store of their own keep their domains.
+
+Public for plugin authors; most of them meet it only as
+``Home.on_disk(Roots.of("myplugin", "session"))``, handed to
+:class:`polyvisor.local.LocalDriver`.
+
+A :class:`Home` bundles what belongs to one "host":
+
+- :class:`Roots`: its folders,
+- :class:`Store`: definitions, runtime facts, snapshots, events and the outcomes of
+  migrations, in SQLite or in memory,
+- :class:`Locks`: one lock for each domain, gone with its holder,
+- :class:`Bells`: wake-ups for those who wait for events,
+- :class:`JobBoard`: progress and cancelling of jobs across processes.
+
+:class:`AtomicFile` replaces a file so that it is always whole.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from polyvisor.state._bells import Bell, Bells
+    from polyvisor.state._document import Document
+    from polyvisor.state._files import AtomicFile, FileIdentity, remove_tree
+    from polyvisor.state._home import Home, boot_id
+    from polyvisor.state._jobs import JobBoard
+    from polyvisor.state._locks import Claim, Lock, Locks
+    from polyvisor.state._records import NewEvent, Record, Snapshot
+    from polyvisor.state._roots import Roots
+    from polyvisor.state._store import Store
+
+__all__ = [
+    "AtomicFile",
+    "Bell",
+    "Bells",
+    "Claim",
+    "Document",
+    "FileIdentity",
+    "Home",
+    "JobBoard",
+    "Lock",
+    "Locks",
+    "NewEvent",
+    "Record",
+    "Roots",
+    "Snapshot",
+    "Store",
+    "boot_id",
+    "remove_tree",
+]
+
+# Where each public name lives; imported when it is first asked for.
+_ROOMS = {
+    "AtomicFile": "_files",
+    "Bell": "_bells",
+    "Bells": "_bells",
+    "Claim": "_locks",
+    "Document": "_document",
+    "FileIdentity": "_files",
+    "Home": "_home",
+    "JobBoard": "_jobs",
+    "Lock": "_locks",
+    "Locks": "_locks",
+    "NewEvent": "_records",
+    "Record": "_records",
+    "Roots": "_roots",
+    "Snapshot": "_records",
+    "Store": "_store",
+    "boot_id": "_home",
+    "remove_tree": "_files",
+}
+
+
+def __getattr__(name: str) -> Any:
+    room = _ROOMS.get(name)
+    if room is None:
+        raise AttributeError(f"module 'polyvisor.state' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"polyvisor.state.{room}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,191 @@
+"""A store of one process, gone with it."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from operator import attrgetter
+from typing import TYPE_CHECKING
+
+from polyvisor.errors import AlreadyExists, OperationFailed
+from polyvisor.events import DomainRef, Event
+from polyvisor.state._store import KEPT_EVENTS, Store
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from polyvisor.driver import Outcome
+    from polyvisor.state._records import NewEvent, Record, Snapshot
+
+__all__ = ["MemoryStore"]
+
+
+class MemoryStore(Store):
+    """Keeps records in dictionaries; looking things up takes no lock."""
+
+    stable_records = True
+
+    def __init__(self) -> None:
+        self._records: dict[UUID, Record] = {}
+        self._active: dict[UUID, Record] = {}
+        self._names: dict[str, Record] = {}
+        self._ids: dict[int, Record] = {}
+        self._snapshots: dict[UUID, dict[str, Snapshot]] = {}
+        self._outcomes: dict[str, tuple[UUID | None, Outcome | None]] = {}
+        self._events: deque[Event] = deque(maxlen=KEPT_EVENTS)
+        self._sequence = 0
+        self._id = 0
+        self._writing = threading.Lock()
+
+    def get(self, uuid: UUID) -> Record | None:
+        return self._records.get(uuid)
+
+    def by_name(self, name: str) -> Record | None:
+        return self._names.get(name)
+
+    def by_id(self, number: int) -> Record | None:
+        return self._ids.get(number)
+
+    def uuids(self, *, active: bool = True, inactive: bool = True) -> list[UUID]:
+        if active and inactive:
+            return list(self._records)
+        if active:
+            return list(self._active)
+        if inactive:
+            with self._writing:
+                return [uuid for uuid in self._records if uuid not in self._active]
+        return []
+
+    def records(self, *, active: bool = True, inactive: bool = True) -> list[Record]:
+        found = list(self._records.values())
+        if not (active and inactive):
+            found = [record for record in found if (active if record.active else inactive)]
+        found.sort(key=attrgetter("name"))
+        return found
+
+    def put(
+        self,
+        record: Record,
+        events: Sequence[NewEvent] = (),
+        *,
+        durable: bool = False,
+        outcome: tuple[str, Outcome | None] | None = None,
+    ) -> list[Event]:
+        uuid = record.uuid
+        with self._writing:
+            namesake = self._names.get(record.name)
+            if namesake is not None and namesake.uuid != uuid:
+                raise AlreadyExists(
+                    f"the name {record.name!r} belongs to the domain with UUID {namesake.uuid}",
+                    domain=record.name,
+                )
+            # First what is added, then what is dropped: those who read take no lock.
+            old = self._records.get(uuid)
+            self._records[uuid] = self._names[record.name] = record
+            if record.id is not None:
+                self._active[uuid] = self._ids[record.id] = record
+            if old is not None:
+                self._drop(old, record)
+            if outcome is not None:
+                self._outcomes[outcome[0]] = (uuid, outcome[1])
+            return self._append(events)
+
+    def remove(
+        self,
+        uuid: UUID,
+        events: Sequence[NewEvent] = (),
+        *,
+        durable: bool = False,
+        outcome: tuple[str, Outcome] | None = None,
+    ) -> list[Event]:
+        with self._writing:
+            old = self._records.pop(uuid, None)
+            if old is not None:
+                self._drop(old, None)
+            self._snapshots.pop(uuid, None)
+            if outcome is not None:
+                self._outcomes[outcome[0]] = (uuid, outcome[1])
+            return self._append(events)
+
+    def _drop(self, old: Record, instead: Record | None) -> None:
+        """Take ``old`` out of the indexes in which ``instead`` does not take its place."""
+        if instead is None or instead.name != old.name:
+            del self._names[old.name]
+        if old.id is not None and (instead is None or instead.id != old.id):
+            del self._ids[old.id]
+            if instead is None or instead.id is None:
+                del self._active[old.uuid]
+
+    def next_id(self) -> int:
+        with self._writing:
+            self._id += 1
+            return self._id
+
+    def append(self, events: Sequence[NewEvent]) -> list[Event]:
+        with self._writing:
+            return self._append(events)
+
+    def _append(self, events: Sequence[NewEvent]) -> list[Event]:
+        numbered = []
+        for event in events:
+            self._sequence += 1
+            numbered.append(
+                Event(
+                    self._sequence,
+                    DomainRef(event.uuid, event.name),
+                    event.kind,
+                    event.detail,
+                    datetime.now(UTC),
+                    event.data,
+                )
+            )
+        self._events.extend(numbered)
+        return numbered
+
+    def events_after(self, sequence: int) -> list[Event]:
+        with self._writing:
+            first = self._events[0].sequence if self._events else self._sequence + 1
+            if sequence + 1 < first:
+                raise lagged(sequence, first)
+            count = self._sequence - sequence
+            return list(self._events)[-count:] if count > 0 else []
+
+    def last_sequence(self) -> int:
+        return self._sequence
+
+    def snapshots(self, uuid: UUID) -> list[Snapshot]:
+        return list(self._snapshots.get(uuid, {}).values())
+
+    def put_snapshots(
+        self, uuid: UUID, put: Sequence[Snapshot], removed: Sequence[str] = ()
+    ) -> None:
+        with self._writing:
+            kept = dict(self._snapshots.get(uuid, {}))
+            for name in removed:
+                kept.pop(name, None)
+            kept.update((snapshot.name, snapshot) for snapshot in put)
+            self._snapshots[uuid] = kept
+
+    def outcome(self, migration: str) -> tuple[UUID | None, Outcome | None] | None:
+        return self._outcomes.get(migration)
+
+    def set_outcome(self, migration: str, outcome: Outcome) -> bool:
+        with self._writing:
+            uuid, known = self._outcomes.get(migration, (None, None))
+            if known is None:
+                self._outcomes[migration] = (uuid, outcome)
+            return known is None
+
+    def close(self) -> None:
+        """Keep everything: other connections of the process may share the store."""
+
+
+def lagged(sequence: int, first: int) -> OperationFailed:
+    """Return the error for a listener that stayed behind for too long."""
+    return OperationFailed(
+        f"events {sequence + 1} to {first - 1} are no longer kept: the listener lagged more than "
+        f"{KEPT_EVENTS} events behind; listen anew and look at the domains themselves",
+        operation="events",
+    )

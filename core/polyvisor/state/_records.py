@@ -1,0 +1,115 @@
+"""What a store keeps."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from polyvisor.states import DomainState, StateReason
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from polyvisor.events import EventKind
+    from polyvisor.state._document import Document
+
+__all__ = ["NewEvent", "Record", "Snapshot"]
+
+
+@attrs.frozen(eq=False)
+class Record:
+    """One domain.
+
+    Attributes:
+        uuid: its UUID.
+        name: its name.
+        definition: what counts from its next start; ``None`` for a transient one.
+        live: what runs, while it is active.
+        id: its number while it is active.
+        state: its state.
+        reason: why.
+        autostart: whether it starts with the host.
+        title: its short title.
+        managed_save: path of its managed save image.
+        runtime: what the hypervisor keeps about the guest, plain JSON values; never
+            changed in place.
+        run_dir: folder of the running guest.
+        boot_id: the boot of the host in which it was started.
+        intent: an operation under way, plain JSON values with the key ``"op"``; what a
+            killed process leaves here tells the next one what to clear up.
+        owner: the process whose end destroys the domain, as ``"pid:start time"``.
+    """
+
+    uuid: UUID
+    name: str
+    definition: Document | None = None
+    live: Document | None = None
+    id: int | None = None
+    state: DomainState = DomainState.SHUTOFF
+    reason: StateReason = StateReason.UNKNOWN
+    autostart: bool = False
+    title: str | None = None
+    managed_save: str | None = None
+    runtime: dict[str, Any] = attrs.field(factory=dict)
+    run_dir: str | None = None
+    boot_id: str | None = None
+    intent: dict[str, Any] | None = None
+    owner: str | None = None
+
+    @property
+    def persistent(self) -> bool:
+        """Whether a definition is kept when it stops."""
+        return self.definition is not None
+
+    @property
+    def active(self) -> bool:
+        """Whether the hypervisor holds, or is about to hold, a guest for it."""
+        return self.id is not None
+
+
+@attrs.frozen
+class Snapshot:
+    """One snapshot of a domain.
+
+    Attributes:
+        uuid: the domain's.
+        name: the snapshot's.
+        parent: name of the one it grew from.
+        created: when, aware, in UTC.
+        state: the domain's state then.
+        description: free text.
+        current: whether the domain's present state grew from it.
+        xml: the domain's definition then.
+        path: file with the guest's memory, or ``None`` if there was no guest.
+    """
+
+    uuid: UUID
+    name: str
+    parent: str | None
+    created: datetime
+    state: DomainState
+    description: str | None
+    current: bool
+    xml: str
+    path: str | None
+
+
+@attrs.frozen
+class NewEvent:
+    """An event that has no number yet.
+
+    Attributes:
+        uuid: the domain's.
+        name: its name.
+        kind: what happened.
+        detail: why or how, in libvirt's words.
+        data: facts beyond that, plain JSON values.
+    """
+
+    uuid: UUID
+    name: str
+    kind: EventKind
+    detail: str
+    data: dict[str, Any] = attrs.field(factory=dict)

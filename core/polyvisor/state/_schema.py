@@ -1,0 +1,89 @@
+"""The tables of the database, and how an older database becomes a present one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from polyvisor.errors import ConnectError
+
+if TYPE_CHECKING:
+    import sqlite3
+
+__all__ = ["MIGRATIONS", "VERSION", "upgrade"]
+
+#: Step ``n`` (from 0) takes a database of schema version ``n`` to ``n + 1``. A step that
+#: was released is never changed.
+MIGRATIONS: tuple[str, ...] = (
+    """
+    CREATE TABLE domains (
+        uuid TEXT PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        definition TEXT,
+        live TEXT,
+        id INTEGER UNIQUE,
+        state TEXT NOT NULL,
+        reason TEXT NOT NULL,
+        autostart INTEGER NOT NULL,
+        title TEXT,
+        managed_save TEXT,
+        runtime TEXT NOT NULL,
+        run_dir TEXT,
+        boot_id TEXT,
+        intent TEXT,
+        owner TEXT
+    ) WITHOUT ROWID;
+    CREATE TABLE snapshots (
+        uuid TEXT NOT NULL,
+        name TEXT NOT NULL,
+        parent TEXT,
+        created REAL NOT NULL,
+        state TEXT NOT NULL,
+        description TEXT,
+        current INTEGER NOT NULL,
+        xml TEXT NOT NULL,
+        path TEXT,
+        PRIMARY KEY (uuid, name)
+    );
+    CREATE TABLE events (
+        sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+        time REAL NOT NULL,
+        uuid TEXT NOT NULL,
+        name TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        detail TEXT NOT NULL,
+        data TEXT
+    );
+    CREATE TABLE migrations (
+        id TEXT PRIMARY KEY,
+        uuid TEXT,
+        outcome TEXT,
+        time REAL NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE counters (
+        name TEXT PRIMARY KEY,
+        value INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    INSERT INTO counters VALUES ('id', 0);
+    """,
+)
+
+#: The schema version that this code reads and writes.
+VERSION = len(MIGRATIONS)
+
+
+def upgrade(connection: sqlite3.Connection, path: str) -> None:
+    """Bring a database to the present version; called by one process at a time.
+
+    Raises:
+        ConnectError: a later polyvisor made it.
+    """
+    (found,) = connection.execute("PRAGMA user_version").fetchone()
+    if found > VERSION:
+        raise ConnectError(
+            f"cannot use {path}: its schema is version {found}, this polyvisor knows versions "
+            f"up to {VERSION}; use the polyvisor that wrote it, or a later one"
+        )
+    for version in range(found, VERSION):
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {MIGRATIONS[version]} PRAGMA user_version = {version + 1}; COMMIT;"
+        )

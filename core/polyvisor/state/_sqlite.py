@@ -1,0 +1,441 @@
+"""A store in one SQLite database, shared by any number of processes.
+
+Write-ahead logging lets readers go on while somebody writes
+(https://sqlite.org/wal.html). With ``synchronous=NORMAL`` a commit survives the death
+of any process; only those marked durable wait for the disk.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from polyvisor.errors import AlreadyExists, StorageError
+from polyvisor.events import DomainRef, Event, EventKind
+from polyvisor.state._document import Document
+from polyvisor.state._memory import lagged
+from polyvisor.state._records import Record, Snapshot
+from polyvisor.state._schema import VERSION, upgrade
+from polyvisor.state._store import KEPT_EVENTS, Store
+from polyvisor.states import DomainState, StateReason
+
+if TYPE_CHECKING:
+    from polyvisor.driver import Outcome
+    from polyvisor.state._records import NewEvent
+
+__all__ = ["SqliteStore"]
+
+#: Seconds to wait for another process's transaction; each takes well below a millisecond.
+BUSY_TIMEOUT = 30.0
+
+_COLUMNS = (
+    "uuid", "name", "definition", "live", "id", "state", "reason", "autostart", "title",
+    "managed_save", "runtime", "run_dir", "boot_id", "intent", "owner",
+)  # fmt: skip
+# The two documents are fetched when somebody asks for them.
+_FACTS = ", ".join(
+    f"{name} IS NOT NULL" if name in ("definition", "live") else name for name in _COLUMNS
+)
+_INSERT = f"INSERT INTO domains VALUES ({', '.join('?' * len(_COLUMNS))})"
+_UPDATE = f"UPDATE domains SET {', '.join(f'{name} = ?' for name in _COLUMNS[1:])} WHERE uuid = ?"
+_EVENTS_AT_ONCE = 500
+_TRIM_EVERY = 256
+
+
+class SqliteStore(Store):
+    """Opens the database when it is first needed.
+
+    Args:
+        path: the database; its folder exists.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._idle: list[sqlite3.Connection] = []
+        self._abandoned: list[sqlite3.Connection] = []
+        self._pid = os.getpid()
+        self._mutex = threading.Lock()
+
+    # Connections
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection; each is used by one thread at a time."""
+        try:
+            connection = self._take()
+            try:
+                yield connection
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+            finally:
+                with self._mutex:
+                    self._idle.append(connection)
+        except sqlite3.Error as error:
+            raise StorageError(
+                f"cannot use the database {self._path}: {error}", path=self._path
+            ) from error
+
+    def _take(self) -> sqlite3.Connection:
+        with self._mutex:
+            if self._pid != os.getpid():
+                # SQLite's connections must not be used, nor closed, in a forked child
+                # (https://sqlite.org/howtocorrupt.html, section 2.6).
+                self._abandoned += self._idle
+                self._idle = []
+                self._pid = os.getpid()
+            if self._idle:
+                return self._idle.pop()
+        return self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+        )
+        try:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version != VERSION:
+                self._set_up(connection)
+            connection.execute("PRAGMA synchronous=NORMAL")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _set_up(self, connection: sqlite3.Connection) -> None:
+        # Switching to the write-ahead log does not wait for others, so they are kept out.
+        guard = os.open(f"{self._path}.setup", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(guard, fcntl.LOCK_EX)
+            connection.execute("PRAGMA journal_mode=WAL")
+            upgrade(connection, self._path)
+        finally:
+            os.close(guard)
+
+    @contextmanager
+    def _writing(self, *, durable: bool = False) -> Iterator[sqlite3.Connection]:
+        with self._connection() as connection:
+            if durable:
+                connection.execute("PRAGMA synchronous=FULL")
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                yield connection
+                connection.execute("COMMIT")
+            finally:
+                if durable:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                    connection.execute("PRAGMA synchronous=NORMAL")
+
+    def close(self) -> None:
+        with self._mutex:
+            if self._pid == os.getpid():
+                for connection in self._idle:
+                    connection.close()
+            self._idle = []
+
+    # Domains
+
+    def _record(self, row: tuple[Any, ...]) -> Record:
+        (
+            uuid,
+            name,
+            defined,
+            live,
+            number,
+            state,
+            reason,
+            autostart,
+            title,
+            managed_save,
+            runtime,
+            run_dir,
+            boot_id,
+            intent,
+            owner,
+        ) = row
+        return Record(
+            UUID(uuid),
+            name,
+            Document(load=lambda: self._text("definition", uuid)) if defined else None,
+            Document(load=lambda: self._text("live", uuid)) if live else None,
+            number,
+            DomainState(state),
+            StateReason(reason),
+            bool(autostart),
+            title,
+            managed_save,
+            json.loads(runtime),
+            run_dir,
+            boot_id,
+            json.loads(intent) if intent is not None else None,
+            owner,
+        )
+
+    def _text(self, column: str, uuid: str) -> str:
+        from polyvisor.errors import NotFound
+
+        with self._connection() as connection:
+            row = connection.execute(
+                f"SELECT {column} FROM domains WHERE uuid = ?",  # our own names
+                (uuid,),
+            ).fetchone()
+        if row is None or row[0] is None:
+            raise NotFound(f"the domain with UUID {uuid} has just gone", key=uuid)
+        return str(row[0])
+
+    def _one(self, condition: str, key: str | int) -> Record | None:
+        with self._connection() as connection:
+            row = connection.execute(
+                f"SELECT {_FACTS} FROM domains WHERE {condition} = ?",
+                (key,),
+            ).fetchone()
+        return None if row is None else self._record(row)
+
+    def get(self, uuid: UUID) -> Record | None:
+        return self._one("uuid", str(uuid))
+
+    def by_name(self, name: str) -> Record | None:
+        return self._one("name", name)
+
+    def by_id(self, number: int) -> Record | None:
+        # SQLite's integers have 64 bits.
+        return self._one("id", number) if 0 < number < 1 << 63 else None
+
+    def uuids(self, *, active: bool = True, inactive: bool = True) -> list[UUID]:
+        with self._connection() as connection:
+            rows = connection.execute(f"SELECT uuid FROM domains {_kinds(active, inactive)}")
+            return [UUID(uuid) for (uuid,) in rows.fetchall()]
+
+    def records(self, *, active: bool = True, inactive: bool = True) -> list[Record]:
+        with self._connection() as connection:
+            rows = connection.execute(
+                f"SELECT {_FACTS} FROM domains {_kinds(active, inactive)} ORDER BY name"
+            ).fetchall()
+        return [self._record(row) for row in rows]
+
+    def put(
+        self,
+        record: Record,
+        events: Sequence[NewEvent] = (),
+        *,
+        durable: bool = False,
+        outcome: tuple[str, Outcome | None] | None = None,
+    ) -> list[Event]:
+        row = (
+            str(record.uuid),
+            record.name,
+            record.definition.text() if record.definition is not None else None,
+            record.live.text() if record.live is not None else None,
+            record.id,
+            str(record.state),
+            str(record.reason),
+            record.autostart,
+            record.title,
+            record.managed_save,
+            json.dumps(record.runtime),
+            record.run_dir,
+            record.boot_id,
+            json.dumps(record.intent) if record.intent is not None else None,
+            record.owner,
+        )
+        with self._writing(durable=durable) as connection:
+            namesake = connection.execute(
+                "SELECT uuid FROM domains WHERE name = ? AND uuid != ?", (row[1], row[0])
+            ).fetchone()
+            if namesake is not None:
+                raise AlreadyExists(
+                    f"the name {record.name!r} belongs to the domain with UUID {namesake[0]}",
+                    domain=record.name,
+                )
+            changed = connection.execute(_UPDATE, (*row[1:], row[0]))
+            if changed.rowcount == 0:
+                connection.execute(_INSERT, row)
+            if outcome is not None:
+                self._put_outcome(connection, outcome[0], row[0], outcome[1])
+            return self._append(connection, events)
+
+    def remove(
+        self,
+        uuid: UUID,
+        events: Sequence[NewEvent] = (),
+        *,
+        durable: bool = False,
+        outcome: tuple[str, Outcome] | None = None,
+    ) -> list[Event]:
+        with self._writing(durable=durable) as connection:
+            connection.execute("DELETE FROM domains WHERE uuid = ?", (str(uuid),))
+            connection.execute("DELETE FROM snapshots WHERE uuid = ?", (str(uuid),))
+            if outcome is not None:
+                self._put_outcome(connection, outcome[0], str(uuid), outcome[1])
+            return self._append(connection, events)
+
+    def next_id(self) -> int:
+        with self._writing() as connection:
+            connection.execute("UPDATE counters SET value = value + 1 WHERE name = 'id'")
+            row = connection.execute("SELECT value FROM counters WHERE name = 'id'").fetchone()
+            return int(row[0])
+
+    # Events
+
+    def append(self, events: Sequence[NewEvent]) -> list[Event]:
+        with self._writing() as connection:
+            return self._append(connection, events)
+
+    def _append(self, connection: sqlite3.Connection, events: Sequence[NewEvent]) -> list[Event]:
+        numbered = []
+        for event in events:
+            now = time.time()
+            data = json.dumps(event.data) if event.data else None
+            sequence = connection.execute(
+                "INSERT INTO events (time, uuid, name, kind, detail, data) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (now, str(event.uuid), event.name, str(event.kind), event.detail, data),
+            ).lastrowid
+            assert sequence is not None
+            if sequence % _TRIM_EVERY == 0:
+                connection.execute(
+                    "DELETE FROM events WHERE sequence <= ?", (sequence - KEPT_EVENTS,)
+                )
+            numbered.append(
+                Event(
+                    sequence,
+                    DomainRef(event.uuid, event.name),
+                    event.kind,
+                    event.detail,
+                    datetime.fromtimestamp(now, UTC),
+                    event.data,
+                )
+            )
+        return numbered
+
+    def events_after(self, sequence: int) -> list[Event]:
+        with self._connection() as connection:
+            rows = connection.execute(
+                "SELECT sequence, time, uuid, name, kind, detail, data FROM events "
+                "WHERE sequence > ? ORDER BY sequence LIMIT ?",
+                (sequence, _EVENTS_AT_ONCE),
+            ).fetchall()
+        # Numbers have no gaps: they are given and committed one writer after another.
+        if rows and rows[0][0] != sequence + 1:
+            raise lagged(sequence, rows[0][0])
+        return [
+            Event(
+                number,
+                DomainRef(UUID(uuid), name),
+                EventKind(kind),
+                detail,
+                datetime.fromtimestamp(when, UTC),
+                json.loads(data) if data else {},
+            )
+            for number, when, uuid, name, kind, detail, data in rows
+        ]
+
+    def last_sequence(self) -> int:
+        with self._connection() as connection:
+            row = connection.execute(
+                "SELECT seq FROM sqlite_sequence WHERE name = 'events'"
+            ).fetchone()
+        return int(row[0]) if row is not None else 0
+
+    # Snapshots
+
+    def snapshots(self, uuid: UUID) -> list[Snapshot]:
+        with self._connection() as connection:
+            rows = connection.execute(
+                "SELECT name, parent, created, state, description, current, xml, path "
+                "FROM snapshots WHERE uuid = ? ORDER BY created, rowid",
+                (str(uuid),),
+            ).fetchall()
+        return [
+            Snapshot(
+                uuid,
+                name,
+                parent,
+                datetime.fromtimestamp(created, UTC),
+                DomainState(state),
+                description,
+                bool(current),
+                xml,
+                path,
+            )
+            for name, parent, created, state, description, current, xml, path in rows
+        ]
+
+    def put_snapshots(
+        self, uuid: UUID, put: Sequence[Snapshot], removed: Sequence[str] = ()
+    ) -> None:
+        with self._writing(durable=True) as connection:
+            connection.executemany(
+                "DELETE FROM snapshots WHERE uuid = ? AND name = ?",
+                [(str(uuid), name) for name in removed],
+            )
+            connection.executemany(
+                "INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [
+                    (
+                        str(uuid),
+                        one.name,
+                        one.parent,
+                        one.created.timestamp(),
+                        str(one.state),
+                        one.description,
+                        one.current,
+                        one.xml,
+                        one.path,
+                    )
+                    for one in put
+                ],
+            )
+
+    # Migrations
+
+    def _put_outcome(
+        self, connection: sqlite3.Connection, migration: str, uuid: str, outcome: Outcome | None
+    ) -> None:
+        connection.execute(
+            "INSERT OR REPLACE INTO migrations VALUES (?, ?, ?, ?)",
+            (migration, uuid, str(outcome) if outcome is not None else None, time.time()),
+        )
+
+    def outcome(self, migration: str) -> tuple[UUID | None, Outcome | None] | None:
+        from polyvisor.driver import Outcome
+
+        with self._connection() as connection:
+            row = connection.execute(
+                "SELECT uuid, outcome FROM migrations WHERE id = ?", (migration,)
+            ).fetchone()
+        if row is None:
+            return None
+        uuid = UUID(row[0]) if row[0] is not None else None
+        return uuid, Outcome(row[1]) if row[1] is not None else None
+
+    def set_outcome(self, migration: str, outcome: Outcome) -> bool:
+        with self._writing(durable=True) as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO migrations VALUES (?, NULL, NULL, ?)",
+                (migration, time.time()),
+            )
+            changed = connection.execute(
+                "UPDATE migrations SET outcome = ? WHERE id = ? AND outcome IS NULL",
+                (str(outcome), migration),
+            )
+            return changed.rowcount == 1
+
+
+def _kinds(active: bool, inactive: bool) -> str:
+    if active and inactive:
+        return ""
+    if active:
+        return "WHERE id IS NOT NULL"
+    return "WHERE id IS NULL" if inactive else "WHERE 0"

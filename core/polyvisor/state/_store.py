@@ -1,0 +1,137 @@
+"""What a store can do; see ``_sqlite`` and ``_memory`` for the two that there are."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from polyvisor.driver import Outcome
+    from polyvisor.events import Event
+    from polyvisor.state._records import NewEvent, Record, Snapshot
+
+__all__ = ["KEPT_EVENTS", "Store"]
+
+#: How many of the latest events are kept for listeners that lag behind.
+KEPT_EVENTS = 10_000
+
+
+class Store(ABC):
+    """Keeps the domains of one host.
+
+    Every method is one transaction: another process sees all of it or nothing. Records
+    are values; what is changed is put as a new one. All may raise
+    :class:`~polyvisor.errors.StorageError`.
+    """
+
+    #: Whether a record stays the same object until somebody puts another.
+    stable_records: bool = False
+
+    # Domains
+
+    @abstractmethod
+    def get(self, uuid: UUID) -> Record | None:
+        """Return the record of a domain."""
+
+    @abstractmethod
+    def by_name(self, name: str) -> Record | None:
+        """Return the record of the domain called ``name``."""
+
+    @abstractmethod
+    def by_id(self, number: int) -> Record | None:
+        """Return the record of the active domain with the number ``number``."""
+
+    @abstractmethod
+    def uuids(self, *, active: bool = True, inactive: bool = True) -> list[UUID]:
+        """Return the UUIDs of the wanted kinds, in no fixed order."""
+
+    @abstractmethod
+    def records(self, *, active: bool = True, inactive: bool = True) -> list[Record]:
+        """Return the records of the wanted kinds, ordered by name."""
+
+    @abstractmethod
+    def put(
+        self,
+        record: Record,
+        events: Sequence[NewEvent] = (),
+        *,
+        durable: bool = False,
+        outcome: tuple[str, Outcome | None] | None = None,
+    ) -> list[Event]:
+        """Keep ``record`` in place of an earlier one, and the events of the change.
+
+        Args:
+            record: what to keep.
+            events: what happened.
+            durable: return only once a power failure could not undo it.
+            outcome: a migration's identity and what became of it, ``None`` while that
+                is open; kept in the same transaction.
+
+        Returns:
+            The events with their numbers.
+
+        Raises:
+            AlreadyExists: another domain has the name.
+        """
+
+    @abstractmethod
+    def remove(
+        self,
+        uuid: UUID,
+        events: Sequence[NewEvent] = (),
+        *,
+        durable: bool = False,
+        outcome: tuple[str, Outcome] | None = None,
+    ) -> list[Event]:
+        """Forget a domain and its snapshots; see :meth:`put` for the rest."""
+
+    @abstractmethod
+    def next_id(self) -> int:
+        """Return a number for a domain that starts, never given before."""
+
+    # Events
+
+    @abstractmethod
+    def append(self, events: Sequence[NewEvent]) -> list[Event]:
+        """Keep events that change no record."""
+
+    @abstractmethod
+    def events_after(self, sequence: int) -> list[Event]:
+        """Return some of the events after number ``sequence``, in order; empty: no more."""
+
+    @abstractmethod
+    def last_sequence(self) -> int:
+        """Return the number of the latest event, 0 if there never was one."""
+
+    # Snapshots
+
+    @abstractmethod
+    def snapshots(self, uuid: UUID) -> list[Snapshot]:
+        """Return a domain's snapshots, oldest first."""
+
+    @abstractmethod
+    def put_snapshots(
+        self, uuid: UUID, put: Sequence[Snapshot], removed: Sequence[str] = ()
+    ) -> None:
+        """Keep or replace some snapshots of a domain and forget others by name."""
+
+    # Migrations
+
+    @abstractmethod
+    def outcome(self, migration: str) -> tuple[UUID | None, Outcome | None] | None:
+        """Return domain and outcome of a migration.
+
+        The outcome is ``None`` while it is open; the whole is ``None`` if it was never
+        heard of.
+        """
+
+    @abstractmethod
+    def set_outcome(self, migration: str, outcome: Outcome) -> bool:
+        """Durably settle a migration that has no outcome yet; return whether it had none."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release what is open. A second call does nothing."""
