@@ -1,0 +1,249 @@
+"""The reading half of the binding: from a node to an instance, one function per class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import attrs
+
+from polyvisor.model._codecs import Fault, nearest, scaled
+from polyvisor.model._declare import Binding, Choice, Extra, Ref, bindings_of, resolve
+from polyvisor.model._xml import ATTRIBUTES, CHILDREN, TEXT, Node, RawXml, raw
+
+__all__ = ["readers"]
+
+Reader: TypeAlias = Callable[[Node, bytes], Any]
+
+# How a child is read.
+OBJECT, OBJECTS, VALUE, VALUES = range(4)
+
+
+class Readers(dict[type, Reader]):
+    def __missing__(self, cls: type) -> Reader:
+        reader = self[cls] = _make_reader(cls)
+        return reader
+
+
+readers = Readers()
+
+
+def _make_reader(cls: type) -> Reader:
+    fields = attrs.fields(cls)
+    build = _make_builder(cls, [field.name for field in fields])
+    template = [None if f.default is attrs.NOTHING else f.default for f in fields]
+    index = {field.name: number for number, field in enumerate(fields)}
+    attributes: dict[str, tuple[int, Callable[[str], Any] | None]] = {}
+    tags: dict[str, tuple[int, int, Callable[..., Any], str | None]] = {}
+    own_text: tuple[int, Callable[[str], Any] | None] | None = None
+    lists: list[int] = []
+    required: list[tuple[int, str]] = []
+
+    for name, binding in bindings_of(cls):
+        number = index[name]
+        tag = binding.name or name
+        if binding.required:
+            required.append((number, f"attribute {tag}" if binding.kind == "attr" else f"<{tag}>"))
+        if binding.many:
+            lists.append(number)
+        if binding.kind == "attr":
+            attributes[tag] = number, binding.codec.read
+        elif binding.kind == "text":
+            own_text = number, binding.codec.read
+        elif binding.kind == "child":
+            mode = OBJECTS if binding.many else OBJECT
+            refs = binding.ref if isinstance(binding.ref, dict) else {tag: binding.ref}
+            for one, ref in refs.items():
+                assert ref is not None
+                tags[one] = mode, number, _first_use(tags, one, ref), None
+        elif binding.kind == "raw":
+            tags[tag] = OBJECT, number, lambda node, data: raw(data, node), None
+        else:
+            mode = VALUES if binding.many else VALUE
+            tags[tag] = mode, number, _value_reader(binding), binding.attribute
+
+    def read(node: Node, data: bytes) -> Any:
+        given, content = node[ATTRIBUTES], node[TEXT]
+        found: list[Any] = template.copy()
+        extra: _Collected | None = None
+        if given:
+            try:
+                for name, raw_value in given.items():
+                    entry = attributes.get(name)
+                    if entry is None:
+                        if extra is None:
+                            extra = _Collected()
+                        extra.attributes.append((name, raw_value))
+                    else:
+                        number, convert = entry
+                        found[number] = raw_value if convert is None else convert(raw_value)
+            except Fault as fault:
+                fault.node, fault.attribute = node, name
+                raise
+        for below_node in node[CHILDREN:]:
+            bound = tags.get(below_node[0])
+            if bound is not None:
+                mode, number, convert, consumed = bound
+                if mode == OBJECT:
+                    if found[number] is template[number]:
+                        found[number] = convert(below_node, data)
+                        continue
+                elif mode == OBJECTS:
+                    if found[number]:
+                        found[number].append(convert(below_node, data))
+                    else:
+                        found[number] = [convert(below_node, data)]
+                    continue
+                elif len(below_node) == CHILDREN and (
+                    mode == VALUES or found[number] is template[number]
+                ):
+                    try:
+                        result = convert(below_node)
+                    except Fault as fault:
+                        fault.node = below_node
+                        raise
+                    if result is not None:
+                        place = 0
+                        if mode == VALUE:
+                            found[number] = result
+                        elif found[number]:
+                            place = len(found[number])
+                            found[number].append(result)
+                        else:
+                            found[number] = [result]
+                        if below_node[1] and (consumed is None or len(below_node[1]) > 1):
+                            rest = tuple((k, v) for k, v in below_node[1].items() if k != consumed)
+                            if rest:
+                                if extra is None:
+                                    extra = _Collected()
+                                extra.of_values.append((below_node[0], place, rest))
+                        continue
+            if extra is None:
+                extra = _Collected()
+            extra.elements.append(raw(data, below_node))
+        if own_text is not None and content is not None:
+            number, convert = own_text
+            try:
+                found[number] = content if convert is None else convert(content)
+            except Fault as fault:
+                fault.node = node
+                raise
+        for number in lists:
+            if found[number]:
+                found[number] = tuple(found[number])
+        for number, what in required:
+            if found[number] is None:
+                missing = Fault(f"has no {what}", "add it")
+                missing.node = node
+                raise missing
+        if extra is not None:
+            found[0] = Extra(tuple(extra.attributes), tuple(extra.elements), tuple(extra.of_values))
+        return build(found)
+
+    if tags or required:
+        return read
+    get = attributes.get
+
+    def read_leaf(node: Node, data: bytes) -> Any:
+        """Read what has attributes only; leave whatever else there is to the other."""
+        found = template.copy()
+        name = ""
+        try:
+            for name, word in node[1].items():
+                number, convert = get(name, unknown)
+                found[number] = word if convert is None else convert(word)
+        except Fault as fault:
+            fault.node, fault.attribute = node, name
+            raise
+        if len(node) > CHILDREN or node[2] is not None or found[0] is not None:
+            return read(node, data)
+        return build(found)
+
+    # An unknown attribute lands in the slot of ``extra``.
+    unknown = (0, None)
+    return read_leaf
+
+
+class _Collected:
+    __slots__ = ("attributes", "elements", "of_values")
+
+    def __init__(self) -> None:
+        self.attributes: list[tuple[str, str]] = []
+        self.elements: list[RawXml] = []
+        self.of_values: list[tuple[str, int, tuple[tuple[str, str], ...]]] = []
+
+
+def _make_builder(cls: type, names: list[str]) -> Callable[[list[Any]], Any]:
+    """Return a function from all field values to an instance, past ``__init__``.
+
+    It fills a twin of the class that is not frozen, whose slots the interpreter
+    sets directly, and then gives the instance its true class.
+    """
+    thawed = type(cls.__name__, (cls,), {"__slots__": (), "__setattr__": object.__setattr__})
+    targets = ", ".join(f"o.{name}" for name in names)
+    source = f"def build(v):\n o = new(thawed)\n {targets}, = v\n o.__class__ = cls\n return o\n"
+    scope: dict[str, Any] = {"new": object.__new__, "thawed": thawed, "cls": cls}
+    exec(compile(source, f"<binding of {cls.__name__}>", "exec"), scope)  # noqa: S102
+    build: Callable[[list[Any]], Any] = scope["build"]
+    return build
+
+
+def _first_use(tags: dict[str, Any], tag: str, ref: Ref | Choice) -> Reader:
+    """Return a reader that finds the real one when the tag is first met and takes its place."""
+
+    def read(node: Node, data: bytes) -> Any:
+        reader = _choose(ref) if isinstance(ref, Choice) else readers[resolve(ref)]
+        mode, number, _self, consumed = tags[tag]
+        tags[tag] = mode, number, reader, consumed
+        return reader(node, data)
+
+    return read
+
+
+def _choose(choice: Choice) -> Reader:
+    by, refs, default = choice
+    known: dict[str | None, Reader] = {}
+
+    def read(node: Node, data: bytes) -> Any:
+        word = node[ATTRIBUTES].get(by, default)
+        reader = known.get(word)
+        if reader is None:
+            ref = refs.get(word or "")
+            if ref is None:
+                fault = Fault(
+                    f"attribute {by} is missing"
+                    if word is None
+                    else f"{word!r} is not a known {by}",
+                    nearest(word or "", list(refs)),
+                )
+                fault.node, fault.attribute = node, by
+                raise fault
+            reader = known[word] = readers[resolve(ref)]
+        return reader(node, data)
+
+    return read
+
+
+def _value_reader(binding: Binding) -> Callable[[Node], Any]:
+    convert = binding.codec.read
+    attribute, missing = binding.attribute, binding.missing
+    if binding.kind == "flag":
+        return lambda node: True
+    if binding.kind == "size":
+        return lambda node: scaled(node[TEXT], node[ATTRIBUTES].get("unit", ""))
+    if binding.kind == "value":
+        if convert is None:
+            return lambda node: node[TEXT] or ""
+        return lambda node: convert(node[TEXT] or "")
+
+    def read(node: Node) -> Any:
+        word = node[ATTRIBUTES].get(attribute)
+        if word is None:
+            return missing
+        try:
+            return word if convert is None else convert(word)
+        except Fault as fault:
+            fault.attribute = attribute
+            raise
+
+    return read

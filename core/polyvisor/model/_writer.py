@@ -1,0 +1,193 @@
+"""The writing half of the binding: from an instance to text, one function per class."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from polyvisor.model._codecs import BYTES, STR, Fault, nearest
+from polyvisor.model._declare import Binding, Element, Extra, Ref, bindings_of, resolve
+from polyvisor.model._xml import RawXml, special_in_attribute
+
+__all__ = ["writers"]
+
+#: From an instance, the indentation and the tag to lines of text.
+Writer: TypeAlias = Callable[[Any, str, str], str]
+
+
+class Writers(dict[type, Writer]):
+    def __missing__(self, cls: type) -> Writer:
+        if not issubclass(cls, Element):
+            raise Fault(f"a {cls.__name__} stands where an element is expected")
+        writer = self[cls] = _make_writer(cls)
+        return writer
+
+
+writers = Writers()
+
+
+def _getter(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
+    if not names:
+        return lambda _value: ()
+    get = operator.attrgetter(*names)
+    return get if len(names) > 1 else lambda value: (get(value),)
+
+
+def _make_writer(cls: type) -> Writer:
+    bindings = bindings_of(cls)
+    attribute_bindings = [(name, b) for name, b in bindings if b.kind == "attr"]
+    child_bindings = [(name, b) for name, b in bindings if b.kind not in {"attr", "text"}]
+    own_attributes = _getter([name for name, _ in attribute_bindings])
+    own_children = _getter([name for name, _ in child_bindings])
+    attribute_plan = [
+        (f" {b.name}='", None if b.codec is STR else b.codec.write) for _, b in attribute_bindings
+    ]
+    child_plan = [(_absent(b), _child_writer(b)) for _, b in child_bindings]
+    own_text = next((name for name, b in bindings if b.kind == "text"), None)
+    text_codec = next((b.codec for _, b in bindings if b.kind == "text"), STR)
+    write_text = text_codec.write_text or text_codec.write
+    always_open = getattr(cls, "XML_OPEN", False)
+
+    def write(value: Any, indent: str, tag: str) -> str:
+        try:
+            head = f"{indent}<{tag}"
+            for item, (prefix, convert) in zip(own_attributes(value), attribute_plan, strict=True):
+                if item is not None:
+                    if convert is not None:
+                        head += f"{prefix}{convert(item)}'"
+                    elif item.__class__ is str and special_in_attribute(item) is None:
+                        head += f"{prefix}{item}'"
+                    else:
+                        head += f"{prefix}{STR.write(item)}'"
+            body = ""
+            if child_plan:
+                deeper = indent + "  "
+                for item, (absent, write_child) in zip(
+                    own_children(value), child_plan, strict=True
+                ):
+                    if item is not None and item is not absent:
+                        body += write_child(item, deeper)
+            content = None
+            if own_text is not None:
+                content = getattr(value, own_text)
+                if content is not None:
+                    content = write_text(content)
+            extra = value.extra
+            if extra is not None:
+                for name, word in extra.attributes:
+                    head += f" {name}='{STR.write(word)}'"
+                body = _with_extra(extra, body, indent + "  ")
+        except Fault as fault:
+            fault.trail.insert(0, tag)
+            raise
+        if content is not None:
+            if body:
+                return f"{head}>{content}\n{body}{indent}</{tag}>\n"
+            return f"{head}>{content}</{tag}>\n"
+        if body or always_open:
+            return f"{head}>\n{body}{indent}</{tag}>\n"
+        return head + "/>\n"
+
+    return write
+
+
+def _absent(binding: Binding) -> Any:
+    """Return what beside None stands for nothing to write."""
+    if binding.many:
+        return ()
+    return False if binding.kind == "flag" else None
+
+
+def _child_writer(binding: Binding) -> Callable[[Any, str], str]:
+    tag = binding.name or ""
+    kind, many = binding.kind, binding.many
+    one: Callable[[Any, str], str]
+    if kind == "child":
+        if isinstance(binding.ref, dict):
+            return _union_writer(binding.ref)
+        if many:
+
+            def all_of(items: Any, indent: str) -> str:
+                return "".join([writers[item.__class__](item, indent, tag) for item in items])
+
+            return all_of
+        return lambda item, indent: writers[item.__class__](item, indent, tag)
+    if kind == "raw":
+        return lambda item, indent: (
+            item if isinstance(item, RawXml) else RawXml.parse(item)
+        ).indented(indent)
+    if kind == "flag":
+        return lambda item, indent: f"{indent}<{tag}/>\n"
+    if kind == "size":
+        return lambda item, indent: (
+            f"{indent}<{tag} unit='KiB'>{_inside(tag, BYTES.write, item)}</{tag}>\n"
+        )
+    if kind == "inner":
+        convert, attribute = binding.codec.write, binding.attribute
+        before = f"<{tag} {attribute}='"
+
+        def one(item: Any, indent: str) -> str:
+            return f"{indent}{before}{_inside(tag, convert, item)}'/>\n"
+    else:
+        convert = binding.codec.write_text or binding.codec.write
+
+        def one(item: Any, indent: str) -> str:
+            content = _inside(tag, convert, item)
+            return f"{indent}<{tag}>{content}</{tag}>\n" if content else f"{indent}<{tag}/>\n"
+
+    if many:
+        return lambda items, indent: "".join([one(item, indent) for item in items])
+    return one
+
+
+def _inside(tag: str, convert: Callable[[Any], str], item: Any) -> str:
+    try:
+        return convert(item)
+    except Fault as fault:
+        fault.trail.insert(0, tag)
+        raise
+
+
+def _union_writer(refs: dict[str, Ref]) -> Callable[[Any, str], str]:
+    tags: dict[type, str] = {}
+
+    def write(items: Any, indent: str) -> str:
+        body = ""
+        for item in items:
+            cls = item.__class__
+            if cls not in tags:
+                tags.update({resolve(ref): tag for tag, ref in refs.items()})
+            if cls not in tags:
+                raise Fault(f"a {cls.__name__} cannot stand here", nearest("", list(refs)))
+            body += writers[cls](item, indent, tags[cls])
+        return body
+
+    return write
+
+
+def _with_extra(extra: Extra, body: str, indent: str) -> str:
+    for tag, place, attributes in extra.of_values:
+        # A child stands at this indentation and at a line's start; text cannot hold "<".
+        start = -1
+        opening = f"{indent}<{tag}"
+        for _ in range(place + 1):
+            start = _find_line(body, opening, start + 1)
+            if start < 0:
+                break
+        if start >= 0:
+            at = start + len(opening)
+            if body.startswith(" ", at):
+                at = body.index("'", body.index("'", at) + 1) + 1
+            added = "".join(f" {name}='{STR.write(word)}'" for name, word in attributes)
+            body = body[:at] + added + body[at:]
+    return body + "".join([item.indented(indent) for item in extra.elements])
+
+
+def _find_line(body: str, opening: str, start: int) -> int:
+    while (at := body.find(opening, start)) >= 0:
+        follows = body[at + len(opening)]
+        if (at == 0 or body[at - 1] == "\n") and follows in " />":
+            return at
+        start = at + 1
+    return -1

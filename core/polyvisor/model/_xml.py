@@ -1,0 +1,380 @@
+"""From text to a light tree, within limits, and back to text that libvirt would print.
+
+The parser is expat from Python's own library: it is imported in a millisecond
+(lxml.etree needs twenty), its handlers let limits be kept while reading, and it
+never opens a file or a socket.  A document type declaration is refused, so
+there are no entities to expand, no default attributes and nothing external.
+
+A node is a plain list, because nothing is quicker to make::
+
+    [tag, attributes, text, start, end, *children]
+
+``text`` is set for leaves only; ``start`` and ``end`` are the byte positions of
+the start tag and the end tag, from which the line number of an error and the
+exact source of a subtree that must be carried unread are found when needed.
+"""
+
+from __future__ import annotations
+
+import os
+import pyexpat
+import re
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from polyvisor.errors import StorageError, XmlSyntaxError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_MARKUP", "Node", "Source", "parse", "read_source"]
+
+Node: TypeAlias = list[Any]
+Source: TypeAlias = "str | bytes | os.PathLike[str]"
+
+#: Twice the longest string that libvirt's wire carries (REMOTE_STRING_MAX, remote_protocol.x).
+MAX_BYTES = 8 * 1024 * 1024
+#: libxml2 stops here too (xmlParserMaxDepth, parserInternals.h).
+MAX_DEPTH = 256
+#: Bounds memory: a tag costs some 300 bytes as a node, an attribute 150.
+MAX_MARKUP = 250_000
+
+TAG, ATTRIBUTES, TEXT, START, END, CHILDREN = range(6)
+
+_DECLARED_ENCODING = re.compile(rb"""\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
+_ENCODINGS = {"utf-8": "utf-8", "utf8": "utf-8", "us-ascii": "ascii", "ascii": "ascii"} | {
+    "iso-8859-1": "latin-1",
+    "latin1": "latin-1",
+    "utf-16": "utf-16",
+}
+
+
+def read_source(source: Source) -> bytes:
+    """Return a document as UTF-8 bytes.
+
+    Args:
+        source: XML as text or bytes, or the path of a file.
+
+    Raises:
+        XmlSyntaxError: it is larger than :data:`MAX_BYTES` or not in an encoding read here.
+        StorageError: the file cannot be read.
+    """
+    if isinstance(source, str):
+        if len(source) > MAX_BYTES:
+            raise _too_large(len(source))
+        try:
+            return source.encode()
+        except UnicodeEncodeError as error:
+            line = source.count("\n", 0, error.start) + 1
+            raise _refusal("the text holds a lone surrogate, which XML cannot", line) from error
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        data = bytes(source) if len(source) <= MAX_BYTES else b""
+        if not data and len(source):
+            raise _too_large(len(source))
+        return _as_utf8(data)
+    path = os.fspath(source)
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - pathlib is not imported for this
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise StorageError(
+            f"cannot read the XML file {path}: {error.strerror}; check that it exists and "
+            "may be read",
+            path=path,
+        ) from error
+    if len(data) > MAX_BYTES:
+        raise _too_large(len(data))
+    return _as_utf8(data)
+
+
+def _as_utf8(data: bytes) -> bytes:
+    encoding = None
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    elif declared := _DECLARED_ENCODING.match(data[:200]):
+        name = declared[1].decode().lower()
+        encoding = _ENCODINGS.get(name)
+        if encoding is None:
+            raise _refusal(f"the encoding {name!r} is not read here; write it as UTF-8", 1)
+    if encoding is None or encoding == "utf-8":
+        return data
+    try:
+        return data.decode(encoding).encode()
+    except UnicodeError as error:
+        raise _refusal(f"the text is not in the encoding it declares: {error}", 1) from error
+
+
+def _too_large(size: int) -> XmlSyntaxError:
+    return XmlSyntaxError(
+        f"the XML document has {size} bytes or more; the limit is {MAX_BYTES}",
+        fault="document too large",
+    )
+
+
+def _refusal(fault: str, line: int | None) -> XmlSyntaxError:
+    where = f"line {line}: " if line else ""
+    return XmlSyntaxError(f"not readable as XML: {where}{fault}", line=line, fault=fault)
+
+
+def parse(data: bytes) -> Node:
+    """Return the root node of a document.
+
+    Args:
+        data: from :func:`read_source`.
+
+    Raises:
+        XmlSyntaxError: it is not well-formed, or exceeds a limit, or has a DTD.
+    """
+    if data.count(b"<") + data.count(b"=") > MAX_MARKUP:
+        raise _refusal(f"more than {MAX_MARKUP} tags and attributes", None)
+    parser = pyexpat.ParserCreate("utf-8")
+    here: Node = []
+    document = here
+    above: list[Node] = []
+    push, pop = above.append, above.pop
+    pieces: list[str] = []
+    clear = pieces.clear
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal here
+        clear()
+        push(here)
+        if len(above) > MAX_DEPTH:
+            raise _refusal(
+                f"elements are nested deeper than {MAX_DEPTH} levels", parser.CurrentLineNumber
+            )
+        node = [tag, attributes, None, parser.CurrentByteIndex, 0]
+        here.append(node)
+        here = node
+
+    def end(_tag: str) -> None:
+        nonlocal here
+        if pieces and len(here) == CHILDREN:
+            here[2] = pieces[0] if len(pieces) == 1 else "".join(pieces)
+        here[4] = parser.CurrentByteIndex
+        here = pop()
+
+    parser.buffer_text = True
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.CharacterDataHandler = pieces.append
+    _run(parser, data)
+    root: Node = document[0]
+    return root
+
+
+def _run(parser: pyexpat.XMLParserType, data: bytes) -> None:
+    def doctype(name: str, system: str | None, public: str | None, subset: bool) -> None:
+        if system or public or subset:
+            raise _refusal(
+                "a document type declaration with contents (entities, external parts) is "
+                "refused; remove it",
+                parser.CurrentLineNumber,
+            )
+
+    def skipped(name: str, _parameter: bool) -> None:
+        raise _refusal(
+            f"the entity &{name}; is not defined; XML knows &amp; &lt; &gt; &apos; &quot;",
+            parser.CurrentLineNumber,
+        )
+
+    parser.StartDoctypeDeclHandler = doctype
+    parser.SkippedEntityHandler = skipped
+    try:
+        parser.Parse(data, True)
+    except pyexpat.ExpatError as error:
+        raise _explained(error, data) from None
+
+
+def _explained(error: pyexpat.ExpatError, data: bytes) -> XmlSyntaxError:
+    fault = pyexpat.ErrorString(error.code)
+    line = error.lineno
+    if not data.strip():
+        return _refusal("the document is empty", None)
+    if fault.startswith("not well-formed"):
+        nul = data.find(b"\0")
+        if nul >= 0 and data.count(b"\n", 0, nul) + 1 == line:
+            return _refusal("a NUL byte, which XML cannot hold", line)
+        try:
+            data.decode()
+        except UnicodeDecodeError as wrong:
+            if data.count(b"\n", 0, wrong.start) + 1 == line:
+                return _refusal(f"byte 0x{data[wrong.start]:02x} is not valid UTF-8", line)
+    return _refusal(f"{fault}, column {error.offset + 1}", line)
+
+
+def line_of(data: bytes, node: Node) -> int:
+    """Return the 1-based line of a node's start tag."""
+    return data.count(b"\n", 0, node[START]) + 1
+
+
+def path_of(root: Node, node: Node) -> str:
+    """Return where a node stands, as ``domain/devices/disk[2]/target``."""
+    trail = [root[TAG]]
+    here = root
+    while here is not node:
+        children = here[CHILDREN:]
+        # The subtree that holds the node is the last one that starts no later than it.
+        below = next((c for c in reversed(children) if c[START] <= node[START]), None)
+        if below is None:
+            break
+        twins = [child for child in children if child[TAG] == below[TAG]]
+        number = next(n for n, child in enumerate(twins, 1) if child is below)
+        trail.append(f"{below[TAG]}[{number}]" if len(twins) > 1 else below[TAG])
+        here = below
+    return "/".join(trail)
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+_ILLEGAL = "\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff"
+_illegal = re.compile(f"[{_ILLEGAL}]").search
+special_in_attribute = re.compile(f"[<>&'\"\t\n\r{_ILLEGAL}]").search
+special_in_text = re.compile(f"[<>&'\"\r{_ILLEGAL}]").search
+# As virBufferEscapeString does; tabs and line ends besides, since a reader would lose them.
+_TEXT = {ord("<"): "&lt;", ord(">"): "&gt;", ord("&"): "&amp;", ord("'"): "&apos;"} | {
+    ord('"'): "&quot;",
+    ord("\r"): "&#13;",
+}
+_ATTRIBUTE = _TEXT | {ord("\n"): "&#10;", ord("\t"): "&#9;"}
+
+
+class Unwritable(ValueError):
+    """A string holds a character that XML cannot."""
+
+
+def escape_attribute(value: str) -> str:
+    """Return a value ready to stand between single quotes."""
+    if special_in_attribute(value) is None:
+        return value
+    _refuse_illegal(value)
+    return value.translate(_ATTRIBUTE)
+
+
+def escape_text(value: str) -> str:
+    """Return a value ready to stand between two tags."""
+    if special_in_text(value) is None:
+        return value
+    _refuse_illegal(value)
+    return value.translate(_TEXT)
+
+
+def _refuse_illegal(value: str) -> None:
+    if found := _illegal(value):
+        raise Unwritable(f"holds the character U+{ord(found[0]):04X}, which XML cannot")
+
+
+# --- subtrees carried unread ------------------------------------------------------------------
+
+
+_layout = re.compile(r"(<!--.*?-->|<\?.*?\?>)|\n", re.DOTALL)
+
+
+class RawXml(str):
+    """An element with all below it, as text in one canonical layout.
+
+    Two spaces of indentation, no blank text between elements, attributes in
+    double quotes as libxml2's ``xmlNodeDump`` prints them: equal trees are
+    equal strings.  Comments, CDATA's text and processing instructions are kept.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> RawXml:
+        """Return the canonical form of one element given as text.
+
+        Raises:
+            XmlSyntaxError: it is not one well-formed element.
+        """
+        data = read_source(text)
+        return cls(_canonical(data))
+
+    def indented(self, indent: str) -> str:
+        """Return its lines, each behind ``indent`` and ended by a line end."""
+        # A line end inside a comment is the comment's own; elsewhere it is layout.
+        lines = _layout.sub(lambda found: found[1] or "\n" + indent, self)
+        return f"{indent}{lines}\n"
+
+
+def raw(data: bytes, node: Node) -> RawXml:
+    """Return the source of a node of ``data`` in canonical form."""
+    end = node[END]
+    # Expat puts the end of <a/> behind it, the end of <a></a> before the end tag.
+    if len(node) > CHILDREN or node[TEXT] or data[end - 2 : end] != b"/>":
+        end = data.index(b">", end) + 1
+    return RawXml(_canonical(data[node[START] : end]))
+
+
+_RAW_TEXT = {ord("<"): "&lt;", ord(">"): "&gt;", ord("&"): "&amp;", 13: "&#13;", 10: "&#10;"}
+_RAW_ATTRIBUTE = _RAW_TEXT | {ord('"'): "&quot;", 9: "&#9;"}
+
+
+def _canonical(data: bytes) -> str:
+    parser = pyexpat.ParserCreate("utf-8")
+    root: list[Any] = []
+    above = [root]
+
+    def start(tag: str, attributes: list[str]) -> None:
+        content: list[Any] = []
+        pairs = zip(attributes[::2], attributes[1::2], strict=True)
+        ordered = sorted(pairs, key=lambda pair: not pair[0].startswith("xmlns"))
+        opening = tag + "".join(f' {k}="{v.translate(_RAW_ATTRIBUTE)}"' for k, v in ordered)
+        above[-1].append((tag, opening, content))
+        above.append(content)
+        if len(above) > MAX_DEPTH:
+            raise _refusal(f"elements are nested deeper than {MAX_DEPTH} levels", None)
+
+    def end(_tag: str) -> None:
+        above.pop()
+
+    def text(value: str) -> None:
+        above[-1].append(value)
+
+    def comment(value: str) -> None:
+        if len(above) > 1:
+            above[-1].append((None, f"<!--{value}-->", None))
+
+    def instruction(target: str, value: str) -> None:
+        if len(above) > 1:
+            above[-1].append((None, f"<?{target} {value}?>".replace(" ?>", "?>"), None))
+
+    parser.buffer_text = True
+    parser.buffer_size = 65536
+    parser.ordered_attributes = True
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.CharacterDataHandler = text
+    parser.CommentHandler = comment
+    parser.ProcessingInstructionHandler = instruction
+    _run(parser, data)
+    lines: list[str] = []
+    _render(root[0], "", lines.append)
+    return "\n".join(lines)
+
+
+def _render(item: Any, indent: str, line: Callable[[str], None]) -> None:
+    tag, opening, content = item
+    if content is None:
+        line(indent + opening)
+        return
+    if any(isinstance(part, str) and not part.isspace() for part in content):
+        line(indent + _inline(item))
+        return
+    parts = [part for part in content if not isinstance(part, str)]
+    if not parts:
+        line(f"{indent}<{opening}/>")
+        return
+    line(f"{indent}<{opening}>")
+    for part in parts:
+        _render(part, indent + "  ", line)
+    line(f"{indent}</{tag}>")
+
+
+def _inline(item: Any) -> str:
+    if isinstance(item, str):
+        return item.translate(_RAW_TEXT)
+    tag, opening, content = item
+    if content is None:
+        return str(opening)
+    inner = "".join(map(_inline, content))
+    return f"<{opening}>{inner}</{tag}>" if inner else f"<{opening}/>"

@@ -1,0 +1,145 @@
+"""The binding between attrs classes and XML: declare a class, and it reads and writes itself.
+
+A class is declared field by field, in the order in which libvirt prints::
+
+    @element(kw_only=True)
+    class DiskTarget(Element):
+        dev: str | None = attr()                                  # <target dev='vda'
+        bus: DiskBus | None = attr(choices(DiskBus))              #         bus='virtio'/>
+
+    @element(kw_only=True)
+    class Disk(Element):
+        type: DiskType = attr(choices(DiskType), default="file")  # <disk type='file'>
+        target: DiskTarget | None = child(DiskTarget)             #   <target .../>
+        iotune: IoTune | None = child(".disk_tune:IoTune")        #   imported when first met
+        serial: str | None = value()                              #   <serial>WD-1</serial>
+        readonly: bool = flag()                                   #   <readonly/>
+        acpi: str | None = inner("acpi", "model")                 #   <acpi model='x'/>
+        hosts: tuple[Host, ...] = children(Host, "host")          #   <host/> any number of times
+
+Every class has ``extra``: whatever stood in the XML and is not declared.  It is
+None as a rule, compared and written back.
+
+Reader and writer of a class are made when the class is first met.  Reading is
+one pass over the children with one dictionary look-up each; the only code
+generated is the statement that fills the slots, since a loop over setters would
+cost more than all the rest.
+"""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from polyvisor.errors import SchemaError
+from polyvisor.model._codecs import Fault
+from polyvisor.model._declare import (
+    Binding,
+    Choice,
+    Element,
+    Extra,
+    attr,
+    bindings_of,
+    child,
+    children,
+    element,
+    flag,
+    inner,
+    inners,
+    resolve,
+    size,
+    subtree,
+    text,
+    value,
+    values,
+)
+from polyvisor.model._reader import readers
+from polyvisor.model._writer import writers
+from polyvisor.model._xml import TAG, RawXml, Source, line_of, parse, path_of, read_source
+
+__all__ = [
+    "Binding",
+    "Choice",
+    "Element",
+    "Extra",
+    "RawXml",
+    "Source",
+    "attr",
+    "bindings_of",
+    "child",
+    "children",
+    "element",
+    "flag",
+    "inner",
+    "inners",
+    "read_document",
+    "resolve",
+    "size",
+    "subtree",
+    "text",
+    "value",
+    "values",
+    "write_document",
+]
+
+E = TypeVar("E", bound=Element)
+
+
+def read_document(cls: type[E], source: Source, tag: str, *, what: str = "document") -> E:
+    """Return the value of a whole document.
+
+    Args:
+        cls: class of the root element.
+        source: XML as text or bytes, or the path of a file.
+        tag: tag that the root must have.
+        what: what is read, for the message.
+
+    Raises:
+        XmlSyntaxError: it is not well-formed, or hostile.
+        SchemaError: it is not what the classes allow.
+    """
+    data = read_source(source)
+    root = parse(data)
+    if root[TAG] != tag:
+        line = line_of(data, root)
+        raise SchemaError(
+            f"line {line}: the root element is <{root[TAG]}>, a {what} starts with <{tag}>",
+            line=line,
+            element=root[TAG],
+            fault=f"root element is <{root[TAG]}>",
+        )
+    try:
+        result: E = readers[cls](root, data)
+    except Fault as fault:
+        node = fault.node or root
+        line, path = line_of(data, node), path_of(root, node)
+        raise _schema_error(fault, path, line) from None
+    return result
+
+
+def write_document(value: Element, tag: str, indent: str = "") -> str:
+    """Return a value as XML text in libvirt's layout.
+
+    Args:
+        value: the root.
+        tag: its tag.
+        indent: what stands before every line.
+
+    Raises:
+        SchemaError: a field holds what XML or the schema cannot.
+    """
+    try:
+        return writers[value.__class__](value, indent, tag)
+    except Fault as fault:
+        raise _schema_error(fault, "/".join(fault.trail) or tag, None) from None
+
+
+def _schema_error(fault: Fault, path: str, line: int | None) -> SchemaError:
+    where = f"line {line}: {path}" if line else path
+    at = f" attribute {fault.attribute}" if fault.attribute else ""
+    advice = f"; {fault.advice}" if fault.advice else ""
+    return SchemaError(
+        f"{where}:{at}{':' if at else ''} {fault.fault}{advice}",
+        line=line,
+        element=path,
+        fault=fault.fault,
+    )

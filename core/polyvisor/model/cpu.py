@@ -1,0 +1,128 @@
+"""The guest's CPU: model, features, topology, NUMA cells."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from polyvisor.model._codecs import ON_OFF, UINT, ULONG, YES_NO, choices
+from polyvisor.model.binding import Element, attr, child, children, element, text, value
+
+__all__ = [
+    "Cpu",
+    "CpuCache",
+    "CpuFeature",
+    "CpuModel",
+    "CpuTopology",
+    "Distance",
+    "Distances",
+    "MaxPhysAddr",
+    "Numa",
+    "NumaCell",
+]
+
+CpuMode = Literal["custom", "host-model", "host-passthrough", "maximum"]
+CpuMatch = Literal["minimum", "exact", "strict"]
+CpuCheck = Literal["none", "partial", "full"]
+FeaturePolicy = Literal["force", "require", "optional", "disable", "forbid"]
+Fallback = Literal["allow", "forbid"]
+CacheMode = Literal["emulate", "passthrough", "disable"]
+MemoryAccess = Literal["shared", "private"]
+
+
+@element(kw_only=True)
+class CpuModel(Element):
+    """The CPU model: ``<model fallback='allow'>EPYC</model>``."""
+
+    fallback: Fallback | None = attr(choices(Fallback))
+    vendor_id: str | None = attr()
+    name: str | None = text()
+
+
+@element(kw_only=True)
+class CpuTopology(Element):
+    """Sockets, dies, cores, threads."""
+
+    sockets: int | None = attr(UINT)
+    dies: int | None = attr(UINT)
+    clusters: int | None = attr(UINT)
+    cores: int | None = attr(UINT)
+    threads: int | None = attr(UINT)
+
+
+@element(kw_only=True)
+class CpuCache(Element):
+    """How the guest sees the CPU's cache."""
+
+    level: int | None = attr(UINT)
+    mode: CacheMode | None = attr(choices(CacheMode))
+
+
+@element(kw_only=True)
+class MaxPhysAddr(Element):
+    """Width of physical addresses."""
+
+    mode: Literal["emulate", "passthrough"] | None = attr(
+        choices(Literal["emulate", "passthrough"])
+    )
+    bits: int | None = attr(UINT)
+
+
+@element(kw_only=True)
+class CpuFeature(Element):
+    """One CPU feature."""
+
+    policy: FeaturePolicy | None = attr(choices(FeaturePolicy))
+    name: str | None = attr()
+
+
+@element(kw_only=True)
+class Distance(Element):
+    """How far another cell is."""
+
+    id: int | None = attr(UINT)
+    value: int | None = attr(UINT)
+
+
+@element(kw_only=True)
+class Distances(Element):
+    """How far the other cells are."""
+
+    siblings: tuple[Distance, ...] = children(Distance, "sibling")
+
+
+@element(kw_only=True)
+class NumaCell(Element):
+    """One NUMA cell of the guest."""
+
+    id: int | None = attr(UINT)
+    cpus: str | None = attr()
+    #: In the unit of ``unit``.
+    memory: int | None = attr(ULONG)
+    unit: str | None = attr()
+    mem_access: MemoryAccess | None = attr(choices(MemoryAccess), name="memAccess")
+    discard: bool | None = attr(YES_NO)
+    distances: Distances | None = child(Distances)
+
+
+@element(kw_only=True)
+class Numa(Element):
+    """The guest's NUMA cells."""
+
+    cells: tuple[NumaCell, ...] = children(NumaCell, "cell")
+
+
+@element(kw_only=True)
+class Cpu(Element):
+    """The guest's CPU."""
+
+    mode: CpuMode | None = attr(choices(CpuMode))
+    match: CpuMatch | None = attr(choices(CpuMatch))
+    check: CpuCheck | None = attr(choices(CpuCheck))
+    migratable: bool | None = attr(ON_OFF)
+    model: CpuModel | None = child(CpuModel)
+    vendor: str | None = value()
+    topology: CpuTopology | None = child(CpuTopology)
+    cache: CpuCache | None = child(CpuCache)
+    maxphysaddr: MaxPhysAddr | None = child(MaxPhysAddr)
+    features: tuple[CpuFeature, ...] = children(CpuFeature, "feature")
+    numa: Numa | None = child(Numa)

@@ -1,0 +1,271 @@
+"""The domain: the root of a machine definition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, Self
+from uuid import UUID, uuid4
+
+import attrs
+
+from polyvisor.model._codecs import BYTES, INT, NAME, UINT, UUID_TEXT, YES_NO, choices, integer
+from polyvisor.model.binding import (
+    Element,
+    RawXml,
+    Source,
+    attr,
+    child,
+    children,
+    element,
+    read_document,
+    size,
+    subtree,
+    text,
+    value,
+    write_document,
+)
+from polyvisor.model.devices import Devices
+from polyvisor.model.os import Os
+
+if TYPE_CHECKING:
+    from polyvisor.model.clock import Clock
+    from polyvisor.model.cpu import Cpu
+    from polyvisor.model.features import Features
+    from polyvisor.model.tuning import CpuTune, MemoryBacking, MemoryTune, NumaTune
+
+__all__ = [
+    "DomainSpec",
+    "IdMap",
+    "IdMapEntry",
+    "IoThread",
+    "IoThreadIds",
+    "MaxMemory",
+    "MetadataElement",
+    "Pm",
+    "PmState",
+    "SecLabel",
+    "Vcpu",
+    "VcpuState",
+    "VcpuStates",
+]
+
+
+VcpuPlacement = Literal["static", "auto"]
+LifecycleAction = Literal[
+    "destroy", "restart", "rename-restart", "preserve", "coredump-destroy", "coredump-restart"
+]
+LockFailureAction = Literal["poweroff", "restart", "pause", "ignore"]
+
+
+@element(kw_only=True)
+class Vcpu(Element):
+    """How many virtual CPUs: ``<vcpu placement='static' cpuset='0-3' current='2'>4</vcpu>``."""
+
+    placement: VcpuPlacement | None = attr(choices(VcpuPlacement))
+    #: Host CPUs that they may run on.
+    cpuset: str | None = attr()
+    #: How many are plugged in at start; None: all.
+    current: int | None = attr(integer(1, 2**31 - 1))
+    #: How many there can be.
+    count: int = text(integer(1, 2**31 - 1), required=True)
+
+
+@element(kw_only=True)
+class VcpuState(Element):
+    """One virtual CPU, by itself."""
+
+    id: int | None = attr(UINT)
+    enabled: bool | None = attr(YES_NO)
+    hotpluggable: bool | None = attr(YES_NO)
+    order: int | None = attr(UINT)
+
+
+@element(kw_only=True)
+class VcpuStates(Element):
+    """Virtual CPUs one by one: ``<vcpus>``."""
+
+    vcpus: tuple[VcpuState, ...] = children(VcpuState, "vcpu")
+
+
+@element(kw_only=True)
+class MaxMemory(Element):
+    """How far memory can be plugged: ``<maxMemory slots='16' unit='KiB'>N</maxMemory>``."""
+
+    slots: int | None = attr(UINT)
+    unit: Literal["KiB"] = attr(default="KiB")
+    #: In bytes.
+    size: int = text(BYTES, required=True)
+
+
+@element(kw_only=True)
+class IoThread(Element):
+    """One I/O thread."""
+
+    id: int | None = attr(UINT)
+    thread_pool_min: int | None = attr(INT)
+    thread_pool_max: int | None = attr(INT)
+
+
+@element(kw_only=True)
+class IoThreadIds(Element):
+    """I/O threads one by one: ``<iothreadids>``."""
+
+    iothreads: tuple[IoThread, ...] = children(IoThread, "iothread")
+
+
+@element(kw_only=True)
+class IdMapEntry(Element):
+    """One range of a container's user or group ids."""
+
+    start: int | None = attr(UINT)
+    target: int | None = attr(UINT)
+    count: int | None = attr(UINT)
+
+
+@element(kw_only=True)
+class IdMap(Element):
+    """A container's user and group ids and the host's."""
+
+    uids: tuple[IdMapEntry, ...] = children(IdMapEntry, "uid")
+    gids: tuple[IdMapEntry, ...] = children(IdMapEntry, "gid")
+
+
+@element(kw_only=True)
+class PmState(Element):
+    """Whether the guest may go into one sleep state."""
+
+    enabled: bool | None = attr(YES_NO)
+
+
+@element(kw_only=True)
+class Pm(Element):
+    """Sleep states."""
+
+    suspend_to_mem: PmState | None = child(PmState, "suspend-to-mem")
+    suspend_to_disk: PmState | None = child(PmState, "suspend-to-disk")
+
+
+@element(kw_only=True)
+class SecLabel(Element):
+    """A security label of a domain or a device's source."""
+
+    type: str | None = attr()
+    model: str | None = attr()
+    relabel: bool | None = attr(YES_NO)
+    labelskip: bool | None = attr(YES_NO)
+    label: str | None = value()
+    imagelabel: str | None = value()
+    baselabel: str | None = value()
+
+
+@attrs.frozen
+class MetadataElement:
+    """One element of the metadata, as far as one can see without a schema."""
+
+    #: Attributes by name, without namespace declarations.
+    attrib: Mapping[str, str]
+    #: The text directly in it.
+    text: str
+    #: The whole element.
+    xml: RawXml
+
+
+@element(kw_only=True)
+class DomainSpec(Element):
+    """A machine definition: libvirt's ``<domain>``.
+
+    Values are frozen; :func:`attrs.evolve` makes a changed one.
+    """
+
+    #: The hypervisor: ``"qemu"``, ``"kvm"``, ``"xen"``, ``"test"`` …
+    type: str = attr(required=True)
+    #: The number of a running domain.
+    id: int | None = attr(INT)
+    name: str = value(NAME, required=True)
+    uuid: UUID | None = value(UUID_TEXT)
+    #: VM generation id; ``""``: to be generated.
+    genid: str | None = value()
+    title: str | None = value()
+    description: str | None = value()
+    metadata: RawXml | None = subtree()
+    max_memory: MaxMemory | None = child(MaxMemory, "maxMemory")
+    #: In bytes.
+    memory: int = size(required=True)
+    #: In bytes; None: as ``memory``.
+    current_memory: int | None = size(name="currentMemory")
+    memtune: MemoryTune | None = child(".tuning:MemoryTune")
+    memory_backing: MemoryBacking | None = child(".tuning:MemoryBacking", "memoryBacking")
+    vcpu: Vcpu | None = child(Vcpu)
+    #: ``<vcpus>``; the number of virtual CPUs is :attr:`vcpus`.
+    vcpu_states: VcpuStates | None = child(VcpuStates, "vcpus")
+    iothreads: int | None = value(UINT)
+    iothreadids: IoThreadIds | None = child(IoThreadIds)
+    cputune: CpuTune | None = child(".tuning:CpuTune")
+    numatune: NumaTune | None = child(".tuning:NumaTune")
+    bootloader: str | None = value()
+    bootloader_args: str | None = value()
+    os: Os = child(Os, default=Os())
+    idmap: IdMap | None = child(IdMap)
+    features: Features | None = child(".features:Features")
+    cpu: Cpu | None = child(".cpu:Cpu")
+    clock: Clock | None = child(".clock:Clock")
+    on_poweroff: LifecycleAction | None = value(choices(LifecycleAction))
+    on_reboot: LifecycleAction | None = value(choices(LifecycleAction))
+    on_crash: LifecycleAction | None = value(choices(LifecycleAction))
+    on_lockfailure: LockFailureAction | None = value(choices(LockFailureAction))
+    pm: Pm | None = child(Pm)
+    devices: Devices = child(Devices, default=Devices())
+    seclabels: tuple[SecLabel, ...] = children(SecLabel, "seclabel")
+    #: The text that :meth:`to_xml` made; a changed value starts without.
+    _xml: str | None = attrs.field(default=None, init=False, eq=False, repr=False)
+
+    @classmethod
+    def from_xml(cls, source: Source) -> Self:
+        """Read a definition.
+
+        Args:
+            source: XML as text or bytes, or the path of a file.
+
+        Raises:
+            XmlSyntaxError: it is not well-formed, or hostile.
+            SchemaError: it is not what the schema allows; line and element are named.
+            StorageError: the file cannot be read.
+        """
+        return read_document(cls, source, "domain", what="domain")
+
+    def to_xml(self) -> str:
+        """Return the definition as libvirt would print it.
+
+        Raises:
+            SchemaError: a field holds what the schema does not allow.
+        """
+        xml = self._xml
+        if xml is None:
+            xml = write_document(self, "domain")
+            object.__setattr__(self, "_xml", xml)
+        return xml
+
+    def with_uuid(self, uuid: UUID | None = None) -> Self:
+        """Return the definition with a UUID: its own, or else the one given or a random one."""
+        if self.uuid is not None:
+            return self
+        return attrs.evolve(self, uuid=uuid or uuid4())
+
+    @property
+    def vcpus(self) -> int:
+        """How many virtual CPUs it starts with."""
+        if self.vcpu is None:
+            return 1
+        return self.vcpu.current or self.vcpu.count
+
+    def metadata_element(self, namespace: str, name: str) -> MetadataElement | None:
+        """Return one child of the metadata.
+
+        Args:
+            namespace: its namespace URI.
+            name: its name without prefix.
+        """
+        from polyvisor.model._metadata import find
+
+        found = None if self.metadata is None else find(self.metadata, namespace, name)
+        return None if found is None else MetadataElement(*found)

@@ -1,0 +1,152 @@
+"""Features of the guest's machine and of the hypervisor."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from polyvisor.model._codecs import ON_OFF, UINT, choices
+from polyvisor.model.binding import Element, attr, child, element, flag, inner, size
+
+__all__ = [
+    "Apic",
+    "Features",
+    "HyperV",
+    "HyperVSpinlocks",
+    "HyperVStimer",
+    "HyperVVendorId",
+    "KvmDirtyRing",
+    "KvmFeatures",
+    "Smm",
+    "XenFeatures",
+    "XenPassthrough",
+]
+
+HyperVMode = Literal["custom", "passthrough"]
+
+
+@element(kw_only=True)
+class Apic(Element):
+    """The interrupt controller."""
+
+    eoi: bool | None = attr(ON_OFF)
+
+
+@element(kw_only=True)
+class HyperVSpinlocks(Element):
+    """After how many tries a spinning guest tells the hypervisor."""
+
+    state: bool | None = attr(ON_OFF)
+    retries: int | None = attr(UINT)
+
+
+@element(kw_only=True)
+class HyperVStimer(Element):
+    """Synthetic timers."""
+
+    state: bool | None = attr(ON_OFF)
+    direct: bool | None = inner("direct", "state", ON_OFF)
+
+
+@element(kw_only=True)
+class HyperVVendorId(Element):
+    """The vendor that the guest sees."""
+
+    state: bool | None = attr(ON_OFF)
+    value: str | None = attr()
+
+
+@element(kw_only=True)
+class HyperV(Element):
+    """What makes Windows guests feel at home."""
+
+    mode: HyperVMode | None = attr(choices(HyperVMode))
+    relaxed: bool | None = inner("relaxed", "state", ON_OFF)
+    vapic: bool | None = inner("vapic", "state", ON_OFF)
+    spinlocks: HyperVSpinlocks | None = child(HyperVSpinlocks)
+    vpindex: bool | None = inner("vpindex", "state", ON_OFF)
+    runtime: bool | None = inner("runtime", "state", ON_OFF)
+    synic: bool | None = inner("synic", "state", ON_OFF)
+    stimer: HyperVStimer | None = child(HyperVStimer)
+    reset: bool | None = inner("reset", "state", ON_OFF)
+    vendor_id: HyperVVendorId | None = child(HyperVVendorId)
+    frequencies: bool | None = inner("frequencies", "state", ON_OFF)
+    reenlightenment: bool | None = inner("reenlightenment", "state", ON_OFF)
+    tlbflush: bool | None = inner("tlbflush", "state", ON_OFF)
+    ipi: bool | None = inner("ipi", "state", ON_OFF)
+    evmcs: bool | None = inner("evmcs", "state", ON_OFF)
+    avic: bool | None = inner("avic", "state", ON_OFF)
+
+
+@element(kw_only=True)
+class KvmDirtyRing(Element):
+    """Dirty pages told through a ring."""
+
+    state: bool | None = attr(ON_OFF)
+    size: int | None = attr(UINT)
+
+
+@element(kw_only=True)
+class KvmFeatures(Element):
+    """Features of KVM."""
+
+    hidden: bool | None = inner("hidden", "state", ON_OFF)
+    hint_dedicated: bool | None = inner("hint-dedicated", "state", ON_OFF)
+    poll_control: bool | None = inner("poll-control", "state", ON_OFF)
+    pv_ipi: bool | None = inner("pv-ipi", "state", ON_OFF)
+    dirty_ring: KvmDirtyRing | None = child(KvmDirtyRing, "dirty-ring")
+
+
+@element(kw_only=True)
+class XenPassthrough(Element):
+    """Whether and how devices may be passed through."""
+
+    state: bool | None = attr(ON_OFF)
+    mode: Literal["sync_pt", "share_pt"] | None = attr(choices(Literal["sync_pt", "share_pt"]))
+
+
+@element(kw_only=True)
+class XenFeatures(Element):
+    """Features of Xen."""
+
+    e820_host: bool | None = inner("e820_host", "state", ON_OFF)
+    passthrough: XenPassthrough | None = child(XenPassthrough)
+
+
+@element(kw_only=True)
+class Smm(Element):
+    """System management mode."""
+
+    state: bool | None = attr(ON_OFF)
+    #: In bytes.
+    tseg: int | None = size()
+
+
+@element(kw_only=True)
+class Features(Element):
+    """Features of the guest's machine and of the hypervisor."""
+
+    acpi: bool = flag()
+    apic: Apic | None = child(Apic)
+    pae: bool = flag()
+    hap: bool | None = inner("hap", "state", ON_OFF)
+    privnet: bool = flag()
+    viridian: bool = flag()
+    hyperv: HyperV | None = child(HyperV)
+    kvm: KvmFeatures | None = child(KvmFeatures)
+    xen: XenFeatures | None = child(XenFeatures)
+    pvspinlock: bool | None = inner("pvspinlock", "state", ON_OFF)
+    pmu: bool | None = inner("pmu", "state", ON_OFF)
+    vmport: bool | None = inner("vmport", "state", ON_OFF)
+    smm: Smm | None = child(Smm)
+    #: ``"2"``, ``"3"`` or ``"host"``.
+    gic: str | None = inner("gic", "version")
+    ioapic: Literal["qemu", "kvm"] | None = inner(
+        "ioapic", "driver", choices(Literal["qemu", "kvm"])
+    )
+    vmcoreinfo: bool | None = inner("vmcoreinfo", "state", ON_OFF)
+    htm: bool | None = inner("htm", "state", ON_OFF)
+    nested_hv: bool | None = inner("nested-hv", "state", ON_OFF)
+    ccf_assist: bool | None = inner("ccf-assist", "state", ON_OFF)
+    cfpc: str | None = inner("cfpc", "value")
+    sbbc: str | None = inner("sbbc", "value")
+    ibs: str | None = inner("ibs", "value")
