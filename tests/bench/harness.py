@@ -120,7 +120,7 @@ def table(rows: Sequence[Row]) -> str:
         "| --- | ---: | ---: | ---: | ---: | --- |",
     ]
     for row in rows:
-        ratio = "" if row.ratio is None else f"{row.ratio:.2f} ×"
+        ratio = "" if row.ratio is None else f"{row.ratio:.2g} ×"
         target = "" if row.most is None else "≤ " + _target(row)
         verdict = {None: "", True: "met", False: "**missed**"}[row.met]
         other = "" if row.peer is None else f"{_amount(row.peer, row.unit)} {row.beside}".strip()

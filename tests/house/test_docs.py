@@ -67,6 +67,15 @@ def test_error_codes_are_distinct() -> None:
     assert len(codes) == len(set(codes))
 
 
+def test_environment_variables_are_documented() -> None:
+    """docs/configuration.md has every variable that core or plugins read, and no other."""
+    sources = [*(ROOT / "core").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]
+    pattern = re.compile(r"\bPOLYVISOR_[A-Z]+\b")
+    read = {word for path in sources for word in pattern.findall(path.read_text("utf-8"))}
+    page = (DOCS / "configuration.md").read_text(encoding="utf-8")
+    assert set(pattern.findall(page)) == read
+
+
 def test_every_public_module_is_in_the_reference() -> None:
     """docs/reference has each public module of the core, save those with pages of their own."""
     reference = "".join(
@@ -81,3 +90,11 @@ def test_every_public_module_is_in_the_reference() -> None:
     }
     elsewhere = {"polyvisor.cli"}  # docs/cli.md
     assert public - elsewhere == listed
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_links_lead_somewhere(name: str) -> None:
+    """Each relative link of a page outside docs leads to a file (Sphinx checks those inside)."""
+    targets = re.findall(r"\]\(([^):]+)\)", (ROOT / name).read_text(encoding="utf-8"))
+    assert targets
+    assert not [target for target in targets if not (ROOT / target).exists()]
