@@ -12,7 +12,7 @@ It is also the reference for those who write a plugin. In reading order:
 ``machine``        a machine's clock, and what it does of itself
 ``pages``          which page holds what, as a function of ticks
 ``memory``         the sparse file that holds the pages
-``rack``           where machines are kept; ``bell``: hearing of their changes
+``rack``           where machines are kept, in files or in this process
 ``stream``         memory and clock as a stream; ``image``: save images
 ``outgoing``       live migration, the sending side; ``incoming``: the receiving side
 ``driver``         the drivers; ``testworld``: what ``test:///`` begins with

@@ -7,7 +7,7 @@ import os
 import select
 import socket
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from polyvisor.errors import HypervisorError, Timeout
 from polyvisor_sim.memory import CHUNK
@@ -19,6 +19,9 @@ __all__ = ["FileSink", "FileSource", "SocketSink", "SocketSource", "connect", "l
 
 # With a bandwidth limit, what may be sent in so many seconds is sent at once.
 _NAP = 0.05
+
+# Seconds that a line of words may take, once its first byte is there.
+_WORDS = 5.0
 
 
 class FileSink:
@@ -71,29 +74,37 @@ class SocketSink:
         self._busy_until = 0.0
         self._poll = select.poll()
         self._poll.register(job.fileno(), select.POLLIN)
-        self._poll.register(connection, select.POLLOUT)
+        self._poll.register(connection, select.POLLIN | select.POLLOUT)
 
     def write(self, *parts: bytes | memoryview) -> None:
         """Write all of ``parts``.
 
         Raises:
             Cancelled: the job was cancelled.
-            HypervisorError: the other side is gone.
+            HypervisorError: the other side is gone, or says why it takes no more.
         """
         for part in parts:
             rest = memoryview(part)
             while rest:
                 self._job.check()
+                allowed = self._allowed()
+                if any(events & select.POLLIN for _, events in self._poll.poll()):
+                    self._job.check()
+                    self._refused()
                 try:
-                    sent = self._connection.send(rest[: self._allowed()])
+                    sent = self._connection.send(rest[:allowed])
                 except BlockingIOError:
-                    self._poll.poll()
+                    continue
                 except OSError as error:
                     raise _lost("the destination", error) from error
-                else:
-                    rest = rest[sent:]
-                    if self.bandwidth is not None:
-                        self._busy_until += sent / self.bandwidth
+                rest = rest[sent:]
+                if self.bandwidth is not None:
+                    self._busy_until += sent / self.bandwidth
+
+    def _refused(self) -> NoReturn:
+        """Raise what the other side has to say before everything was sent."""
+        words = self.answer(_WORDS)
+        raise HypervisorError(f"the destination refused: {words}", native_message=words)
 
     def _allowed(self) -> int:
         """Wait until something may be sent, and return how many bytes."""
@@ -151,18 +162,29 @@ class SocketSource:
         """Fill ``buffer``; return how many bytes there were before the end."""
         total = 0
         while total < len(buffer):
+            if any(fd == self._stop_fd for fd, _ in self._poll.poll()):
+                raise HypervisorError("receiving was given up here")
             try:
                 count = self._connection.recv_into(buffer[total:])
-            except BlockingIOError:
-                if any(fd == self._stop_fd for fd, _ in self._poll.poll()):
-                    raise HypervisorError("receiving was given up here") from None
-                continue
             except OSError as error:
                 raise _lost("the source", error) from error
             if count == 0:
                 break
             total += count
         return total
+
+    def refuse(self, words: str) -> None:
+        """Tell the other side why, and take what it still sends so that it hears that.
+
+        Closing a connection on which something is still to be read makes TCP throw
+        away what was said on it last.
+        """
+        with contextlib.suppress(OSError, HypervisorError):
+            self._connection.sendall(words.encode() + b"\n")
+            self._connection.shutdown(socket.SHUT_WR)
+            rubbish = memoryview(bytearray(CHUNK))
+            while self.read_into(rubbish):
+                pass
 
 
 def _readable(timeout: float, *fds: int) -> bool:

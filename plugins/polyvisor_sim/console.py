@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from polyvisor.model import DomainSpec
     from polyvisor_sim.memory import Memory
 
-__all__ = ["MOST_LINES", "TICKS_PER_LINE", "console_path", "lines", "open_console", "write_lines"]
+__all__ = ["MOST_LINES", "TICKS_PER_LINE", "console_file", "lines", "open_console", "write_lines"]
 
 #: A guest prints a line each time it has done this many ticks.
 TICKS_PER_LINE = 5
@@ -40,13 +40,15 @@ def lines(ticks: int, since: int = 0) -> str:
     return "".join(f"tick {number:04X}\r\n" for number in range(begin, end))
 
 
-def console_path(spec: DomainSpec) -> str | None:
-    """Return the file behind the first serial port, ``None`` if it is no file."""
-    for serial in spec.devices.serials:
+def console_file(spec: DomainSpec) -> tuple[str | None, bool]:
+    """Return the file behind the first serial port, and whether it is only to grow.
+
+    The path is ``None`` if there is no serial port or something else is behind it.
+    """
+    for serial in spec.devices.serials[:1]:
         if serial.type == "file" and serial.source is not None:
-            return serial.source.path
-        break
-    return None
+            return serial.source.path, bool(serial.source.append)
+    return None, False
 
 
 def open_console(path: str, *, append: bool) -> int:

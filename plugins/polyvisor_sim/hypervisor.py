@@ -6,9 +6,9 @@ Everything about definitions, locks, events, files and recovery is in
 
 from __future__ import annotations
 
-import contextlib
 import select
 from collections.abc import Callable, Iterable
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
@@ -24,7 +24,7 @@ from polyvisor.local import (
 )
 from polyvisor.states import DomainState, StateReason
 from polyvisor_sim import transfer
-from polyvisor_sim.console import console_path, open_console, write_lines
+from polyvisor_sim.console import console_file, open_console, write_lines
 from polyvisor_sim.machine import Machine, Moment, now
 from polyvisor_sim.memory import Mark
 from polyvisor_sim.pages import PAGE_SIZE
@@ -117,7 +117,7 @@ class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests)
         machine = self.machine_for(spec)
         try:
             self.rack.add_memory(guest, machine.memory)
-            self._start_console(guest, machine, append=False)
+            self._start_console(guest, machine, append=console_file(spec)[1])
             self.rack.put(guest, machine)
         except BaseException:
             self.rack.remove(guest)
@@ -131,7 +131,7 @@ class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests)
             memory=max(1, spec.memory // PAGE_SIZE) * PAGE_SIZE,
             balloon=spec.current_memory or spec.memory,
             vcpus=spec.vcpus,
-            console=console_path(spec),
+            console=console_file(spec)[0],
             after=(
                 _action(spec.on_poweroff, "destroy"),
                 _action(spec.on_reboot, "restart"),
@@ -172,7 +172,7 @@ class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests)
         receiver = self._receivers.pop(guest.uuid, None)
         if receiver is not None:
             receiver.stop()
-        with contextlib.suppress(PolyvisorError):  # whatever its condition
+        with suppress(PolyvisorError):  # whatever its condition
             self._print(guest)
         self.rack.remove(guest)
 
@@ -217,7 +217,7 @@ class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests)
     def wait_gone(self, guest: Guest, timeout: float | None) -> bool:
         """Wait until the machine is gone or has ended; sleeps until something happens."""
         give_up = None if timeout is None else self.clock() + int(timeout * 1e9)
-        with self.rack.bell.listen() as listener:
+        with closing(self.rack.bells.hang()) as bell:
             while True:
                 machine = self.rack.find(guest)
                 time = self.clock()
@@ -225,8 +225,8 @@ class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests)
                     return True
                 if give_up is not None and time >= give_up:
                     return False
-                _sleep(listener.fileno(), time, machine.next_end(time), give_up)
-                listener.rearm()
+                _sleep(bell.fileno(), time, machine.next_end(time), give_up)
+                bell.silence()
 
     def watch(
         self,
@@ -254,7 +254,6 @@ class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests)
         machine = self.machine_for(spec)
         try:
             self.rack.add_memory(guest, machine.memory)
-            self._start_console(guest, machine, append=True)
             with self.rack.memory(guest, machine.memory) as memory:
                 state = transfer.restore(memory, guest, fd, job)
                 if state is not None:
@@ -276,7 +275,6 @@ class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests)
         machine = attrs.evolve(self.machine_for(spec), incoming="waiting")
         try:
             self.rack.add_memory(guest, machine.memory)
-            self._start_console(guest, machine, append=True)
             self.rack.put(guest, machine)
             receiver = Receiver(self.rack, guest, machine, version, listen)
         except BaseException:

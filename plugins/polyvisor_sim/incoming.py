@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Receiver", "wait_complete"]
 
-# Seconds that the source may take to accept a short answer.
-_ANSWER = 10.0
-
 
 class Receiver:
     """Listens for one stream and takes it in.
@@ -95,26 +92,33 @@ class Receiver:
         return None if stopped else self._server.accept()[0]
 
     def _take_in(self, connection: socket.socket) -> None:
-        guest, machine = self._guest, self._machine
+        """Read the stream, note what became of it, then tell the source."""
+        source = SocketSource(connection, self._stop_fd)
         try:
-            source = SocketSource(connection, self._stop_fd)
-            with self._rack.memory(guest, machine.memory) as memory:
-                reader = StreamReader(source, memory, f"the stream of {guest.name!r}")
-                if not reader.header(version=self._version, uuid=guest.uuid):
-                    raise HypervisorError("the source closed the connection at once")
-                machine = take_state(machine, memory, reader.records())
-            answer = "complete"
+            self._note(attrs.evolve(self._received(source), incoming="complete"))
         except (OSError, PolyvisorError) as error:
-            answer = error.message if isinstance(error, PolyvisorError) else str(error)
-            machine = attrs.evolve(machine, incoming=f"failed: {answer}")
+            words = error.message if isinstance(error, PolyvisorError) else str(error)
+            words = " ".join(words.split())[:1000]
+            with contextlib.suppress(OSError, PolyvisorError):
+                self._note(attrs.evolve(self._machine, incoming=f"failed: {words}"))
+            source.refuse(words)
         else:
-            machine = attrs.evolve(machine, incoming="complete")
-        # What the destination keeps comes first: the source believes it once it is told.
-        with contextlib.suppress(PolyvisorError, OSError):
-            if self._rack.find(guest) is not None:
-                self._rack.put(guest, machine)
-                connection.settimeout(_ANSWER)
-                connection.sendall(" ".join(answer.split())[:1000].encode() + b"\n")
+            with contextlib.suppress(OSError):  # the source then asks the destination
+                connection.sendall(b"complete\n")
+
+    def _received(self, source: SocketSource) -> Machine:
+        guest, machine = self._guest, self._machine
+        with self._rack.memory(guest, machine.memory) as memory:
+            reader = StreamReader(source, memory, f"the stream of {guest.name!r}")
+            if not reader.header(version=self._version, uuid=guest.uuid):
+                raise HypervisorError("the source closed the connection at once")
+            return take_state(machine, memory, reader.records())
+
+    def _note(self, machine: Machine) -> None:
+        """Keep the machine as it is now, unless it was destroyed meanwhile."""
+        if self._rack.find(self._guest) is None:
+            raise HypervisorError("the destination gave it up")
+        self._rack.put(self._guest, machine)
 
 
 def wait_complete(rack: Rack, guest: Guest, timeout: float) -> None:
@@ -126,7 +130,8 @@ def wait_complete(rack: Rack, guest: Guest, timeout: float) -> None:
     """
     deadline = time.monotonic() + timeout
     poll = select.poll()
-    with rack.bell.listen() as listener:
+    with contextlib.closing(rack.bells.hang()) as bell:
+        poll.register(bell.fileno(), select.POLLIN)
         while True:
             machine = rack.get(guest)
             if machine.incoming == "complete":
@@ -147,7 +152,5 @@ def wait_complete(rack: Rack, guest: Guest, timeout: float) -> None:
                     f"{guest.name!r}: its memory had not arrived after {timeout:g} s",
                     domain=guest.name,
                 )
-            poll.register(listener.fileno(), select.POLLIN)
             poll.poll(left * 1000 + 1)
-            poll.unregister(listener.fileno())
-            listener.rearm()
+            bell.silence()

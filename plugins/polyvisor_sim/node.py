@@ -198,7 +198,7 @@ def read_world(path: str) -> World:
     node = _in_file(path, lambda: read_document(_Node, Path(path), "node", what="node file"))
     elements = node.extra.elements if node.extra is not None else ()
     domains = [
-        _in_file(path, lambda raw=raw: _starting_domain(path, raw))  # type: ignore[misc]
+        _in_file(path, lambda raw=raw: _starting_domain(path, raw))
         for raw in elements
         if _tag(raw) == "domain"
     ]

@@ -14,17 +14,17 @@ import json
 import os
 import threading
 from abc import ABC, abstractmethod
-from functools import cache
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from polyvisor.errors import HypervisorError, StorageError
-from polyvisor_sim.bell import Bell, FifoBell, ProcessBell
+from polyvisor.state import boot_id
 from polyvisor_sim.machine import Machine
 from polyvisor_sim.memory import Memory
 
 if TYPE_CHECKING:
     from polyvisor.local import Guest
+    from polyvisor.state import Bells
 
 __all__ = ["FileRack", "ProcessRack", "Rack"]
 
@@ -32,11 +32,12 @@ __all__ = ["FileRack", "ProcessRack", "Rack"]
 class Rack(ABC):
     """Keeps machines and their memory.
 
-    Attributes:
-        bell: rings whenever a machine has changed.
+    Args:
+        bells: the host's; rung whenever a machine has changed.
     """
 
-    bell: Bell
+    def __init__(self, bells: Bells) -> None:
+        self.bells = bells
 
     @abstractmethod
     def find(self, guest: Guest) -> Machine | None:
@@ -73,14 +74,7 @@ class Rack(ABC):
 
 
 class FileRack(Rack):
-    """Keeps each machine in its guest's run folder, for all processes.
-
-    Args:
-        bell_path: where the host's bell is to hang.
-    """
-
-    def __init__(self, bell_path: str) -> None:
-        self.bell = FifoBell(bell_path)
+    """Keeps each machine in its guest's run folder, for all processes."""
 
     def find(self, guest: Guest) -> Machine | None:
         """Return the guest's machine; one from before the host was started is gone."""
@@ -94,7 +88,7 @@ class FileRack(Rack):
             raise StorageError(f"cannot read {path}: {error.strerror}", path=path) from error
         try:
             data = json.loads(text)
-            if data.pop("host boot") != _host_boot():
+            if data.pop("host boot") != boot_id():
                 return None
             return Machine.from_dict(data)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -107,21 +101,21 @@ class FileRack(Rack):
     def put(self, guest: Guest, machine: Machine) -> None:
         """Replace the guest's ``machine.json`` in one step, then ring."""
         path = f"{guest.run_dir}/machine.json"
-        data = {"host boot": _host_boot(), **machine.to_dict()}
+        data = {"host boot": boot_id(), **machine.to_dict()}
         try:
             with open(f"{path}.new", "w", encoding="utf-8") as file:  # noqa: PTH123
                 json.dump(data, file)
             os.replace(f"{path}.new", path)  # noqa: PTH105
         except OSError as error:
             raise StorageError(f"cannot write {path}: {error.strerror}", path=path) from error
-        self.bell.ring()
+        self.bells.ring()
 
     def remove(self, guest: Guest) -> None:
         """Remove the machine first, so that nobody finds one without memory."""
         for name in ("machine.json", "machine.json.new", "memory", "migration.sock"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{guest.run_dir}/{name}")  # noqa: PTH108
-        self.bell.ring()
+        self.bells.ring()
 
     def add_memory(self, guest: Guest, size: int) -> None:
         """Make the guest's sparse memory file."""
@@ -157,8 +151,8 @@ class FileRack(Rack):
 class ProcessRack(Rack):
     """Keeps machines in this process; memory is made when it is first looked at."""
 
-    def __init__(self) -> None:
-        self.bell = ProcessBell()
+    def __init__(self, bells: Bells) -> None:
+        super().__init__(bells)
         self._machines: dict[UUID, Machine] = {}
         self._memories: dict[UUID, int] = {}
         self._lock = threading.Lock()
@@ -170,13 +164,13 @@ class ProcessRack(Rack):
     def put(self, guest: Guest, machine: Machine) -> None:
         """Keep the machine, then ring."""
         self._machines[guest.uuid] = machine
-        self.bell.ring()
+        self.bells.ring()
 
     def remove(self, guest: Guest) -> None:
         """Throw machine and memory away."""
         self._machines.pop(guest.uuid, None)
         self.add_memory(guest, 0)
-        self.bell.ring()
+        self.bells.ring()
 
     def add_memory(self, guest: Guest, size: int) -> None:
         """Drop what memory there was; an untouched guest needs no descriptor."""
@@ -207,10 +201,3 @@ class ProcessRack(Rack):
         self._machines.clear()
         while self._memories:
             os.close(self._memories.popitem()[1])
-
-
-@cache
-def _host_boot() -> str:
-    """Return what tells one run of the host's kernel from the next."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # noqa: PTH123
-        return file.read().strip()

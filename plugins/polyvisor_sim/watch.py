@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.errors import PolyvisorError
@@ -33,7 +34,7 @@ def watch(
     """
     boots: dict[tuple[UUID, int | None], int] = {}
     reported: set[tuple[UUID, int | None]] = set()
-    with rack.bell.listen() as listener:
+    with closing(rack.bells.hang()) as bell:
         while True:
             ends: list[int] = []
             present = set()
@@ -61,7 +62,7 @@ def watch(
             boots = {key: count for key, count in boots.items() if key in present}
 
             poll = select.poll()
-            for fd in (stop_fd, changed_fd, listener.fileno()):
+            for fd in (stop_fd, changed_fd, bell.fileno()):
                 poll.register(fd, select.POLLIN)
             wait = None if not ends else max(0, -(-(min(ends) - clock()) // 1_000_000))
             ready = {fd for fd, _ in poll.poll(wait)}
@@ -69,4 +70,4 @@ def watch(
                 return
             if changed_fd in ready:
                 os.eventfd_read(changed_fd)
-            listener.rearm()
+            bell.silence()
