@@ -278,7 +278,7 @@ def _read_uuid(text: str | None) -> UUID:
             f"{text or ''!r} is not a UUID",
             "use 32 hexadecimal digits, as in 4dea22b3-1d52-d8f3-2516-782e98ab3fa0",
         )
-    return UUID(digits)
+    return UUID(int=int(digits, 16))
 
 
 def _write_uuid(value: UUID) -> str:

@@ -289,5 +289,10 @@ def bindings_of(cls: type) -> list[tuple[str, Binding]]:
         binding = field.metadata.get("xml")
         if binding is not None:
             found.append((field.name, binding._replace(name=binding.name or field.name)))
-    found.sort(key=lambda pair: pair[1].last)
+    # attrs puts a field that a subclass declares anew behind the others; here it keeps its place.
+    place: dict[str, int] = {}
+    for base in reversed(cls.__mro__):
+        for name in vars(base).get("__annotations__", ()):
+            place.setdefault(name, len(place))
+    found.sort(key=lambda pair: (pair[1].last, place[pair[0]]))
     return found

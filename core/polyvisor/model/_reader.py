@@ -16,7 +16,7 @@ __all__ = ["readers"]
 Reader: TypeAlias = Callable[[Node, bytes], Any]
 
 # How a child is read.
-OBJECT, OBJECTS, VALUE, VALUES = range(4)
+OBJECT, OBJECTS, WORD, VALUE, VALUES = range(5)
 
 
 class Readers(dict[type, Reader]):
@@ -57,7 +57,9 @@ def _make_reader(cls: type) -> Reader:
                 assert ref is not None
                 tags[one] = mode, number, _first_use(tags, one, ref), None
         elif binding.kind == "raw":
-            tags[tag] = OBJECT, number, lambda node, data: raw(data, node), None
+            tags[tag] = OBJECT, number, lambda node, data: raw(data, node, '"'), None
+        elif binding.kind == "value" and not binding.many:
+            tags[tag] = WORD, number, binding.codec.read or _same, None
         else:
             mode = VALUES if binding.many else VALUE
             tags[tag] = mode, number, _value_reader(binding), binding.attribute
@@ -98,13 +100,19 @@ def _make_reader(cls: type) -> Reader:
                     mode == VALUES or found[number] is template[number]
                 ):
                     try:
-                        result = convert(below_node)
+                        if mode == WORD:
+                            result = convert(below_node[2] or "")
+                            if not below_node[1]:
+                                found[number] = result
+                                continue
+                        else:
+                            result = convert(below_node)
                     except Fault as fault:
                         fault.node = below_node
                         raise
                     if result is not None:
                         place = 0
-                        if mode == VALUE:
+                        if mode != VALUES:
                             found[number] = result
                         elif found[number]:
                             place = len(found[number])
@@ -162,6 +170,10 @@ def _make_reader(cls: type) -> Reader:
     # An unknown attribute lands in the slot of ``extra``.
     unknown = (0, None)
     return read_leaf
+
+
+def _same(word: str) -> str:
+    return word
 
 
 class _Collected:
@@ -232,9 +244,8 @@ def _value_reader(binding: Binding) -> Callable[[Node], Any]:
     if binding.kind == "size":
         return lambda node: scaled(node[TEXT], node[ATTRIBUTES].get("unit", ""))
     if binding.kind == "value":
-        if convert is None:
-            return lambda node: node[TEXT] or ""
-        return lambda node: convert(node[TEXT] or "")
+        read_word = convert or _same
+        return lambda node: read_word(node[TEXT] or "")
 
     def read(node: Node) -> Any:
         word = node[ATTRIBUTES].get(attribute)

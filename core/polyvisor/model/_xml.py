@@ -7,11 +7,11 @@ there are no entities to expand, no default attributes and nothing external.
 
 A node is a plain list, because nothing is quicker to make::
 
-    [tag, attributes, text, start, end, *children]
+    [tag, attributes, text, start, *children]
 
-``text`` is set for leaves only; ``start`` and ``end`` are the byte positions of
-the start tag and the end tag, from which the line number of an error and the
-exact source of a subtree that must be carried unread are found when needed.
+``text`` is set for leaves only; ``start`` is the byte position of the start
+tag, from which the line number of an error and the exact source of a subtree
+that must be carried unread are found when they are needed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ MAX_DEPTH = 256
 #: Bounds memory: a tag costs some 300 bytes as a node, an attribute 150.
 MAX_MARKUP = 250_000
 
-TAG, ATTRIBUTES, TEXT, START, END, CHILDREN = range(6)
+TAG, ATTRIBUTES, TEXT, START, CHILDREN = range(5)
 
 _DECLARED_ENCODING = re.compile(rb"""\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
 _ENCODINGS = {"utf-8": "utf-8", "utf8": "utf-8", "us-ascii": "ascii", "ascii": "ascii"} | {
@@ -142,15 +142,14 @@ def parse(data: bytes) -> Node:
             raise _refusal(
                 f"elements are nested deeper than {MAX_DEPTH} levels", parser.CurrentLineNumber
             )
-        node = [tag, attributes, None, parser.CurrentByteIndex, 0]
+        node = [tag, attributes, None, parser.CurrentByteIndex]
         here.append(node)
         here = node
 
     def end(_tag: str) -> None:
         nonlocal here
-        if pieces and len(here) == CHILDREN:
+        if pieces and len(here) == 4:
             here[2] = pieces[0] if len(pieces) == 1 else "".join(pieces)
-        here[4] = parser.CurrentByteIndex
         here = pop()
 
     parser.buffer_text = True
@@ -183,6 +182,10 @@ def _run(parser: pyexpat.XMLParserType, data: bytes) -> None:
         parser.Parse(data, True)
     except pyexpat.ExpatError as error:
         raise _explained(error, data) from None
+    finally:
+        # The handlers know the parser: without this, each tree waited for the cycle collector.
+        parser.StartElementHandler = parser.EndElementHandler = None
+        parser.StartDoctypeDeclHandler = parser.SkippedEntityHandler = None
 
 
 def _explained(error: pyexpat.ExpatError, data: bytes) -> XmlSyntaxError:
@@ -272,9 +275,9 @@ _layout = re.compile(r"(<!--.*?-->|<\?.*?\?>)|\n", re.DOTALL)
 class RawXml(str):
     """An element with all below it, as text in one canonical layout.
 
-    Two spaces of indentation, no blank text between elements, attributes in
-    double quotes as libxml2's ``xmlNodeDump`` prints them: equal trees are
-    equal strings.  Comments, CDATA's text and processing instructions are kept.
+    Two spaces of indentation, no blank text between elements, one kind of
+    quotes: equal trees are equal strings.  Comments, CDATA's text and
+    processing instructions are kept.
     """
 
     __slots__ = ()
@@ -296,29 +299,47 @@ class RawXml(str):
         return f"{indent}{lines}\n"
 
 
-def raw(data: bytes, node: Node) -> RawXml:
-    """Return the source of a node of ``data`` in canonical form."""
-    end = node[END]
-    # Expat puts the end of <a/> behind it, the end of <a></a> before the end tag.
-    if len(node) > CHILDREN or node[TEXT] or data[end - 2 : end] != b"/>":
-        end = data.index(b">", end) + 1
-    return RawXml(_canonical(data[node[START] : end]))
+def raw(data: bytes, node: Node, quote: str = "'") -> RawXml:
+    """Return the source of a node of ``data`` in canonical form.
+
+    Args:
+        data: the document.
+        node: one of its nodes.
+        quote: what stands around attributes: libvirt's own elements have ``'``, metadata ``"``.
+    """
+    return RawXml(_canonical(data, quote, node[START]))
 
 
 _RAW_TEXT = {ord("<"): "&lt;", ord(">"): "&gt;", ord("&"): "&amp;", 13: "&#13;", 10: "&#10;"}
-_RAW_ATTRIBUTE = _RAW_TEXT | {ord('"'): "&quot;", 9: "&#9;"}
 
 
-def _canonical(data: bytes) -> str:
+class _Complete(Exception):
+    """The element that was asked for has ended."""
+
+
+def _canonical(data: bytes, quote: str = '"', begin: int | None = None) -> str:
+    """Render the document, or the one element of it that starts at ``begin``."""
     parser = pyexpat.ParserCreate("utf-8")
     root: list[Any] = []
+    # libxml2 leaves the other kind of quotes as it is, libvirt escapes both.
+    escapes = _RAW_TEXT | {9: "&#9;", ord('"'): "&quot;"}
+    if quote == "'":
+        escapes[ord("'")] = "&apos;"
     above = [root]
 
     def start(tag: str, attributes: list[str]) -> None:
         content: list[Any] = []
-        pairs = zip(attributes[::2], attributes[1::2], strict=True)
-        ordered = sorted(pairs, key=lambda pair: not pair[0].startswith("xmlns"))
-        opening = tag + "".join(f' {k}="{v.translate(_RAW_ATTRIBUTE)}"' for k, v in ordered)
+        opening = declarations = ""
+        words = iter(attributes)
+        for name in words:
+            word = next(words)
+            if special_in_attribute(word) is not None:
+                word = word.translate(escapes)
+            if name.startswith("xmlns"):
+                declarations += f" {name}={quote}{word}{quote}"
+            else:
+                opening += f" {name}={quote}{word}{quote}"
+        opening = f"{tag}{declarations}{opening}"
         above[-1].append((tag, opening, content))
         above.append(content)
         if len(above) > MAX_DEPTH:
@@ -326,6 +347,8 @@ def _canonical(data: bytes) -> str:
 
     def end(_tag: str) -> None:
         above.pop()
+        if begin is not None and len(above) == 1:
+            raise _Complete
 
     def text(value: str) -> None:
         above[-1].append(value)
@@ -346,7 +369,18 @@ def _canonical(data: bytes) -> str:
     parser.CharacterDataHandler = text
     parser.CommentHandler = comment
     parser.ProcessingInstructionHandler = instruction
-    _run(parser, data)
+    if begin is None:
+        _run(parser, data)
+    else:
+        # Fed in growing pieces, since where it ends is not known and the rest may be long.
+        step = 512
+        try:
+            while True:
+                parser.Parse(data[begin : begin + step], False)
+                begin += step
+                step *= 2
+        except _Complete:
+            pass
     lines: list[str] = []
     _render(root[0], "", lines.append)
     return "\n".join(lines)
