@@ -4,10 +4,29 @@ Hypervisors without a store of their own (QEMU, Xen, LXC, bhyve, the simulator) 
 everything that is not about running a guest: definitions, locks, events, save images,
 managed save, snapshots of memory, the phases of migration, and putting things right
 after a process was killed. A plugin implements :class:`LocalHypervisor` and derives
-its driver from :class:`LocalDriver`.
+its driver from :class:`LocalDriver`::
+
+    class SimDriver(LocalDriver):
+        @classmethod
+        def open(cls, uri, context):
+            roots = Roots.of("sim", "session", uri.path, root=context.root)
+            home = Home.on_disk(roots)
+            return cls(roots.canonical(uri), SimHypervisor(), home, context)
+
+        def host(self): ...
+
+        def support(self): ...
+
+``LocalDriver(uri, hypervisor, home, context)``: a :class:`polyvisor.state.Home` is where
+everything is kept, ``Home.on_disk(roots)`` shared by all processes, or
+``Home.in_memory()``. For parts of its own (devices, consoles) the plugin has
+``driver.hold(uuid, "attach")``, a :class:`Hold` of the locked domain with its ``guest``,
+``record`` and ``change()``, and ``driver.guest(uuid)`` to look without locking.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from polyvisor.local._hypervisor import (
     Guest,
@@ -18,11 +37,31 @@ from polyvisor.local._hypervisor import (
     WatchesGuests,
 )
 
+if TYPE_CHECKING:
+    from polyvisor.local._driver import LocalDriver
+    from polyvisor.local._hold import Hold
+
 __all__ = [
     "Guest",
+    "Hold",
+    "LocalDriver",
     "LocalHypervisor",
     "MigratesGuests",
     "Observation",
     "SavesGuests",
     "WatchesGuests",
 ]
+
+# Where the rest lives; imported when it is first asked for.
+_ROOMS = {"Hold": "_hold", "LocalDriver": "_driver"}
+
+
+def __getattr__(name: str) -> Any:
+    room = _ROOMS.get(name)
+    if room is None:
+        raise AttributeError(f"module 'polyvisor.local' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"polyvisor.local.{room}"), name)
+    globals()[name] = value
+    return value

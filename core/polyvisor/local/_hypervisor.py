@@ -68,8 +68,10 @@ class Observation:
     """What a look at a guest showed.
 
     Attributes:
-        state: its state; ``SHUTOFF`` or ``CRASHED`` if it is no longer there.
-        reason: why, as far as can be told.
+        state: its state; ``SHUTOFF`` if it is no longer there, ``CRASHED`` if it crashed
+            and is kept to be looked at.
+        reason: why, as far as can be told; of a guest that is no longer there ``SHUTDOWN``
+            if it shut down, ``CRASHED`` if it did not end well.
     """
 
     state: DomainState
@@ -207,7 +209,14 @@ class SavesGuests(ABC):
     def save_stream(self, guest: Guest, fd: int, job: Job) -> None:
         """Write the stopped guest's state to ``fd``, from its present position.
 
-        The guest stays as it is, stopped, so that it can go on if saving fails.
+        The guest stays as it is, stopped, so that it can go on if saving fails. ``fd`` may
+        be a pipe, when the image is compressed.
+        """
+
+    def abandon_save(self, guest: Guest) -> None:  # noqa: B027
+        """Stop a :meth:`save_stream` that may still go on though our process was killed.
+
+        The guest stays stopped. Nothing to do where the process itself writes the stream.
         """
 
     @abstractmethod

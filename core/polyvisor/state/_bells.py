@@ -141,7 +141,8 @@ class MemoryBells(Bells):
 
     def __init__(self) -> None:
         self._bells: frozenset[_MemoryBell] = frozenset()
-        self._mutex = threading.Lock()
+        # Reentrant: a listener that is no longer used may be collected at any time.
+        self._mutex = threading.RLock()
 
     def hang(self) -> Bell:
         bell = _MemoryBell(self._take_down)

@@ -94,12 +94,14 @@ class Home:
         return private_folder(f"{self._scratch.path}/{name}")
 
     def run_dir(self, number: int) -> str | None:
-        """Make and return the folder of the running guest ``number``."""
-        if self.roots is None:
-            return None
-        path = f"{self.roots.run}/{number}"
-        remove_tree(path)
-        return private_folder(path)
+        """Return where the folder of the running guest ``number`` is; ``None`` in memory."""
+        return f"{self.roots.run}/{number}" if self.roots is not None else None
+
+    def make_run_dir(self, number: int) -> None:
+        """Make that folder."""
+        path = self.run_dir(number)
+        if path is not None:
+            private_folder(path)
 
     def log_dir(self) -> str | None:
         """Return the folder for logs, which exists."""

@@ -59,9 +59,9 @@ class MemoryStore(Store):
         return []
 
     def records(self, *, active: bool = True, inactive: bool = True) -> list[Record]:
-        found = list(self._records.values())
-        if not (active and inactive):
-            found = [record for record in found if (active if record.active else inactive)]
+        found = list((self._records if inactive else self._active).values())
+        if not active:
+            found = [record for record in found if not record.active]
         found.sort(key=attrgetter("name"))
         return found
 
@@ -171,12 +171,15 @@ class MemoryStore(Store):
     def outcome(self, migration: str) -> tuple[UUID | None, Outcome | None] | None:
         return self._outcomes.get(migration)
 
-    def set_outcome(self, migration: str, outcome: Outcome) -> bool:
+    def set_outcome(
+        self, migration: str, outcome: Outcome | None, *, uuid: UUID | None = None
+    ) -> bool:
         with self._writing:
-            uuid, known = self._outcomes.get(migration, (None, None))
-            if known is None:
-                self._outcomes[migration] = (uuid, outcome)
-            return known is None
+            known = self._outcomes.get(migration)
+            if known is not None and (outcome is None or known[1] is not None):
+                return False
+            self._outcomes[migration] = (uuid if known is None else known[0], outcome)
+            return True
 
     def close(self) -> None:
         """Keep everything: other connections of the process may share the store."""

@@ -420,17 +420,21 @@ class SqliteStore(Store):
         uuid = UUID(row[0]) if row[0] is not None else None
         return uuid, Outcome(row[1]) if row[1] is not None else None
 
-    def set_outcome(self, migration: str, outcome: Outcome) -> bool:
+    def set_outcome(
+        self, migration: str, outcome: Outcome | None, *, uuid: UUID | None = None
+    ) -> bool:
         with self._writing(durable=True) as connection:
-            connection.execute(
-                "INSERT OR IGNORE INTO migrations VALUES (?, NULL, NULL, ?)",
-                (migration, time.time()),
+            opened = connection.execute(
+                "INSERT OR IGNORE INTO migrations VALUES (?, ?, NULL, ?)",
+                (migration, str(uuid) if uuid is not None else None, time.time()),
             )
-            changed = connection.execute(
+            if outcome is None:
+                return opened.rowcount == 1
+            settled = connection.execute(
                 "UPDATE migrations SET outcome = ? WHERE id = ? AND outcome IS NULL",
                 (str(outcome), migration),
             )
-            return changed.rowcount == 1
+            return settled.rowcount == 1
 
 
 def _kinds(active: bool, inactive: bool) -> str:

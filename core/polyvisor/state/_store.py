@@ -129,8 +129,20 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def set_outcome(self, migration: str, outcome: Outcome) -> bool:
-        """Durably settle a migration that has no outcome yet; return whether it had none."""
+    def set_outcome(
+        self, migration: str, outcome: Outcome | None, *, uuid: UUID | None = None
+    ) -> bool:
+        """Durably open a migration, or settle one that is open or was never heard of.
+
+        Args:
+            migration: its identity.
+            outcome: what became of it; ``None``: it is open from now on.
+            uuid: the domain, if it is known.
+
+        Returns:
+            Whether this changed anything: what is settled stays so, and what is known
+            cannot be opened.
+        """
 
     @abstractmethod
     def close(self) -> None:

@@ -1,0 +1,198 @@
+"""The destination's side of a migration."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import attrs
+
+from polyvisor.driver import Finished, MigrationOptions, Outcome, Prepared
+from polyvisor.errors import AlreadyExists, Cancelled, MigrationError, PolyvisorError
+from polyvisor.events import EventKind
+from polyvisor.jobs import Job
+from polyvisor.local._cookie import Cookie, agree
+from polyvisor.state import Document, Record
+from polyvisor.states import StateReason
+
+if TYPE_CHECKING:
+    from polyvisor.local._hold import Happened, Hold
+    from polyvisor.local._keeper import Keeper
+    from polyvisor.model import DomainSpec
+
+__all__ = ["Arrival", "give_up"]
+
+#: Seconds for the rest of the stream once the source says that all was sent.
+REST_TIMEOUT = 60.0
+
+
+class Arrival:
+    """A domain on its way in, held from prepare to finish.
+
+    Attributes:
+        uuid: its UUID.
+        prepared: what prepare gives.
+    """
+
+    def __init__(
+        self, keeper: Keeper, spec: DomainSpec, cookie: bytes | None, options: MigrationOptions
+    ) -> None:
+        from polyvisor.local._departure import migrates_guests
+        from polyvisor.local._launch import announced, check_compatible, completed
+
+        self._keeper = keeper
+        self._options = options
+        self._cookie = Cookie.from_bytes(cookie, "prepare", "destination")
+        self._migration = self._cookie.migration if self._cookie is not None else str(uuid4())
+        self._hypervisor = migrates_guests(keeper.hypervisor)
+        version = agree(self._cookie, self._hypervisor.stream_versions, spec.name)
+        self._spec = completed(keeper, spec, "migrate")
+        assert self._spec.uuid is not None
+        self.uuid = self._spec.uuid
+        self._job = Job("migration")
+        self._hold = keeper.hold(self.uuid, "migrate", may_be_missing=True)
+        try:
+            self._check_free()
+            if not keeper.home.store.set_outcome(self._migration, None, uuid=self.uuid):
+                raise self._failed("prepare", "this migration was given up already; begin again")
+            if options.offline:
+                uri = None
+            else:
+                changed = announced(keeper, self._spec)
+                if changed is not self._spec:
+                    check_compatible(self._spec, changed, "migrate")
+                    self._spec = changed
+                keeper.hypervisor.check_start(self._spec)
+                uri = self._receive(version)
+            self._posting = keeper.home.jobs.show(str(self.uuid), self._job)
+        except BaseException:
+            with suppress(PolyvisorError):
+                give_up(self._hold)
+                keeper.home.store.set_outcome(self._migration, Outcome.ABORTED)
+            self._hold.release()
+            raise
+        answer = Cookie(self._migration, version=version, hostname=os.uname().nodename)
+        self.prepared = Prepared(uri, answer.to_bytes())
+
+    def _check_free(self) -> None:
+        """Refuse if a domain is in the way."""
+        name = self._spec.name
+        record = self._hold.record
+        if record is not None and record.active:
+            why = f"a domain with its UUID is active here ({record.state})"
+        elif record is not None and record.name != name:
+            why = f"its UUID belongs to the domain {record.name!r} here"
+        elif record is not None and record.managed_save is not None:
+            why = "the domain of that name and UUID here has a managed save image; remove that"
+        else:
+            namesake = self._keeper.home.store.by_name(name)
+            if namesake is None or namesake.uuid == self.uuid:
+                return
+            why = f"the name belongs to the domain with UUID {namesake.uuid} here"
+        raise AlreadyExists(
+            f"migrate {name!r} to {self._keeper.uri}: {why}", domain=name, operation="migrate"
+        )
+
+    def _receive(self, version: int) -> str:
+        before = self._hold.record
+        intent = {"op": "migrate-in", "id": self._migration}
+        guest = self._hold.begin(
+            self._spec,
+            intent,
+            definition=before.definition if before is not None else None,
+            reason=StateReason.MIGRATING,
+        )
+        guest.runtime, uri = self._hypervisor.receive(guest, self._spec, version, self._options.uri)
+        self._hold.change()
+        return uri
+
+    def finish(self, *, cancelled: bool) -> Finished:
+        """Take the domain over, or give it up."""
+        hold = self._hold
+        try:
+            if cancelled:
+                self._give_up()
+                return Finished(None)
+            try:
+                self._job.check()
+                if not self._options.offline:
+                    self._hypervisor.received(hold.guest, REST_TIMEOUT)
+                self._commit()
+            except BaseException as error:
+                self._give_up()
+                if isinstance(error, PolyvisorError) and not isinstance(error, Cancelled):
+                    raise self._failed("finish", error.message) from error
+                raise
+            # The domain is ours now, whatever happens to it: nobody may be told otherwise.
+            if not self._options.offline:
+                with suppress(PolyvisorError):  # Recorded, and tried anew at the next look.
+                    self._run()
+            return Finished(self.uuid, Cookie(self._migration).to_bytes())
+        finally:
+            self._posting.close()
+            self._job.close()
+            hold.release()
+
+    def _commit(self) -> None:
+        """Record, durably and at once, that the domain is ours."""
+        hold, options, cookie = self._hold, self._options, self._cookie
+        definition = hold.record.definition if hold.record is not None else None
+        given = cookie.definition if cookie is not None else None
+        persistent = options.persistent if options.persistent is not None else given is not None
+        happened: list[Happened] = []
+        if persistent or options.offline:
+            happened.append((EventKind.DEFINED, "added" if definition is None else "updated"))
+            definition = Document(text=given) if given is not None else Document(self._spec)
+        outcome = (self._migration, Outcome.FINISHED)
+        if options.offline:
+            old = hold.record
+            record = old if old is not None else Record(self.uuid, self._spec.name)
+            hold.put(
+                attrs.evolve(record, definition=definition, title=self._spec.title),
+                happened,
+                durable=True,
+                outcome=outcome,
+            )
+            return
+        running = cookie.running if cookie is not None else True
+        intent = {
+            "op": "run",
+            "run": running and not options.paused,
+            "reason": str(StateReason.MIGRATED),
+            "image": None,
+        }
+        changes: dict[str, Any] = {"definition": definition, "intent": intent}
+        hold.change(
+            (EventKind.STARTED, "migrated"), *happened, durable=True, outcome=outcome, **changes
+        )
+
+    def _run(self) -> None:
+        from polyvisor.local._launch import let_run
+
+        let_run(self._hold)
+
+    def _give_up(self) -> None:
+        give_up(self._hold)
+        self._keeper.home.store.set_outcome(self._migration, Outcome.ABORTED)
+
+    def _failed(self, phase: str, why: str) -> MigrationError:
+        return MigrationError(
+            f"migrate {self._spec.name!r}: {phase} failed on the destination "
+            f"{self._keeper.uri}: {why}; the domain is on the source as before",
+            phase=phase,
+            side="destination",
+            owner="source",
+            domain=self._spec.name,
+            operation="migrate",
+        )
+
+
+def give_up(hold: Hold) -> None:
+    """Clear an arrival away: the domain stays the source's."""
+    record = hold.record
+    if record is None or record.intent is None or record.intent["op"] != "migrate-in":
+        return
+    hold.keeper.hypervisor.destroy(hold.guest)
+    hold.end(StateReason.FAILED, durable=True, outcome=(record.intent["id"], Outcome.ABORTED))

@@ -1,0 +1,164 @@
+"""Streams that are compressed between the hypervisor and the image file."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from polyvisor.errors import InvalidArgument, SaveImageError
+
+if TYPE_CHECKING:
+    from polyvisor.saveimage import ImageHeader
+
+__all__ = ["compressing", "read_stream"]
+
+_CHUNK = 1 << 20
+
+
+class _Compressor(Protocol):
+    def compress(self, data: bytes, /) -> bytes: ...
+
+    def flush(self) -> bytes: ...
+
+
+class _Decompressor(Protocol):
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+def _gzip() -> tuple[Callable[[], _Compressor], Callable[[], _Decompressor]]:
+    import zlib
+
+    # 16 + the window's size: with gzip's header and trailer (zlib.h, deflateInit2).
+    return lambda: zlib.compressobj(1, wbits=31), lambda: zlib.decompressobj(wbits=31)
+
+
+def _bzip2() -> tuple[Callable[[], _Compressor], Callable[[], _Decompressor]]:
+    import bz2
+
+    return bz2.BZ2Compressor, bz2.BZ2Decompressor
+
+
+def _xz() -> tuple[Callable[[], _Compressor], Callable[[], _Decompressor]]:
+    import lzma
+
+    return lambda: lzma.LZMACompressor(preset=0), lzma.LZMADecompressor
+
+
+_KINDS = {"gzip": _gzip, "bzip2": _bzip2, "xz": _xz}
+
+
+@contextmanager
+def compressing(compression: str, fd: int) -> Iterator[int]:
+    """Give a descriptor whose stream arrives in ``fd`` compressed.
+
+    Raises:
+        InvalidArgument: there is no such compression.
+        OSError: ``fd`` could not be written.
+    """
+    if compression == "none":
+        yield fd
+        return
+    if compression not in _KINDS:
+        known = ", ".join(("none", *_KINDS))
+        raise InvalidArgument(f"no compression {compression!r}; there are: {known}")
+    compressor = _KINDS[compression]()[0]()
+
+    def pump(source: int) -> None:
+        while data := os.read(source, _CHUNK):
+            _write(fd, compressor.compress(data))
+        _write(fd, compressor.flush())
+
+    with _Pump(pump, reads=True) as end:
+        yield end
+
+
+@contextmanager
+def read_stream(header: ImageHeader, fd: int, path: str) -> Iterator[int]:
+    """Give a descriptor that reads the stream of the image open as ``fd``, decompressed.
+
+    Raises:
+        SaveImageError: it is not compressed as the header says, or ends too soon.
+    """
+    os.lseek(fd, header.stream_offset, os.SEEK_SET)
+    if header.compression == "none":
+        yield fd
+        return
+    if header.compression not in _KINDS:
+        raise SaveImageError(
+            f"{path}: its stream is compressed with {header.compression!r}, which cannot be "
+            f"undone here; convert the image first",
+            path=path,
+        )
+    decompressor = _KINDS[header.compression]()[1]
+
+    def pump(sink: int) -> None:
+        current = decompressor()
+        try:
+            while data := os.read(fd, _CHUNK):
+                while data:
+                    if current.eof:
+                        current = decompressor()
+                    _write(sink, current.decompress(data))
+                    data = current.unused_data if current.eof else b""
+        except OSError as error:
+            if isinstance(error, BrokenPipeError):
+                return  # The hypervisor has read all that it wanted.
+            raise
+        except Exception as error:
+            raise SaveImageError(
+                f"{path}: its stream is damaged: {error}", path=path, offset=header.stream_offset
+            ) from error
+        if not current.eof:
+            raise SaveImageError(f"{path}: its stream ends too soon", path=path)
+
+    with _Pump(pump, reads=False) as end:
+        yield end
+
+
+class _Pump:
+    """A thread with one end of a pipe; the other end is lent.
+
+    Args:
+        work: called with the thread's end.
+        reads: whether the thread's end is the reading one.
+    """
+
+    def __init__(self, work: Callable[[int], None], *, reads: bool) -> None:
+        read_end, write_end = os.pipe2(os.O_CLOEXEC)
+        self._mine, self._lent = (read_end, write_end) if reads else (write_end, read_end)
+        self._work = work
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="polyvisor-pump", daemon=True)
+
+    def _run(self) -> None:
+        try:
+            self._work(self._mine)
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
+            self._error = error
+        finally:
+            os.close(self._mine)
+
+    def __enter__(self) -> int:
+        self._thread.start()
+        return self._lent
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        os.close(self._lent)
+        self._thread.join()
+        if self._error is not None and (error is None or isinstance(error, Exception)):
+            raise self._error from error
+
+
+def _write(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]

@@ -1,0 +1,104 @@
+"""What the two sides of a migration tell one another beside the definition."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import attrs
+
+from polyvisor.errors import MigrationError
+
+__all__ = ["Cookie", "agree"]
+
+#: Version of the cookie itself; fields may be added without a new one.
+FORMAT = 1
+
+
+@attrs.frozen
+class Cookie:
+    """One cookie.
+
+    Attributes:
+        migration: the migration's identity.
+        versions: versions of the stream that the source can write.
+        version: the one that was agreed.
+        hostname: where it was written.
+        running: whether the guest ran when the migration began.
+        definition: the persistent definition, as XML, if there is one.
+    """
+
+    migration: str
+    versions: tuple[int, ...] = ()
+    version: int | None = None
+    hostname: str = ""
+    running: bool = True
+    definition: str | None = None
+
+    def to_bytes(self) -> bytes:
+        """Return the cookie as it travels."""
+        return json.dumps({"polyvisor-migration": FORMAT, **attrs.asdict(self)}).encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes | None, phase: str, side: str) -> Cookie | None:
+        """Read a cookie; ``None`` if the other side sent none.
+
+        Raises:
+            MigrationError: it is no cookie of ours, or of a later format.
+        """
+        if data is None:
+            return None
+
+        def refused(why: str) -> MigrationError:
+            return MigrationError(
+                f"{phase}: the cookie of the other side cannot be used: {why}",
+                phase=phase,
+                side=side,
+                owner="source",
+            )
+
+        try:
+            fields: dict[str, Any] = json.loads(data)
+            form = fields.pop("polyvisor-migration")
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise refused("it is not one of polyvisor's") from error
+        if not isinstance(form, int) or form > FORMAT:
+            raise refused(
+                f"it has the format {form!r}, this polyvisor knows up to {FORMAT}; bring both "
+                f"sides to the same version of polyvisor"
+            )
+        known = {field.name for field in attrs.fields(cls)}
+        try:
+            cookie = cls(**{name: value for name, value in fields.items() if name in known})
+            return attrs.evolve(cookie, versions=tuple(int(each) for each in cookie.versions))
+        except (TypeError, ValueError) as error:
+            raise refused(f"it is damaged ({error})") from error
+
+
+def agree(cookie: Cookie | None, readable: tuple[int, ...], name: str) -> int:
+    """Choose the stream version: the latest that the source writes and we read.
+
+    A source that says nothing writes version 1: so old is one that cannot say.
+
+    Raises:
+        MigrationError: there is none.
+    """
+    written = cookie.versions if cookie is not None and cookie.versions else (1,)
+    common = set(written) & set(readable)
+    if common:
+        return max(common)
+    newer = "the source" if min(written) > max(readable) else "the destination"
+    raise MigrationError(
+        f"prepare {name!r}: the source writes the migration stream in version "
+        f"{_words(written)}, the destination reads {_words(readable)}; {newer} is too new for "
+        f"the other, update that",
+        phase="prepare",
+        side="destination",
+        owner="source",
+        domain=name,
+        operation="migrate",
+    )
+
+
+def _words(versions: tuple[int, ...]) -> str:
+    return ", ".join(str(version) for version in sorted(versions))

@@ -1,0 +1,338 @@
+"""The source's side of a migration."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
+from uuid import uuid4
+
+import attrs
+
+from polyvisor.driver import Begun, MigrationOptions, Outcome
+from polyvisor.errors import (
+    HypervisorError,
+    MigrationError,
+    OperationInvalid,
+    PolyvisorError,
+)
+from polyvisor.events import EventKind
+from polyvisor.local._cookie import Cookie
+from polyvisor.local._hypervisor import MigratesGuests
+from polyvisor.local._keeper import LIVELY
+from polyvisor.state import NewEvent
+from polyvisor.states import DomainState, StateReason
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from polyvisor.jobs import Job
+    from polyvisor.local._hold import Happened, Hold
+    from polyvisor.local._hypervisor import LocalHypervisor
+    from polyvisor.local._keeper import Keeper
+    from polyvisor.model import DomainSpec
+
+__all__ = ["Departure", "migrates_guests", "settle_departure", "take_for_ours", "unsettled"]
+
+
+class Departure:
+    """A domain on its way out, held from begin to confirm.
+
+    Attributes:
+        begun: what begin gives.
+    """
+
+    def __init__(self, keeper: Keeper, uuid: UUID, options: MigrationOptions, job: Job) -> None:
+        self._keeper = keeper
+        self._migration = str(uuid4())
+        self._figures: dict[str, Any] = {}
+        self._hold = keeper.hold(uuid, "migrate")
+        try:
+            self.begun = self._begin(options)
+            self._posting = keeper.home.jobs.show(str(uuid), job)
+        except BaseException:
+            intent = self._hold.known.intent
+            if intent is not None and intent.get("id") == self._migration:
+                self._hold.change(intent=None)
+            self._hold.release()
+            raise
+
+    def _begin(self, options: MigrationOptions) -> Begun:
+        hold = self._hold
+        record = hold.known
+        if record.intent is not None:
+            raise unsettled(hold)
+        if options.offline:
+            record = hold.need_inactive()
+        else:
+            record = hold.need_active()
+            if record.state not in LIVELY and record.state is not DomainState.PAUSED:
+                raise hold.invalid(f"it is {record.state}")
+        if options.undefine_source and record.persistent:
+            self._check_nothing_is_left()
+        document = record.live or record.definition
+        assert document is not None
+        spec = _as_over_there(attrs.evolve(document.spec(), id=None), options)
+        definition = None
+        if record.definition is not None:
+            kept = record.definition.spec() if record.live is not None else spec
+            if options.name is not None:
+                kept = attrs.evolve(kept, name=options.name)
+            definition = kept.to_xml()
+        running = record.state in LIVELY
+        hold.change(
+            intent={
+                "op": "migrate-out",
+                "id": self._migration,
+                "peer": options.destination,
+                "phase": "begun",
+                "running": running,
+                "reason": str(record.reason),
+                "undefine": options.undefine_source,
+            }
+        )
+        cookie = Cookie(
+            self._migration,
+            versions=migrates_guests(self._keeper.hypervisor).stream_versions,
+            hostname=os.uname().nodename,
+            running=running,
+            definition=definition,
+        )
+        return Begun(spec, cookie.to_bytes())
+
+    def _check_nothing_is_left(self) -> None:
+        """Refuse to take away a domain with what only this host has."""
+        hold = self._hold
+        if hold.known.managed_save is not None:
+            raise hold.invalid(
+                "it has a managed save image, which would be lost with its definition; start it "
+                "and migrate it live, or remove the image"
+            )
+        if self._keeper.home.store.snapshots(hold.uuid):
+            raise hold.invalid(
+                "it has snapshots, which would be lost with its definition; delete them, or keep "
+                "the definition here"
+            )
+
+    def perform(
+        self, uri: str | None, cookie: bytes | None, options: MigrationOptions, job: Job
+    ) -> bytes | None:
+        """Send the guest; it stands still here when this returns."""
+        hold = self._hold
+        self._phase("performing")
+        if options.offline:
+            return Cookie(self._migration).to_bytes()
+        if uri is None:
+            raise MigrationError(
+                f"migrate {hold.known.name!r}: the destination does not say where it listens",
+                phase="perform",
+                side="source",
+                owner="source",
+            )
+        told = Cookie.from_bytes(cookie, "perform", "source")
+        version = told.version if told is not None and told.version is not None else 1
+        hypervisor = migrates_guests(self._keeper.hypervisor)
+        if not options.live and hold.known.state in LIVELY:
+            self._keeper.hypervisor.suspend(hold.guest)
+            self._standing_still()
+        self._figures = hypervisor.send(hold.guest, uri, version, options, job)
+        self._phase("sent")
+        if hold.known.state in LIVELY:
+            self._standing_still()
+        hold.tell()
+        return Cookie(self._migration, version=version).to_bytes()
+
+    def _standing_still(self) -> None:
+        self._hold.change(
+            (EventKind.SUSPENDED, "migrated"),
+            state=DomainState.PAUSED,
+            reason=StateReason.MIGRATING,
+        )
+
+    def _phase(self, phase: str) -> None:
+        intent = self._hold.known.intent
+        assert intent is not None
+        self._hold.change(intent={**intent, "phase": phase}, durable=True)
+
+    def confirm(self, *, cancelled: bool) -> None:
+        """Let go of the domain, or take it back."""
+        hold = self._hold
+        try:
+            if not cancelled:
+                record = hold.known
+                let_go(hold)
+                kind, figures = EventKind.JOB_COMPLETED, dict(self._figures)
+                self._keeper.note(NewEvent(hold.uuid, record.name, kind, "migration", figures))
+            else:
+                self._take_back()
+        finally:
+            self._posting.close()
+            hold.release()
+
+    def _take_back(self) -> None:
+        hold = self._hold
+        intent = hold.known.intent
+        assert intent is not None
+        if intent["phase"] == "sent":
+            # The destination has all it needs. Whoever says "cancelled" may have lost its
+            # connection in the very moment of the commit: better ask.
+            answer = _ask(self._keeper, intent)
+            if answer is Outcome.FINISHED:
+                let_go(hold)
+                raise MigrationError(
+                    f"migrate: the destination {intent['peer']} had taken the domain over already; "
+                    f"it is there",
+                    phase="confirm",
+                    side="source",
+                    owner="destination",
+                )
+            if answer is Outcome.UNKNOWN:
+                hold.change(intent={**intent, "unsettled": "it is still at work on it"})
+                raise unsettled(hold)
+        take_back(hold)
+
+
+def _as_over_there(spec: DomainSpec, options: MigrationOptions) -> DomainSpec:
+    """Return the definition that the destination is to run."""
+    from polyvisor.local._launch import check_compatible
+
+    if options.spec is not None:
+        changed = options.spec
+        if changed.uuid is None:
+            changed = attrs.evolve(changed, uuid=spec.uuid)
+        check_compatible(spec, attrs.evolve(changed, name=spec.name), "migrate")
+        spec = attrs.evolve(changed, id=None)
+    return spec if options.name is None else attrs.evolve(spec, name=options.name)
+
+
+def let_go(hold: Hold) -> None:
+    """End the guest here: the domain is the destination's."""
+    record = hold.known
+    intent = record.intent
+    assert intent is not None
+    happened: list[Happened] = []
+    if record.active:
+        hold.keeper.hypervisor.destroy(hold.guest)
+        happened.append((EventKind.STOPPED, "migrated"))
+    forget = bool(intent["undefine"]) and record.persistent
+    if forget:
+        happened.append((EventKind.UNDEFINED, "removed"))
+    if record.active or forget:
+        hold.end(StateReason.MIGRATED, *happened, durable=True, forget=forget)
+    else:
+        hold.change(intent=None, durable=True)
+
+
+def take_back(hold: Hold) -> None:
+    """Go on with the guest here as before the migration."""
+    record = hold.known
+    intent = record.intent
+    assert intent is not None
+    if not record.active:
+        hold.change(intent=None, durable=True)
+        return
+    hypervisor = hold.keeper.hypervisor
+    if intent["phase"] == "sent":
+        migrates_guests(hypervisor).take_back(hold.guest)
+    if record.state in LIVELY:  # It was never stopped, or the hypervisor let it run on.
+        hold.change(intent=None)
+    elif intent["running"]:
+        hypervisor.resume(hold.guest)
+        hold.change(
+            (EventKind.RESUMED, "migrated"),
+            state=DomainState.RUNNING,
+            reason=StateReason.MIGRATION_CANCELED,
+            intent=None,
+        )
+    else:
+        hold.change(state=DomainState.PAUSED, reason=StateReason(intent["reason"]), intent=None)
+
+
+def settle_departure(hold: Hold) -> None:
+    """Find out what became of a domain whose migration was left by a killed process."""
+    from polyvisor.local._recovery import end_gone, look
+
+    record = hold.known
+    intent = record.intent
+    assert intent is not None
+    if intent["phase"] == "begun":
+        hold.change(intent=None)  # Nothing was sent, so the destination cannot have it.
+        return
+    answer = _ask(hold.keeper, intent)
+    if answer is Outcome.FINISHED:
+        let_go(hold)
+        return
+    seen = look(hold) if record.active else None
+    gone = seen is not None and seen.state is DomainState.SHUTOFF
+    if answer is Outcome.ABORTED:
+        if seen is not None and gone:
+            end_gone(hold, seen.reason)
+        else:
+            # Sending may still go on, whatever the record says.
+            changes: dict[str, Any] = {"intent": {**intent, "phase": "sent"}}
+            if record.active:
+                changes["state"] = DomainState.PAUSED
+            hold.change(**changes)
+            take_back(hold)
+        return
+    why = "it cannot be reached" if answer is None else "it is still at work on it"
+    if record.active and not gone and "unsettled" not in intent:
+        migrates_guests(hold.keeper.hypervisor).take_back(hold.guest)
+        hold.change(state=DomainState.PAUSED, reason=StateReason.MIGRATING)
+    hold.change(intent={**intent, "unsettled": why}, durable=True)
+
+
+def _ask(keeper: Keeper, intent: dict[str, Any]) -> Outcome | None:
+    """Ask the destination what became of a migration; ``None`` if it cannot be asked."""
+    from polyvisor.connection import open as open_connection
+
+    if intent["peer"] is None or keeper.home.roots is None:
+        return None
+    with suppress(PolyvisorError), open_connection(intent["peer"]) as peer:
+        if peer.driver.migration is not None:
+            return peer.driver.migration.outcome(intent["id"])
+    return None
+
+
+def unsettled(hold: Hold) -> OperationInvalid:
+    """Return the error for a domain of which it is not known whether it is still ours."""
+    record = hold.known
+    intent = record.intent
+    assert intent is not None
+    if intent["op"] != "migrate-out":
+        return hold.invalid(
+            f"an earlier operation ({intent['op']}) was interrupted and could not be put right; "
+            f"destroy it first"
+        )
+    peer = intent["peer"] or "its destination"
+    here = "destroy it here" if record.active else "undefine it here"
+    return hold.invalid(
+        f"its migration to {peer} was interrupted, and {peer} does not say who has the domain: "
+        f"{intent.get('unsettled', 'it is still going on')}; look over there: if it is there, "
+        f"{here}; if it is not, abort its job here and go on"
+    )
+
+
+def take_for_ours(hold: Hold) -> bool:
+    """Settle, on a person's word, that the destination does not have the domain.
+
+    Returns:
+        Whether there was something to settle.
+    """
+    record = hold.record
+    if record is None or record.intent is None:
+        return True  # Taking hold of it has settled it.
+    if record.intent["op"] != "migrate-out":
+        return False
+    changes: dict[str, Any] = {"intent": None}
+    if record.active:
+        changes.update(state=DomainState.PAUSED, reason=StateReason.USER)
+    hold.change(durable=True, **changes)
+    return True
+
+
+def migrates_guests(hypervisor: LocalHypervisor) -> MigratesGuests:
+    """Return the hypervisor as one that migrates guests."""
+    if not isinstance(hypervisor, MigratesGuests):
+        raise HypervisorError(f"{hypervisor.name} cannot migrate guests")
+    return cast("MigratesGuests", hypervisor)

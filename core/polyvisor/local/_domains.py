@@ -1,0 +1,464 @@
+"""Defining, finding, running and stopping domains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from polyvisor.driver import DomainOptions, Domains
+from polyvisor.errors import (
+    AlreadyExists,
+    Busy,
+    NotFound,
+    OperationInvalid,
+    PolyvisorError,
+    StorageError,
+    Timeout,
+)
+from polyvisor.events import EventKind
+from polyvisor.local._keeper import LIVELY
+from polyvisor.state import Document, Record
+from polyvisor.states import DomainInfo, DomainState, DomainStatus, DomainSummary, StateReason
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from polyvisor.jobs import JobProgress
+    from polyvisor.local._hold import Hold
+    from polyvisor.local._keeper import Keeper
+    from polyvisor.model import DomainSpec
+
+__all__ = ["LocalDomains", "forget_definition"]
+
+
+class LocalDomains(Domains):
+    """The domains of one host."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+        self._store = keeper.home.store
+        self._hypervisor = keeper.hypervisor
+        # Domains that are destroyed when the connection closes.
+        self._to_destroy: set[UUID] = set()
+
+    # Finding
+
+    def list(self, *, active: bool = True, inactive: bool = True) -> Sequence[UUID]:
+        if not active:
+            return self._store.uuids(active=False)
+        running = [
+            record
+            for record in map(self._keeper.fresh, self._store.records(inactive=False))
+            if record is not None
+        ]
+        if inactive:
+            return self._store.uuids()
+        return [record.uuid for record in running if record.active]
+
+    def summaries(self, *, active: bool = True, inactive: bool = True) -> Sequence[DomainSummary]:
+        fresh = self._keeper.fresh
+        found = []
+        for record in self._store.records(active=active, inactive=inactive):
+            if record.id is not None or record.intent is not None:
+                now = fresh(record)
+                if now is None or not (active if now.active else inactive):
+                    continue
+                record = now
+            found.append(
+                DomainSummary(
+                    record.uuid,
+                    record.name,
+                    record.id,
+                    record.state,
+                    record.reason,
+                    record.definition is not None,
+                    record.autostart,
+                    record.managed_save is not None,
+                    record.title,
+                )
+            )
+        return found
+
+    def by_name(self, name: str) -> UUID:
+        record = self._store.by_name(name)
+        if record is not None and (record.id is not None or record.intent is not None):
+            record = self._keeper.fresh(record)
+        if record is None:
+            raise NotFound(f"no domain called {name!r}", key=name)
+        return record.uuid
+
+    def by_id(self, number: int) -> UUID:
+        record = self._store.by_id(number)
+        if record is not None:
+            record = self._keeper.fresh(record)
+        if record is None or not record.active:
+            raise NotFound(f"no active domain with the number {number}", key=str(number))
+        return record.uuid
+
+    def exists(self, uuid: UUID) -> bool:
+        record = self._store.get(uuid)
+        if record is not None and (record.id is not None or record.intent is not None):
+            record = self._keeper.fresh(record)
+        return record is not None
+
+    # Asking
+
+    def name(self, uuid: UUID) -> str:
+        return self._keeper.look(uuid).name
+
+    def status(self, uuid: UUID) -> DomainStatus:
+        record = self._keeper.look(uuid, deep=True)
+        return DomainStatus(record.state, record.reason)
+
+    def info(self, uuid: UUID) -> DomainInfo:
+        record = self._keeper.look(uuid, deep=True)
+        document = record.live or record.definition
+        assert document is not None
+        spec = document.spec()
+        memory, cpu_time = self._figures(record, spec)
+        kind = spec.os.type
+        return DomainInfo(
+            record.uuid,
+            record.name,
+            record.id,
+            record.state,
+            record.reason,
+            record.persistent,
+            record.autostart,
+            record.managed_save is not None,
+            record.title,
+            os_type=(kind.name if kind is not None else None) or "hvm",
+            vcpus=spec.vcpus,
+            cpu_time=cpu_time,
+            max_memory=spec.memory,
+            memory=memory,
+        )
+
+    def _figures(self, record: Record, spec: DomainSpec) -> tuple[int, float | None]:
+        """Return memory and CPU time; as defined while something else asks the guest."""
+        defined = spec.current_memory if spec.current_memory is not None else spec.memory
+        if not record.active or record.intent is not None:
+            return defined, None
+        lock = self._keeper.home.locks.try_acquire(str(record.uuid), "info")
+        if lock is None:
+            return defined, None
+        with lock, suppress(PolyvisorError):  # It may have gone just now.
+            return self._hypervisor.memory_and_cpu_time(self._keeper.guest(record))
+        return defined, None
+
+    def spec(self, uuid: UUID, *, inactive: bool = False) -> DomainSpec:
+        record = self._keeper.look(uuid)
+        document = _document(record, inactive)
+        spec = document.spec()
+        if inactive and document is record.live:
+            spec = attrs.evolve(spec, id=None)
+        return spec
+
+    def xml(self, uuid: UUID, *, inactive: bool = False) -> str:
+        record = self._keeper.look(uuid)
+        document = _document(record, inactive)
+        if inactive and document is record.live:
+            return attrs.evolve(document.spec(), id=None).to_xml()
+        return document.text()
+
+    def stats(self, uuid: UUID) -> dict[str, Any]:
+        from polyvisor.local._stats import stats
+
+        record = self._keeper.look(uuid, deep=True)
+        document = _document(record, False)
+        spec = document.spec()
+        memory, cpu_time = self._figures(record, spec)
+        figures = stats(record, spec, memory, cpu_time)
+        if record.active and record.intent is None:
+            with suppress(PolyvisorError):
+                figures.update(self._hypervisor.stats(self._keeper.guest(record)))
+        return figures
+
+    # Definitions
+
+    def define(self, spec: DomainSpec) -> UUID:
+        from polyvisor.local._launch import completed
+
+        spec = completed(self._keeper, spec, "define")
+        uuid = spec.uuid
+        assert uuid is not None
+        with self._keeper.hold(uuid, "define", may_be_missing=True) as hold:
+            old = hold.record
+            document = Document(spec)
+            if old is None:
+                hold.put(
+                    Record(uuid, spec.name, definition=document, title=spec.title),
+                    [(EventKind.DEFINED, "added")],
+                    durable=True,
+                )
+            else:
+                _same_name(old, spec, "define")
+                detail = "updated" if old.persistent else "added"
+                hold.change(
+                    (EventKind.DEFINED, detail),
+                    definition=document,
+                    title=spec.title,
+                    durable=True,
+                )
+        return uuid
+
+    def undefine(self, uuid: UUID, *, managed_save: bool = False, snapshots: bool = False) -> None:
+        with self._keeper.hold(uuid, "undefine") as hold:
+            record = hold.known
+            if not record.persistent:
+                raise hold.invalid("it is transient, there is no definition to forget")
+            if record.managed_save is not None and not managed_save:
+                raise hold.invalid(
+                    "it has a managed save image; remove that too (managed_save), or start it "
+                    "and shut it down first"
+                )
+            if not record.active and not snapshots:
+                count = len(self._store.snapshots(uuid))
+                if count:
+                    raise hold.invalid(f"it has {count} snapshot(s); remove them too (snapshots)")
+            if record.active:
+                hold.change(
+                    (EventKind.UNDEFINED, "removed"), definition=None, autostart=False, durable=True
+                )
+            else:
+                hold.change(intent={"op": "undefine"}, durable=True)
+                forget_definition(hold)
+
+    def set_autostart(self, uuid: UUID, autostart: bool) -> None:
+        with self._keeper.hold(uuid, "set autostart") as hold:
+            if not hold.known.persistent:
+                raise hold.invalid("it is transient, so it cannot be started with the host")
+            if hold.known.autostart != autostart:
+                hold.change(autostart=autostart, durable=True)
+
+    # Life
+
+    def create(self, spec: DomainSpec, options: DomainOptions) -> UUID:
+        from polyvisor.local._launch import boot, completed
+
+        spec = completed(self._keeper, spec, "create")
+        uuid = spec.uuid
+        assert uuid is not None
+        with self._keeper.hold(uuid, "create", may_be_missing=True) as hold:
+            if hold.record is not None:
+                _same_name(hold.record, spec, "create")
+                if hold.record.active:
+                    raise AlreadyExists(
+                        f"create {spec.name!r}: a domain with this UUID is active already",
+                        domain=spec.name,
+                        operation="create",
+                    )
+            elif (other := self._store.by_name(spec.name)) is not None:
+                raise AlreadyExists(
+                    f"create {spec.name!r}: the name belongs to the domain with UUID {other.uuid}",
+                    domain=spec.name,
+                    operation="create",
+                )
+            boot(hold, spec, options)
+            if options.autodestroy:
+                self._to_destroy.add(uuid)
+        return uuid
+
+    def start(self, uuid: UUID, options: DomainOptions) -> None:
+        from polyvisor.local._launch import boot
+
+        with self._keeper.hold(uuid, "start") as hold:
+            record = hold.need_inactive()
+            _need_no_intent(hold)
+            if record.managed_save is not None and not options.force_boot:
+                self._start_saved(hold, record.managed_save, options)
+            else:
+                assert record.definition is not None
+                boot(hold, record.definition.spec(), options)
+                if record.managed_save is not None:
+                    from polyvisor.state._files import remove_file
+
+                    hold.change(managed_save=None, durable=True)
+                    remove_file(record.managed_save)
+            if options.autodestroy:
+                self._to_destroy.add(uuid)
+
+    def _start_saved(self, hold: Hold, path: str, options: DomainOptions) -> None:
+        from polyvisor.driver import SaveOptions
+        from polyvisor.errors import SaveImageError
+        from polyvisor.jobs import Job
+        from polyvisor.local._save import restore
+
+        try:
+            with Job("restore") as job:
+                choice = SaveOptions(paused=True if options.paused else None)
+                restore(self._keeper, path, choice, job, managed=hold)
+        except (SaveImageError, StorageError) as error:
+            raise type(error)(
+                f"{error.message}; to boot afresh and drop the managed save image, start with "
+                f"force_boot",
+                path=error.path,
+            ) from error
+
+    def shutdown(self, uuid: UUID) -> None:
+        with self._running(uuid, "shutdown") as hold:
+            self._hypervisor.shutdown(hold.guest)
+
+    def reboot(self, uuid: UUID) -> None:
+        with self._running(uuid, "reboot") as hold:
+            self._hypervisor.reboot(hold.guest)
+
+    def reset(self, uuid: UUID) -> None:
+        with self._running(uuid, "reset") as hold:
+            self._hypervisor.reset(hold.guest)
+
+    def suspend(self, uuid: UUID) -> None:
+        with self._running(uuid, "suspend") as hold:
+            state = hold.known.state
+            if state not in LIVELY:
+                raise hold.invalid(f"it is {state}")
+            self._hypervisor.suspend(hold.guest)
+            hold.change(
+                (EventKind.SUSPENDED, "paused"), state=DomainState.PAUSED, reason=StateReason.USER
+            )
+
+    def resume(self, uuid: UUID) -> None:
+        with self._running(uuid, "resume") as hold:
+            state = hold.known.state
+            if state is not DomainState.PAUSED:
+                raise hold.invalid(f"it is {state}")
+            self._hypervisor.resume(hold.guest)
+            hold.change(
+                (EventKind.RESUMED, "unpaused"),
+                state=DomainState.RUNNING,
+                reason=StateReason.UNPAUSED,
+            )
+
+    def _running(self, uuid: UUID, operation: str) -> Hold:
+        hold = self._keeper.hold(uuid, operation)
+        try:
+            hold.need_active()
+            _need_no_intent(hold)
+        except BaseException:
+            hold.release()
+            raise
+        return hold
+
+    def destroy(self, uuid: UUID) -> None:
+        keeper = self._keeper
+        keeper.need(uuid)
+        lock = keeper.home.locks.try_acquire(str(uuid), "destroy")
+        if lock is None:
+            keeper.home.jobs.cancel(str(uuid), "the domain is destroyed")
+        else:
+            lock.release()
+        with keeper.hold(uuid, "destroy", whatever_state=True) as hold:
+            record = hold.need_active()
+            self._hypervisor.destroy(hold.guest)
+            hold.end(StateReason.DESTROYED, (EventKind.STOPPED, "destroyed"), durable=False)
+            self._to_destroy.discard(uuid)
+            if record.intent is not None and record.intent["op"] == "save":
+                from polyvisor.state._files import remove_part
+
+                with suppress(Busy, OSError):
+                    remove_part(record.intent["path"])
+
+    def destroy_own(self) -> None:
+        """Destroy what was started to last as long as the connection."""
+        while self._to_destroy:
+            with suppress(NotFound, OperationInvalid):
+                self.destroy(self._to_destroy.pop())
+
+    # Waiting
+
+    def wait(self, uuid: UUID, *, timeout: float | None = None) -> DomainStatus:
+        from time import monotonic
+
+        deadline = None if timeout is None else monotonic() + timeout
+        record = self._keeper.need(uuid)
+        while True:
+            now = self._keeper.fresh(record)
+            if now is None:
+                return DomainStatus(DomainState.SHUTOFF, self._last_reason(uuid))
+            if not now.active:
+                return DomainStatus(now.state, now.reason)
+            left = None if deadline is None else max(0.0, deadline - monotonic())
+            if not self._hypervisor.wait_gone(self._keeper.guest(now), left):
+                raise Timeout(
+                    f"wait {now.name!r}: it is still {now.state} after {timeout:g} s",
+                    domain=now.name,
+                    operation="wait",
+                )
+            # Whoever ended the guest may still hold the domain to record it.
+            with self._keeper.hold(uuid, "wait", may_be_missing=True, whatever_state=True) as hold:
+                if hold.record is None:
+                    return DomainStatus(DomainState.SHUTOFF, self._last_reason(uuid))
+                record = hold.record
+
+    def _last_reason(self, uuid: UUID) -> StateReason:
+        """Return why a transient domain stopped, which only the journal still knows."""
+        first = max(0, self._store.last_sequence() - 100)
+        with suppress(PolyvisorError):
+            for event in reversed(self._store.events_after(first)):
+                if event.domain.uuid == uuid and event.kind is EventKind.STOPPED:
+                    from polyvisor.local._recovery import STOPPED_DETAILS
+
+                    for reason, detail in STOPPED_DETAILS.items():
+                        if detail == event.detail:
+                            return reason
+        return StateReason.UNKNOWN
+
+    # Jobs
+
+    def job(self, uuid: UUID) -> JobProgress | None:
+        self._keeper.need(uuid)
+        return self._keeper.home.jobs.progress(str(uuid))
+
+    def abort_job(self, uuid: UUID) -> None:
+        record = self._keeper.need(uuid)
+        if self._keeper.home.jobs.cancel(str(uuid), "aborted on request"):
+            return
+        if record.intent is not None and record.intent["op"] == "migrate-out":
+            from polyvisor.local._departure import take_for_ours
+
+            with self._keeper.hold(uuid, "abort job", whatever_state=True) as hold:
+                if take_for_ours(hold):
+                    return
+        raise OperationInvalid(
+            f"abort job: no job is running on {record.name!r}",
+            domain=record.name,
+            operation="abort job",
+        )
+
+
+def forget_definition(hold: Hold) -> None:
+    """Carry out the intent ``undefine``: the domain is inactive and goes with its files."""
+    from polyvisor.state._files import remove_file
+
+    path = hold.known.managed_save
+    if path is not None:
+        remove_file(path)
+    hold.remove((EventKind.UNDEFINED, "removed"), durable=True)
+
+
+def _document(record: Record, inactive: bool) -> Document:
+    document = record.definition if inactive or record.live is None else record.live
+    if document is None:
+        document = record.live
+    assert document is not None
+    return document
+
+
+def _same_name(record: Record, spec: DomainSpec, operation: str) -> None:
+    if record.name != spec.name:
+        raise AlreadyExists(
+            f"{operation} {spec.name!r}: its UUID {record.uuid} belongs to the domain "
+            f"{record.name!r}",
+            domain=spec.name,
+            operation=operation,
+        )
+
+
+def _need_no_intent(hold: Hold) -> None:
+    if hold.known.intent is not None:
+        from polyvisor.local._departure import unsettled
+
+        raise unsettled(hold)

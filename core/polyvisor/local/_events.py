@@ -1,0 +1,253 @@
+"""Events: from the journal, and from guests that do things of themselves."""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+import time
+import weakref
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from polyvisor.driver import Events
+from polyvisor.errors import ConnectionClosed, PolyvisorError
+from polyvisor.events import EventKind
+from polyvisor.local._hypervisor import WatchesGuests
+from polyvisor.local._keeper import LIVELY
+from polyvisor.local._recovery import SUSPENDED_DETAILS
+from polyvisor.state import NewEvent
+from polyvisor.states import DomainState, StateReason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from polyvisor.events import Event
+    from polyvisor.local._hypervisor import Guest
+    from polyvisor.local._keeper import Keeper
+    from polyvisor.state import Bell, Lock
+
+__all__ = ["LocalEvents"]
+
+#: The lock of the one process that watches the guests of a host.
+WATCH = "watch"
+
+
+class LocalEvents(Events):
+    """The events of one host, whichever process causes them."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+        self._streams: weakref.WeakSet[_Stream] = weakref.WeakSet()
+        self._watch: _Watch | None = None
+        # Reentrant: a stream that is no longer used may be collected at any time.
+        self._mutex = threading.RLock()
+
+    def stream(self, *, timeout: float | None = None) -> Iterator[Event]:
+        stream = _Stream(self, self._keeper, timeout)
+        with self._mutex:
+            self._streams.add(stream)
+            if self._watch is None and isinstance(self._keeper.hypervisor, WatchesGuests):
+                self._watch = _Watch(self._keeper, self._keeper.hypervisor)
+        return stream
+
+    def forget(self, stream: _Stream) -> None:
+        """Stop watching guests when nobody listens any more."""
+        with self._mutex:
+            self._streams.discard(stream)
+            watch = self._watch if not self._streams else None
+            if watch is not None:
+                self._watch = None
+        if watch is not None:
+            watch.close()
+
+    def close(self) -> None:
+        """End all streams."""
+        for stream in list(self._streams):
+            stream.end()
+
+
+class _Stream:
+    """One listener's place in the journal."""
+
+    def __init__(self, events: LocalEvents, keeper: Keeper, timeout: float | None) -> None:
+        self._events = events
+        self._keeper = keeper
+        self._timeout = timeout
+        self._waiting: deque[Event] = deque()
+        self._stop_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._fd_mutex = threading.Lock()
+        self._ended = False
+        # The bell first: what happens from here on rings it.
+        self._bell: Bell = keeper.home.bells.hang()
+        self._sequence = keeper.home.store.last_sequence()
+
+    def __iter__(self) -> _Stream:
+        return self
+
+    def __next__(self) -> Event:
+        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        while not self._waiting:
+            if self._stop_fd < 0:
+                raise StopIteration
+            if self._ended:
+                self.close()
+                raise ConnectionClosed("the connection was closed; there are no more events")
+            self._bell.silence()
+            self._waiting.extend(self._keeper.home.store.events_after(self._sequence))
+            if self._waiting:
+                break
+            if not self._wait(deadline):
+                self.close()
+                raise StopIteration
+        event = self._waiting.popleft()
+        self._sequence = event.sequence
+        self._keeper.overhear(event)
+        return event
+
+    def _wait(self, deadline: float | None) -> bool:
+        """Wait for the bell; return whether it rang in time."""
+        poll = select.poll()
+        poll.register(self._stop_fd, select.POLLIN)
+        poll.register(self._bell, select.POLLIN)
+        if deadline is None:
+            return bool(poll.poll())
+        # Rounded up, so that the time has come when nothing has.
+        return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000 + 1))
+
+    def end(self) -> None:
+        """Wake the listener and tell it that there is no more; from any thread."""
+        self._ended = True
+        with self._fd_mutex:
+            if self._stop_fd >= 0:
+                os.eventfd_write(self._stop_fd, 1)
+
+    def close(self) -> None:
+        """Stop listening. A second call does nothing."""
+        with self._fd_mutex:
+            fd, self._stop_fd = self._stop_fd, -1
+            if fd >= 0:
+                os.close(fd)
+        if fd >= 0:
+            self._bell.close()
+            self._events.forget(self)
+
+    def __del__(self) -> None:
+        with suppress(AttributeError, OSError, PolyvisorError):
+            self.close()
+
+
+class _Watch:
+    """Hears, for all processes, what guests do of themselves.
+
+    One process at a time watches, the one that has the lock; the others wait for it, so
+    that each event is told once and nothing is missed when the first one goes.
+    """
+
+    def __init__(self, keeper: Keeper, hypervisor: WatchesGuests) -> None:
+        self._keeper = keeper
+        self._hypervisor = hypervisor
+        self._stop_fd = os.eventfd(0, os.EFD_CLOEXEC)
+        self._changed_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._bell = keeper.home.bells.hang()
+        self._thread = threading.Thread(target=self._run, name="polyvisor-watch", daemon=True)
+        self._watcher: threading.Thread | None = None
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop watching; another process that listens takes over."""
+        os.eventfd_write(self._stop_fd, 1)
+        if threading.current_thread() not in (self._thread, self._watcher):
+            self._thread.join()
+
+    def _run(self) -> None:
+        claim = self._keeper.home.locks.claim(WATCH, "watch")
+        poll = select.poll()
+        for waited in (self._stop_fd, self._bell, claim):
+            poll.register(waited, select.POLLIN)
+        try:
+            while True:
+                ready = {fd for fd, _ in poll.poll()}
+                if self._stop_fd in ready:
+                    return
+                if claim.fileno() in ready:
+                    poll.unregister(claim)
+                    self._watcher = threading.Thread(
+                        target=self._watch, name="polyvisor-watcher", daemon=True
+                    )
+                    self._watcher.start()
+                if self._bell.fileno() in ready:
+                    self._bell.silence()
+                    os.eventfd_write(self._changed_fd, 1)
+        finally:
+            if self._watcher is not None:
+                self._watcher.join()
+            claim.close()
+            if claim.granted is not None:
+                claim.granted.release()
+            self._bell.close()
+            os.close(self._stop_fd)
+            os.close(self._changed_fd)
+
+    def _watch(self) -> None:
+        keeper = self._keeper
+        # What happened while nobody watched is noticed now.
+        for record in keeper.home.store.records(inactive=False):
+            with suppress(PolyvisorError):
+                keeper.fresh(record)
+        try:
+            self._hypervisor.watch(keeper.guests, self._report, self._stop_fd, self._changed_fd)
+        except Exception:
+            import logging
+
+            logging.getLogger("polyvisor").exception(
+                "%s: watching the guests has ended; what they do of themselves is noticed "
+                "when somebody looks",
+                keeper.uri,
+            )
+
+    def _report(self, guest: Guest, kind: EventKind, detail: str, data: dict[str, Any]) -> None:
+        keeper = self._keeper
+        with suppress(PolyvisorError):
+            if kind in (EventKind.STOPPED, EventKind.CRASHED):
+                with keeper.hold(guest.uuid, "watch"):
+                    return  # Being held has put it right, events and all.
+            changed = _CHANGES.get(kind)
+            if changed is None:
+                told = keeper.home.store.append(
+                    [NewEvent(guest.uuid, guest.name, kind, detail, data)]
+                )
+                keeper.home.bells.ring()
+                keeper.tell(told)
+                return
+            # While an operation holds the domain, what the guest does is that operation's.
+            lock = keeper.home.locks.try_acquire(str(guest.uuid), "watch")
+            if lock is not None:
+                self._note(guest, lock, kind, detail, changed)
+
+    def _note(
+        self, guest: Guest, lock: Lock, kind: EventKind, detail: str, state: DomainState
+    ) -> None:
+        from polyvisor.local._hold import Hold
+
+        with Hold(self._keeper, guest.uuid, "watch", lock) as hold:
+            record = hold.record
+            if record is None or record.id != guest.id or record.intent is not None:
+                return
+            if record.state is state or {record.state, state} <= LIVELY:
+                return
+            reason = _REASONS.get(detail, StateReason.UNKNOWN)
+            if state is DomainState.RUNNING and reason is StateReason.UNKNOWN:
+                reason = StateReason.UNPAUSED
+            hold.change((kind, detail), state=state, reason=reason)
+
+
+#: Kinds of event that mean another state.
+_CHANGES = {
+    EventKind.SUSPENDED: DomainState.PAUSED,
+    EventKind.RESUMED: DomainState.RUNNING,
+    EventKind.SHUTDOWN: DomainState.SHUTDOWN,
+    EventKind.PMSUSPENDED: DomainState.PMSUSPENDED,
+}
+_REASONS = {detail: reason for reason, detail in SUSPENDED_DETAILS.items()}

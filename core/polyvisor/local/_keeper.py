@@ -1,0 +1,281 @@
+"""What the parts of a local driver share: records, guests, locks, events."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from contextlib import nullcontext, suppress
+from typing import TYPE_CHECKING
+
+from polyvisor.errors import ConfigError, NotFound, PolyvisorError
+from polyvisor.local._hold import Hold
+from polyvisor.local._hypervisor import Guest
+from polyvisor.state import boot_id
+from polyvisor.states import DomainState
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from polyvisor.driver import OpenContext, Outcome
+    from polyvisor.events import Event
+    from polyvisor.local._hypervisor import LocalHypervisor
+    from polyvisor.state import Home, NewEvent, Record
+
+__all__ = ["Keeper"]
+
+#: Seconds to wait for a domain's lock; libvirt waits as long for a job
+#: (``VIR_DOMAIN_JOB`` in ``src/hypervisor/domain_job.c``: 30 s).
+LOCK_TIMEOUT = 30.0
+
+
+class Keeper:
+    """Keeps one host's domains for one connection.
+
+    Attributes:
+        uri: the connection's canonical URI.
+        hypervisor: runs the guests.
+        home: where everything is kept.
+        hooks: told of starts and events.
+        lock_timeout: seconds to wait for a domain that another operation holds.
+    """
+
+    def __init__(
+        self, uri: str, hypervisor: LocalHypervisor, home: Home, context: OpenContext
+    ) -> None:
+        self.uri = uri
+        self.hypervisor = hypervisor
+        self.home = home
+        self.hooks = context.hooks
+        self.lock_timeout = _seconds(context, "lock_timeout", LOCK_TIMEOUT)
+        self._store = home.store
+        self._boot_id = boot_id()
+        # Of records that stay the same object, the guest does too.
+        self._guests: dict[UUID, tuple[Record, Guest]] | None = (
+            {} if home.store.stable_records else None
+        )
+        # Numbers of the latest events that hooks were told of when they were caused.
+        self._told: deque[int] = deque(maxlen=1024)
+
+    # Looking
+
+    def need(self, uuid: UUID) -> Record:
+        """Return a domain's record as it stands.
+
+        Raises:
+            NotFound: there is none.
+        """
+        record = self._store.get(uuid)
+        if record is None:
+            raise missing(uuid)
+        return record
+
+    def look(self, uuid: UUID, *, deep: bool = False) -> Record:
+        """Return a domain's record after a look at its guest.
+
+        Raises:
+            NotFound: there is none, or there was one that is gone with its guest.
+        """
+        record = self.need(uuid)
+        if record.id is not None or record.intent is not None:
+            fresh = self.fresh(record, deep=deep)
+            if fresh is None:
+                raise missing(uuid)
+            return fresh
+        return record
+
+    def fresh(self, record: Record, *, deep: bool = False) -> Record | None:
+        """Return the record of an active domain after a look at its guest.
+
+        Waits for nobody: while an operation is under way, the record is as it is.
+
+        Args:
+            record: what was just read.
+            deep: ask the hypervisor, not only whether the guest lives.
+
+        Returns:
+            The record as it is now; ``None`` if the domain went with its guest.
+        """
+        if record.id is None and record.intent is None:
+            return record
+        if not deep and record.intent is None and not self._must_end(record):
+            seen = self.hypervisor.observe(self.guest(record), deep=False)
+            if seen.state is record.state or (seen.state in LIVELY and record.state in LIVELY):
+                return record
+        lock = self.home.locks.try_acquire(str(record.uuid), "look")
+        if lock is None:
+            return record
+        with Hold(self, record.uuid, "look", lock) as hold:
+            with suppress(PolyvisorError):  # Told to the next one who changes something.
+                hold.settle()
+            return hold.record
+
+    def _must_end(self, record: Record) -> bool:
+        return record.boot_id != self._boot_id or (
+            record.owner is not None and not owner_lives(record.owner)
+        )
+
+    def must_end(self, record: Record) -> bool:
+        """Say whether the guest cannot or must not be there any more, whatever it looks like."""
+        return record.active and self._must_end(record)
+
+    def guest(self, record: Record) -> Guest:
+        """Return what the hypervisor is handed for an active domain."""
+        known = self._guests.get(record.uuid) if self._guests is not None else None
+        if known is not None and known[0] is record:
+            return known[1]
+        live = record.live
+        assert live is not None
+        guest = Guest(
+            uuid=record.uuid,
+            name=record.name,
+            id=record.id,
+            run_dir=record.run_dir,
+            log_dir=self.home.roots.log if self.home.roots is not None else None,
+            state=record.state,
+            reason=record.reason,
+            runtime=dict(record.runtime),
+            load_spec=live.spec,
+        )
+        if self._guests is not None:
+            self._guests[record.uuid] = record, guest
+        return guest
+
+    def guests(self) -> list[Guest]:
+        """Return the guests that are active now."""
+        return [
+            self.guest(record)
+            for record in self._store.records(inactive=False)
+            if record.intent is None
+        ]
+
+    # Holding
+
+    def hold(
+        self,
+        uuid: UUID,
+        operation: str,
+        *,
+        may_be_missing: bool = False,
+        whatever_state: bool = False,
+    ) -> Hold:
+        """Lock a domain, put right what a killed process left, and return it.
+
+        Args:
+            uuid: the domain.
+            operation: what for; others are told so meanwhile.
+            may_be_missing: it need not exist yet.
+            whatever_state: go on even if something cannot be put right.
+
+        Raises:
+            NotFound: it does not exist.
+            Busy: another operation held it for longer than the time allowed.
+        """
+        record = self._store.get(uuid)
+        if record is None and not may_be_missing:
+            raise missing(uuid)
+        lock = self.home.locks.acquire(
+            str(uuid),
+            operation,
+            self.lock_timeout,
+            subject=record.name if record is not None else str(uuid),
+        )
+        hold = Hold(self, uuid, operation, lock)
+        try:
+            with suppress(PolyvisorError) if whatever_state else nullcontext():
+                hold.settle()
+            if hold.record is None and not may_be_missing:
+                raise missing(uuid)
+        except BaseException:
+            hold.release()
+            raise
+        return hold
+
+    # Changing
+
+    def put(
+        self,
+        record: Record,
+        events: Sequence[NewEvent] = (),
+        *,
+        durable: bool = False,
+        outcome: tuple[str, Outcome | None] | None = None,
+    ) -> list[Event]:
+        """Keep a record and wake those who listen; see :meth:`Store.put`."""
+        numbered = self._store.put(record, events, durable=durable, outcome=outcome)
+        if self._guests is not None and record.id is None:
+            self._guests.pop(record.uuid, None)
+        if numbered:
+            self.home.bells.ring()
+        return numbered
+
+    def remove(
+        self,
+        uuid: UUID,
+        events: Sequence[NewEvent] = (),
+        *,
+        durable: bool = False,
+        outcome: tuple[str, Outcome] | None = None,
+    ) -> list[Event]:
+        """Forget a record and wake those who listen; see :meth:`Store.remove`."""
+        numbered = self._store.remove(uuid, events, durable=durable, outcome=outcome)
+        if self._guests is not None:
+            self._guests.pop(uuid, None)
+        if numbered:
+            self.home.bells.ring()
+        return numbered
+
+    def note(self, event: NewEvent) -> None:
+        """Keep an event that changes no record, and tell everybody."""
+        numbered = self._store.append([event])
+        self.home.bells.ring()
+        self.tell(numbered)
+
+    def tell(self, events: Sequence[Event]) -> None:
+        """Tell hooks of events that we caused."""
+        for event in events:
+            self._told.append(event.sequence)
+            self.hooks.event(self.uri, event)
+
+    def overhear(self, event: Event) -> None:
+        """Tell hooks of an event that we heard of, unless we caused it."""
+        if event.sequence not in self._told:
+            self.tell([event])
+
+
+#: States between which nothing happens that anybody is told of.
+LIVELY = frozenset({DomainState.RUNNING, DomainState.BLOCKED})
+
+
+def missing(uuid: UUID) -> NotFound:
+    """Return the error for a domain that is not there."""
+    return NotFound(f"no domain with UUID {uuid}", key=str(uuid))
+
+
+def _seconds(context: OpenContext, key: str, default: float) -> float:
+    value = context.settings.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+        raise ConfigError(f"{key} must be a number of seconds, 0 or more, not {value!r}", key=key)
+    return float(value)
+
+
+def this_process() -> str:
+    """Return what tells this process from any other, also from a later one of its number."""
+    from os import getpid
+
+    pid = getpid()
+    return f"{pid}:{_start_time(pid)}"
+
+
+def owner_lives(owner: str) -> bool:
+    """Say whether the process that :func:`this_process` named still lives."""
+    pid, _, started = owner.partition(":")
+    return _start_time(int(pid)) == started
+
+
+def _start_time(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # proc(5): the 22nd field; the second may hold blanks, but ends at the last ")".
+            return file.read().rpartition(b")")[2].split()[19].decode()
+    except OSError:
+        return ""

@@ -1,0 +1,156 @@
+"""Both sides of a migration, and what they tell one another.
+
+Who owns the domain is written down before it is acted on. On the source the intent
+``migrate-out`` stands in the record from begin to confirm, on the destination
+``migrate-in`` from prepare to finish. The destination's commit in finish is the one
+point at which ownership passes; before it, a destination that nobody works on gives up,
+after it, a source that nobody works on lets go.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from polyvisor.driver import Begun, Finished, Migration, MigrationOptions, Outcome, Prepared
+from polyvisor.errors import MigrationError, OperationInvalid, PolyvisorError
+from polyvisor.local._arrival import Arrival
+from polyvisor.local._departure import Departure
+
+if TYPE_CHECKING:
+    from polyvisor.jobs import Job
+    from polyvisor.local._keeper import Keeper
+    from polyvisor.model import DomainSpec
+
+__all__ = ["LocalMigration"]
+
+
+class LocalMigration(Migration):
+    """Migrations from and to one host; the domain is held between the phases."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+        self._departures: dict[UUID, Departure] = {}
+        self._arrivals: dict[UUID, Arrival] = {}
+        # Which domains arrived here last: asking again gives the same answer.
+        self._arrived: set[UUID] = set()
+
+    # Source
+
+    def begin(self, uuid: UUID, options: MigrationOptions, job: Job) -> Begun:
+        departure = Departure(self._keeper, uuid, options, job)
+        self._departures[uuid] = departure
+        return departure.begun
+
+    def perform(
+        self,
+        uuid: UUID,
+        uri: str | None,
+        cookie: bytes | None,
+        options: MigrationOptions,
+        job: Job,
+    ) -> bytes | None:
+        departure = self._departures.get(uuid)
+        if departure is None:
+            raise OperationInvalid(
+                f"migrate {self._keeper.need(uuid).name!r}: perform without begin; begin again",
+                operation="migrate",
+            )
+        return departure.perform(uri, cookie, options, job)
+
+    def confirm(
+        self,
+        uuid: UUID,
+        cookie: bytes | None,
+        options: MigrationOptions,
+        *,
+        cancelled: bool,
+    ) -> None:
+        departure = self._departures.pop(uuid, None)
+        if departure is not None:
+            departure.confirm(cancelled=cancelled)
+            return
+        # The one who began is gone; settling finds out what became of it.
+        with self._keeper.hold(uuid, "migrate", may_be_missing=True) as hold:
+            if hold.record is not None and hold.record.intent is not None:
+                from polyvisor.local._departure import unsettled
+
+                raise unsettled(hold)
+
+    # Destination
+
+    def prepare(
+        self, spec: DomainSpec, cookie: bytes | None, options: MigrationOptions
+    ) -> Prepared:
+        arrival = Arrival(self._keeper, spec, cookie, options)
+        self._arrived.discard(arrival.uuid)
+        self._arrivals[arrival.uuid] = arrival
+        return arrival.prepared
+
+    def finish(
+        self,
+        uuid: UUID,
+        cookie: bytes | None,
+        options: MigrationOptions,
+        *,
+        cancelled: bool,
+    ) -> Finished:
+        arrival = self._arrivals.pop(uuid, None)
+        if arrival is not None:
+            finished = arrival.finish(cancelled=cancelled)
+            if finished.uuid is not None:
+                self._arrived.add(uuid)
+            return finished
+        if uuid in self._arrived:
+            return Finished(uuid)
+        # Whoever prepared is gone; taking hold of the domain gives its arrival up.
+        with self._keeper.hold(uuid, "migrate", may_be_missing=True):
+            pass
+        if cancelled:
+            return Finished(None)
+        raise MigrationError(
+            f"finish the migration of {uuid}: nothing was prepared for it here, or it was given "
+            f"up; the source has the domain",
+            phase="finish",
+            side="destination",
+            owner="source",
+        )
+
+    def outcome(self, migration: str) -> Outcome:
+        store = self._keeper.home.store
+        found = store.outcome(migration)
+        if found is None:
+            if self._keeper.home.roots is None:
+                # Another host in memory, maybe of another process, may know more.
+                return Outcome.UNKNOWN
+            # Never heard of, so not finished; from now on it cannot be either.
+            store.set_outcome(migration, Outcome.ABORTED)
+        elif found[1] is None:
+            self._give_up(migration, found[0])
+        found = store.outcome(migration)
+        return Outcome.UNKNOWN if found is None or found[1] is None else found[1]
+
+    def _give_up(self, migration: str, uuid: UUID | None) -> None:
+        """Abort a migration that is open, unless somebody works on it."""
+        from polyvisor.local._hold import Hold
+
+        if uuid is None:
+            return
+        keeper = self._keeper
+        lock = keeper.home.locks.try_acquire(str(uuid), "migrate")
+        if lock is not None:
+            with Hold(keeper, uuid, "migrate", lock) as hold:
+                hold.settle()
+                keeper.home.store.set_outcome(migration, Outcome.ABORTED)
+
+    def close(self) -> None:
+        """Give up what is open on either side."""
+        while self._arrivals:
+            _, arrival = self._arrivals.popitem()
+            with suppress(PolyvisorError):
+                arrival.finish(cancelled=True)
+        while self._departures:
+            _, departure = self._departures.popitem()
+            with suppress(PolyvisorError):
+                departure.confirm(cancelled=True)

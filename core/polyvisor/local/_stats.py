@@ -1,0 +1,75 @@
+"""Figures under the names and numbers of ``virsh domstats``."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from polyvisor.states import DomainState, StateReason
+
+if TYPE_CHECKING:
+    from polyvisor.model import DomainSpec
+    from polyvisor.state import Record
+
+__all__ = ["REASON_NUMBERS", "STATE_NUMBERS", "stats"]
+
+#: ``virDomainState`` of ``libvirt/libvirt-domain.h``.
+STATE_NUMBERS = MappingProxyType({state: number for number, state in enumerate(DomainState)})
+
+#: ``virDomainRunningReason`` and its like, by state; what is not there is 0 (unknown).
+REASON_NUMBERS = MappingProxyType(
+    {
+        DomainState.RUNNING: {
+            StateReason.BOOTED: 1,
+            StateReason.MIGRATED: 2,
+            StateReason.RESTORED: 3,
+            StateReason.FROM_SNAPSHOT: 4,
+            StateReason.UNPAUSED: 5,
+            StateReason.MIGRATION_CANCELED: 6,
+            StateReason.SAVE_CANCELED: 7,
+            StateReason.WAKEUP: 8,
+            StateReason.CRASHED: 9,
+            StateReason.POSTCOPY: 10,
+        },
+        DomainState.PAUSED: {
+            StateReason.USER: 1,
+            StateReason.MIGRATING: 2,
+            StateReason.SAVING: 3,
+            StateReason.DUMPING: 4,
+            StateReason.IOERROR: 5,
+            StateReason.WATCHDOG: 6,
+            StateReason.FROM_SNAPSHOT: 7,
+            StateReason.SHUTTING_DOWN: 8,
+            StateReason.CREATING_SNAPSHOT: 9,
+            StateReason.CRASHED: 10,
+            StateReason.STARTING_UP: 11,
+            StateReason.POSTCOPY: 12,
+        },
+        DomainState.SHUTDOWN: {StateReason.USER: 1},
+        DomainState.SHUTOFF: {
+            StateReason.SHUTDOWN: 1,
+            StateReason.DESTROYED: 2,
+            StateReason.CRASHED: 3,
+            StateReason.MIGRATED: 4,
+            StateReason.SAVED: 5,
+            StateReason.FAILED: 6,
+            StateReason.FROM_SNAPSHOT: 7,
+        },
+        DomainState.CRASHED: {StateReason.PANICKED: 1},
+    }
+)
+
+
+def stats(record: Record, spec: DomainSpec, memory: int, cpu_time: float | None) -> dict[str, Any]:
+    """Return what is known of every domain: nanoseconds and KiB, as domstats has them."""
+    figures: dict[str, Any] = {
+        "state.state": STATE_NUMBERS[record.state],
+        "state.reason": REASON_NUMBERS.get(record.state, {}).get(record.reason, 0),
+    }
+    if cpu_time is not None:
+        figures["cpu.time"] = int(cpu_time * 1e9)
+    figures["balloon.current"] = memory // 1024
+    figures["balloon.maximum"] = spec.memory // 1024
+    figures["vcpu.current"] = spec.vcpus
+    figures["vcpu.maximum"] = spec.vcpu.count if spec.vcpu is not None else spec.vcpus
+    return figures
