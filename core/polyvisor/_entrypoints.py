@@ -43,14 +43,14 @@ def find(group: str, path: list[str] | None = None) -> list[EntryPoint]:
         path: folders to search instead of ``sys.path``.
     """
     search = sys.path if path is None else path
-    if any(entry and os.path.isfile(entry) for entry in search):  # noqa: PTH113
+    if any(entry and os.path.isfile(entry) for entry in search):
         return _find_everywhere(group)
     found: list[EntryPoint] = []
     seen: set[str] = set()
     wanted = f"[{group}]"
     for entry in search:
         try:
-            names = os.listdir(entry or ".")  # noqa: PTH208
+            names = os.listdir(entry or ".")
         except OSError:
             continue
         for name in names:
@@ -62,7 +62,7 @@ def find(group: str, path: list[str] | None = None) -> list[EntryPoint]:
                 continue
             seen.add(normal)
             try:
-                with open(f"{entry or '.'}/{name}/entry_points.txt", encoding="utf-8") as file:  # noqa: PTH123
+                with open(f"{entry or '.'}/{name}/entry_points.txt", encoding="utf-8") as file:
                     text = file.read()
             except OSError:
                 continue

@@ -124,7 +124,7 @@ class Config:
 def search_path(environ: Mapping[str, str] | None = None) -> list[str]:
     """Return the paths that are looked at in turn when no file is given."""
     environment = os.environ if environ is None else environ
-    home = environment.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")  # noqa: PTH111
+    home = environment.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     return [_FILE, f"{home}/polyvisor/{_FILE}", f"/etc/polyvisor/{_FILE}"]
 
 
@@ -146,7 +146,7 @@ def load(
     if named:
         config = _read(named)
     else:
-        found = next((one for one in search_path(environment) if os.path.isfile(one)), None)  # noqa: PTH113
+        found = next((one for one in search_path(environment) if os.path.isfile(one)), None)
         config = Config(origins={"default": "built in"}) if found is None else _read(found)
     return _apply_environment(config, environment)
 
@@ -157,7 +157,7 @@ def _apply_environment(config: Config, environ: Mapping[str, str]) -> Config:
         config = attrs.evolve(config, default=default)
         origins["default"] = "$POLYVISOR_DEFAULT"
     if root := environ.get("POLYVISOR_ROOT"):
-        config = attrs.evolve(config, root=os.path.abspath(root))  # noqa: PTH100
+        config = attrs.evolve(config, root=os.path.abspath(root))
         origins["root"] = "$POLYVISOR_ROOT"
     if words := environ.get("POLYVISOR_PLUGINS"):
         names = [word.strip() for word in words.split(",") if word.strip()]
@@ -175,9 +175,9 @@ def _apply_environment(config: Config, environ: Mapping[str, str]) -> Config:
 def _read(path: str) -> Config:
     import tomllib
 
-    shown = os.path.abspath(path)  # noqa: PTH100
+    shown = os.path.abspath(path)
     try:
-        with open(path, "rb") as file:  # noqa: PTH123
+        with open(path, "rb") as file:
             text = file.read().decode()
         return _File(shown, text).config(tomllib.loads(text))
     except OSError as error:
@@ -279,8 +279,8 @@ class _File:
     def _path_of(self, table: dict[str, Any], name: str, key: str) -> str | None:
         if name not in table:
             return None
-        value = os.path.expanduser(self._text(table, name, key))  # noqa: PTH111
-        return os.path.normpath(os.path.join(os.path.dirname(self._path), value))  # noqa: PTH118, PTH120
+        value = os.path.expanduser(self._text(table, name, key))
+        return os.path.normpath(os.path.join(os.path.dirname(self._path), value))
 
     def _table(
         self, table: dict[str, Any], name: str, key: str, hint: tuple[str, ...] = ()

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     #: What describes a machine: a spec, XML as text or bytes, or the path of a file.
     SpecSource: TypeAlias = DomainSpec | str | bytes | os.PathLike[str]
 
-__all__ = ["Connection", "DomainCollection", "open", "registry"]
+__all__ = ["Connection", "DomainCollection", "as_spec", "open", "registry"]
 
 _Part = TypeVar("_Part")
 
@@ -320,14 +320,14 @@ class DomainCollection(Mapping["str | int | UUID", "Domain"]):
 
         Args:
             source: a :class:`~polyvisor.model.DomainSpec`, XML as ``str`` or ``bytes``,
-                or a path.
+                or a path; relative paths in that file count from its folder.
 
         Raises:
             SpecError: the definition is wrong, or this hypervisor cannot run it.
             AlreadyExists: the name belongs to another domain.
         """
         self._connection._check_writable("define")
-        uuid = self._connection._driver.domains.define(_as_spec(source))
+        uuid = self._connection._driver.domains.define(as_spec(source))
         return self._handle(self._connection, uuid)
 
     def create(
@@ -344,7 +344,7 @@ class DomainCollection(Mapping["str | int | UUID", "Domain"]):
 
         self._connection._check_writable("create")
         options = DomainOptions(paused=paused, autodestroy=autodestroy)
-        uuid = self._connection._driver.domains.create(_as_spec(source), options)
+        uuid = self._connection._driver.domains.create(as_spec(source), options)
         return self._handle(self._connection, uuid)
 
     def restore(
@@ -373,7 +373,7 @@ class DomainCollection(Mapping["str | int | UUID", "Domain"]):
         connection = self._connection
         connection._check_writable("restore")
         save = connection._need(connection._driver.save, "save.file")
-        options = SaveOptions(paused=paused, spec=None if spec is None else _as_spec(spec))
+        options = SaveOptions(paused=paused, spec=None if spec is None else as_spec(spec))
         with Job("restore", progress) as job:
             return self._handle(connection, save.restore(os.fspath(path), options, job))
 
@@ -387,7 +387,13 @@ def _parse_uuid(text: str) -> UUID | None:
         return None
 
 
-def _as_spec(source: SpecSource) -> DomainSpec:
+def as_spec(source: SpecSource) -> DomainSpec:
+    """Return the definition that a source gives; see :meth:`DomainCollection.define`.
+
+    Raises:
+        SpecError: it is wrong.
+        InvalidArgument: it is a ``str`` that is not XML.
+    """
     from polyvisor.model import DomainSpec
 
     if isinstance(source, DomainSpec):
@@ -396,4 +402,9 @@ def _as_spec(source: SpecSource) -> DomainSpec:
         raise InvalidArgument(
             f"this is not XML: {source[:60]!r}; give a file as pathlib.Path, not as str"
         )
-    return DomainSpec.from_xml(source)
+    spec = DomainSpec.from_xml(source)
+    if isinstance(source, os.PathLike):
+        from polyvisor.model.paths import anchored
+
+        return anchored(spec, os.path.dirname(os.fspath(source)))
+    return spec

@@ -237,14 +237,14 @@ class Domain:
             StorageError: the file cannot be written.
             Cancelled: :meth:`abort_job` was called.
         """
-        from polyvisor.connection import _as_spec
+        from polyvisor.connection import as_spec
         from polyvisor.driver import SaveOptions
         from polyvisor.jobs import Job
 
         part = self._connection._need(self._connection._driver.save, "save.file")
         options = SaveOptions(
             paused=paused,
-            spec=None if spec is None else _as_spec(spec),
+            spec=None if spec is None else as_spec(spec),
             compression=compression,
         )
         with Job("save", progress) as job:
@@ -326,7 +326,7 @@ class Domain:
             Cancelled: :meth:`abort_job` was called; it is here, as before.
             Unsupported: one side cannot do what was asked.
         """
-        from polyvisor.connection import _as_spec
+        from polyvisor.connection import as_spec
         from polyvisor.driver import MigrationOptions
         from polyvisor.migration import migrate
 
@@ -344,7 +344,7 @@ class Domain:
             downtime=downtime,
             timeout=timeout,
             name=name,
-            spec=None if spec is None else _as_spec(spec),
+            spec=None if spec is None else as_spec(spec),
             uri=uri,
         )
         return migrate(self, destination, options, progress)

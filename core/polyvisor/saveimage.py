@@ -157,7 +157,7 @@ def inspect(path: str | os.PathLike[str], *, plugins: Registry | None = None) ->
     """
     name = os.fspath(path)
     try:
-        with open(name, "rb") as image:  # noqa: PTH123
+        with open(name, "rb") as image:
             return identify(image, path=name, plugins=plugins).read_header(image, path=name)
     except OSError as error:
         raise StorageError(

@@ -1,0 +1,39 @@
+"""QEMU and KVM as a polyvisor plugin."""
+
+from __future__ import annotations
+
+import polyvisor
+from polyvisor.driver import DriverInfo
+from polyvisor.saveimage import FormatInfo
+
+__all__ = ["polyvisor_api", "polyvisor_drivers", "polyvisor_save_formats"]
+
+polyvisor_api = 1
+
+
+@polyvisor.hookimpl
+def polyvisor_drivers() -> list[DriverInfo]:
+    """Announce the driver."""
+    return [
+        DriverInfo(
+            name="qemu",
+            schemes=("qemu",),
+            summary="QEMU and KVM through QMP",
+            factory="polyvisor_qemu.driver:QemuDriver",
+            probe="polyvisor_qemu.probe:usable",
+            default_uri="qemu:///session",
+        )
+    ]
+
+
+@polyvisor.hookimpl
+def polyvisor_save_formats() -> list[FormatInfo]:
+    """Announce libvirt's QEMU save image."""
+    return [
+        FormatInfo(
+            name="libvirt-qemu",
+            magics=(b"LibvirtQemudSave", b"LibvirtQemudPart"),
+            summary="libvirt's QEMU save image",
+            factory="polyvisor_qemu.image:QemuSaveFormat",
+        )
+    ]

@@ -73,7 +73,7 @@ def read_source(source: Source) -> bytes:
         return _as_utf8(data)
     path = os.fspath(source)
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - pathlib is not imported for this
+        with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise StorageError(

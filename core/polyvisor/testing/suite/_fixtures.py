@@ -33,9 +33,9 @@ def clear(connection: Connection) -> None:
 
 def _children() -> set[int]:
     found: set[int] = set()
-    for task in os.listdir("/proc/self/task"):  # noqa: PTH208
+    for task in os.listdir("/proc/self/task"):
         try:
-            with open(f"/proc/self/task/{task}/children", encoding="ascii") as file:  # noqa: PTH123
+            with open(f"/proc/self/task/{task}/children", encoding="ascii") as file:
                 found.update(int(pid) for pid in file.read().split())
         except FileNotFoundError:
             continue
@@ -46,14 +46,14 @@ def _children() -> set[int]:
 def leaves_nothing_behind() -> Iterator[None]:
     """Assert that no descriptor, thread or child process is left after a test."""
     gc.collect()
-    descriptors = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    descriptors = len(os.listdir("/proc/self/fd"))
     threads = set(threading.enumerate())
     children = _children()
     yield
     gc.collect()
     left = [thread.name for thread in threading.enumerate() if thread not in threads]
     assert not left, f"threads left running: {left}"
-    more = len(os.listdir("/proc/self/fd")) - descriptors  # noqa: PTH208
+    more = len(os.listdir("/proc/self/fd")) - descriptors
     assert more <= 0, f"{more} descriptors left open: {_open_files()}"
     orphans = _children() - children
     assert not orphans, f"child processes left: {orphans}"
@@ -61,9 +61,9 @@ def leaves_nothing_behind() -> Iterator[None]:
 
 def _open_files() -> list[str]:
     names = []
-    for number in os.listdir("/proc/self/fd"):  # noqa: PTH208
+    for number in os.listdir("/proc/self/fd"):
         try:
-            names.append(f"{number}={os.readlink(f'/proc/self/fd/{number}')}")  # noqa: PTH115
+            names.append(f"{number}={os.readlink(f'/proc/self/fd/{number}')}")
         except OSError:
             continue
     return names

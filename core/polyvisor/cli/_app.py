@@ -1,0 +1,177 @@
+"""The group of all commands: found by name, imported when called."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from polyvisor.cli._session import Session, common_options
+from polyvisor.errors import PolyvisorError
+
+__all__ = ["run"]
+
+# Command → module below polyvisor.cli, and the line that help shows for it; so that
+# neither help nor completion imports the commands.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "list": ("domains", "List domains."),
+    "define": ("domains", "Define a domain from a file."),
+    "create": ("domains", "Start a transient domain from a file."),
+    "run": ("domains", "Define a domain from a file and start it."),
+    "undefine": ("domains", "Forget a domain's definition."),
+    "start": ("domains", "Start a defined domain."),
+    "shutdown": ("domains", "Ask a guest to shut down."),
+    "destroy": ("domains", "Stop a domain at once."),
+    "suspend": ("domains", "Stop a domain's vCPUs."),
+    "resume": ("domains", "Let a domain's vCPUs run on."),
+    "reboot": ("domains", "Ask a guest to reboot."),
+    "reset": ("domains", "Reset a machine at once."),
+    "autostart": ("domains", "Start a domain together with the host, or not."),
+    "dumpxml": ("facts", "Print a domain's definition."),
+    "dominfo": ("facts", "Print a domain's figures."),
+    "domstate": ("facts", "Print a domain's state."),
+    "domid": ("facts", "Print a domain's id."),
+    "domname": ("facts", "Print a domain's name."),
+    "domuuid": ("facts", "Print a domain's UUID."),
+    "domstats": ("facts", "Print statistics of domains."),
+    "domjobinfo": ("facts", "Print how far a domain's job is."),
+    "domjobabort": ("facts", "Cancel a domain's job."),
+    "save": ("saving", "Save a running domain to a file."),
+    "restore": ("saving", "Start a domain saved in a file."),
+    "save-image-dumpxml": ("saving", "Print the definition inside a save image."),
+    "managedsave": ("saving", "Save a domain; its next start resumes."),
+    "managedsave-remove": ("saving", "Drop a domain's managed save image."),
+    "migrate": ("moving", "Move a domain to another host."),
+    "snapshot-create": ("snapshots", "Take a snapshot."),
+    "snapshot-create-as": ("snapshots", "Take a snapshot with a name."),
+    "snapshot-list": ("snapshots", "List a domain's snapshots."),
+    "snapshot-revert": ("snapshots", "Go back to a snapshot."),
+    "snapshot-delete": ("snapshots", "Remove a snapshot."),
+    "snapshot-dumpxml": ("snapshots", "Print a snapshot's definition."),
+    "event": ("watching", "Print events as they come."),
+    "hosts": ("hosts", "List configured connections."),
+    "hostname": ("hosts", "Print the host's name."),
+    "nodeinfo": ("hosts", "Print facts about the host."),
+    "version": ("hosts", "Print versions."),
+    "uri": ("hosts", "Print the connection's URI."),
+    "capabilities": ("hosts", "Print the host's capabilities."),
+    "support": ("hosts", "Print what works on the connection, and why the rest does not."),
+    "plugins": ("setup", "List plugins, and what to install where one cannot work."),
+    "config": ("setup", "Print the configuration in force and where it comes from."),
+    "completion": ("setup", "Print a completion script for a shell."),
+    "demo": ("demo", "Show the whole job on the simulator and on QEMU."),
+}
+
+
+class Commands(click.Group):
+    """Our own commands by table, those of plugins by asking the registry."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*COMMANDS, *sorted(self._of_plugins())]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        entry = COMMANDS.get(cmd_name)
+        if entry is None:
+            return self._of_plugins().get(cmd_name)
+        from importlib import import_module
+
+        module = import_module(f"polyvisor.cli.{entry[0]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_") + "_command")
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], self.list_commands(ctx), n=1) if args else []
+            if near and "did you mean" not in error.message.lower():
+                raise click.UsageError(f"{error.message} Did you mean {near[0]!r}?", ctx) from None
+            raise
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, summary) for name, (_, summary) in COMMANDS.items()]
+        rows += [
+            (name, command.get_short_help_str(60))
+            for name, command in sorted(self._of_plugins().items())
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def _of_plugins(self) -> dict[str, click.Command]:
+        from polyvisor.connection import registry
+
+        try:
+            return {command.name: command for command in registry().commands() if command.name}
+        except PolyvisorError:
+            return {}  # a wrong configuration is reported by the command that needs it
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="DOMAIN is a name, an id or a UUID. TARGET is a URI or a connection of "
+    "polyvisor.toml; without -c it is the configured default.",
+)
+@common_options
+@click.version_option(package_name="polyvisor", message="%(prog)s %(version)s")
+def polyvisor() -> None:
+    """Run virtual machines on any hypervisor."""
+
+
+def run(arguments: Sequence[str] | None) -> int:
+    """Run a command line; see :func:`polyvisor.cli.main`."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    session = Session()
+    try:
+        polyvisor.main(given, prog_name="polyvisor", standalone_mode=False, obj=session)
+        sys.stdout.flush()
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.Abort:
+        return _interrupted()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except KeyboardInterrupt:
+        return _interrupted()
+    except BrokenPipeError:
+        # The reader has gone; keep the interpreter from complaining when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except PolyvisorError as error:
+        return _report(session, error.message, error.to_dict())
+    except Exception as error:
+        if session.debug:
+            raise
+        text = f"{type(error).__name__}: {error}; this is a defect, see it whole with --debug"
+        return _report(session, text, {"code": "internal", "message": text})
+    finally:
+        session.close()
+    return session.exit_code
+
+
+def _interrupted() -> int:
+    click.echo("polyvisor: interrupted", err=True)
+    return 130
+
+
+def _report(session: Session, message: str, facts: dict[str, Any]) -> int:
+    if session.debug:
+        import traceback
+
+        traceback.print_exc()
+    if session.json:
+        import json
+
+        click.echo(json.dumps({"error": facts}, default=str, ensure_ascii=False), err=True)
+    else:
+        line = " ".join(message.split())
+        click.echo(f"polyvisor: error: {line}", err=True)
+    return 1

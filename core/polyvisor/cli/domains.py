@@ -1,0 +1,181 @@
+"""Commands for definitions and the life of domains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from polyvisor.cli._session import command, domain_argument, session
+
+if TYPE_CHECKING:
+    from polyvisor.domain import Domain
+    from polyvisor.model import DomainSpec
+
+__all__: list[str] = []
+
+
+def _plain(value: object) -> object:
+    from uuid import UUID
+
+    return str(value) if isinstance(value, UUID) else value
+
+
+def read_spec(file: str) -> DomainSpec:
+    """Read a definition from a file, ``-`` for standard input."""
+    from polyvisor.connection import as_spec
+
+    return as_spec(click.get_binary_stream("stdin").read() if file == "-" else Path(file))
+
+
+@command("list")
+@click.option("--all", "everything", is_flag=True, help="Active and inactive domains.")
+@click.option("--inactive", is_flag=True, help="Only inactive domains.")
+@click.option("--name", "only", flag_value="name", help="Print names alone.")
+@click.option("--uuid", "only", flag_value="uuid", help="Print UUIDs alone.")
+@click.option("--id", "only", flag_value="id", help="Print ids alone.")
+@click.option("--title", is_flag=True, help="Show titles.")
+@click.option("--managed-save", is_flag=True, help="Show which have a managed save image.")
+def list_command(
+    everything: bool, inactive: bool, only: str | None, title: bool, managed_save: bool
+) -> None:
+    """List domains: the active ones, unless --all or --inactive is given."""
+    import attrs
+
+    found = session().connection.domains.summaries(
+        active=everything or not inactive, inactive=everything or inactive
+    )
+    # As virsh: active ones first, by id, then the others by name.
+    lines = sorted(found, key=lambda line: (line.id is None, line.id or 0, line.name))
+
+    def plain() -> None:
+        if only is not None:
+            for line in lines:
+                value = getattr(line, only)
+                click.echo("-" if value is None else str(value))
+            return
+        headers = ["Id", "Name", "State"]
+        rows = []
+        for line in lines:
+            state = "saved" if managed_save and line.managed_save else str(line.state)
+            rows.append([line.id, line.name, state])
+            if title:
+                rows[-1].append(line.title or "")
+        session().table([*headers, "Title"] if title else headers, rows)
+
+    data = [
+        {name: _plain(value) for name, value in attrs.asdict(line, recurse=False).items()}
+        for line in lines
+    ]
+    session().facts(data, plain)
+
+
+@command("define")
+@click.argument("file", type=click.Path())
+def define_command(file: str) -> None:
+    """Define a persistent domain from FILE ("-": standard input) without starting it."""
+    domain = session().connection.domains.define(read_spec(file))
+    session().done(f"Domain '{domain.name}' defined from {file}", uuid=domain.uuid)
+
+
+@command("create")
+@click.argument("file", type=click.Path())
+@click.option("--paused", is_flag=True, help="Leave its vCPUs stopped.")
+def create_command(file: str, paused: bool) -> None:
+    """Start a transient domain from FILE; it is forgotten when it stops."""
+    domain = session().connection.domains.create(read_spec(file), paused=paused)
+    session().done(f"Domain '{domain.name}' created from {file}", uuid=domain.uuid)
+
+
+@command("run")
+@click.argument("file", type=click.Path())
+@click.option("--paused", is_flag=True, help="Leave its vCPUs stopped.")
+@click.option("--wait", is_flag=True, help="Return when the domain has stopped.")
+@click.option("--timeout", type=float, help="Seconds to wait at most.")
+def run_command(file: str, paused: bool, wait: bool, timeout: float | None) -> None:
+    """Define a domain from FILE and start it; one of that name is defined anew."""
+    import attrs
+
+    domains = session().connection.domains
+    spec = read_spec(file)
+    if spec.uuid is None and spec.name in domains:
+        spec = attrs.evolve(spec, uuid=domains[spec.name].uuid)
+    domain = domains.define(spec)
+    domain.start(paused=paused)
+    session().done(f"Domain '{domain.name}' started", uuid=domain.uuid)
+    if wait:
+        status = domain.wait(timeout=timeout)
+        session().done(
+            f"Domain '{domain.name}' is {status.state} ({status.reason})", uuid=domain.uuid
+        )
+
+
+@command("undefine")
+@domain_argument
+@click.option("--managed-save", is_flag=True, help="Remove its managed save image too.")
+@click.option("--snapshots-metadata", "snapshots", is_flag=True, help="Remove its snapshots too.")
+def undefine_command(domain: str, managed_save: bool, snapshots: bool) -> None:
+    """Forget DOMAIN's definition; if it runs, it becomes transient."""
+    found = session().domain(domain)
+    name = found.name
+    found.undefine(managed_save=managed_save, snapshots=snapshots)
+    session().done(f"Domain '{name}' has been undefined", uuid=found.uuid)
+
+
+@command("start")
+@domain_argument
+@click.option("--paused", is_flag=True, help="Leave its vCPUs stopped.")
+@click.option("--force-boot", is_flag=True, help="Boot afresh, drop a managed save image.")
+def start_command(domain: str, paused: bool, force_boot: bool) -> None:
+    """Start DOMAIN, from its managed save image if it has one."""
+    found = session().domain(domain)
+    found.start(paused=paused, force_boot=force_boot)
+    session().done(f"Domain '{found.name}' started", uuid=found.uuid)
+
+
+def _verb(name: str, said: str) -> click.Command:
+    def run(domain: str) -> None:
+        found: Domain = session().domain(domain)
+        shown = found.name
+        getattr(found, name)()
+        session().done(f"Domain '{shown}' {said}", uuid=found.uuid)
+
+    from polyvisor.domain import Domain as Handle
+
+    run.__doc__ = getattr(Handle, name).__doc__.partition("\n")[0].replace(" it ", " DOMAIN ")
+    return command(name)(domain_argument(run))
+
+
+destroy_command = _verb("destroy", "destroyed")
+suspend_command = _verb("suspend", "suspended")
+resume_command = _verb("resume", "resumed")
+reboot_command = _verb("reboot", "is being rebooted")
+reset_command = _verb("reset", "was reset")
+
+
+@command("shutdown")
+@domain_argument
+@click.option("--wait", is_flag=True, help="Return when it has stopped.")
+@click.option("--timeout", type=float, help="Seconds to wait at most.")
+def shutdown_command(domain: str, wait: bool, timeout: float | None) -> None:
+    """Ask DOMAIN's guest to shut down."""
+    found = session().domain(domain)
+    name = found.name
+    found.shutdown()
+    if wait:
+        found.wait(timeout=timeout)
+    session().done(
+        f"Domain '{name}' {'has shut down' if wait else 'is being shutdown'}", uuid=found.uuid
+    )
+
+
+@command("autostart")
+@domain_argument
+@click.option("--disable", is_flag=True, help="Do not start it with the host any more.")
+def autostart_command(domain: str, disable: bool) -> None:
+    """Start DOMAIN together with the host."""
+    found = session().domain(domain)
+    found.set_autostart(not disable)
+    said = "unmarked" if disable else "marked"
+    session().done(f"Domain '{found.name}' {said} as autostarted", uuid=found.uuid)

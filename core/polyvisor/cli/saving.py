@@ -1,0 +1,90 @@
+"""Commands that save domains and bring them back."""
+
+from __future__ import annotations
+
+import click
+
+from polyvisor.cli._session import command, domain_argument, session
+
+__all__: list[str] = []
+
+_SAVED_STATE = (
+    click.option("--running", "state", flag_value="running", help="Let it run when restored."),
+    click.option("--paused", "state", flag_value="paused", help="Leave it paused when restored."),
+)
+
+
+def _paused(state: str | None) -> bool | None:
+    return None if state is None else state == "paused"
+
+
+@command("save")
+@domain_argument
+@click.argument("file", type=click.Path())
+@click.option("--xml", "xml", type=click.Path(), help="Store the definition in this file instead.")
+@_SAVED_STATE[0]
+@_SAVED_STATE[1]
+@click.option("--verbose", is_flag=True, help="Show progress even without a terminal.")
+def save_command(domain: str, file: str, xml: str | None, state: str | None, verbose: bool) -> None:
+    """Save the running DOMAIN to FILE and stop it."""
+    from polyvisor.cli.domains import read_spec
+
+    found = session().domain(domain)
+    name = found.name
+    spec = None if xml is None else read_spec(xml)
+    with session().progress("save", verbose=verbose) as progress:
+        found.save(file, spec=spec, paused=_paused(state), progress=progress)
+    session().done(f"Domain '{name}' saved to {file}", uuid=found.uuid, file=file)
+
+
+@command("restore")
+@click.argument("file", type=click.Path())
+@click.option("--xml", "xml", type=click.Path(), help="Use the definition in this file instead.")
+@_SAVED_STATE[0]
+@_SAVED_STATE[1]
+@click.option("--verbose", is_flag=True, help="Show progress even without a terminal.")
+def restore_command(file: str, xml: str | None, state: str | None, verbose: bool) -> None:
+    """Start the domain saved in FILE; the file stays."""
+    from polyvisor.cli.domains import read_spec
+
+    spec = None if xml is None else read_spec(xml)
+    with session().progress("restore", verbose=verbose) as progress:
+        found = session().connection.domains.restore(
+            file, spec=spec, paused=_paused(state), progress=progress
+        )
+    session().done(f"Domain restored from {file}", uuid=found.uuid, name=found.name)
+
+
+@command("save-image-dumpxml")
+@click.argument("file", type=click.Path())
+def save_image_dumpxml_command(file: str) -> None:
+    """Print the definition inside the save image FILE."""
+    import attrs
+
+    from polyvisor.saveimage import inspect
+
+    header = inspect(file)
+    data = attrs.asdict(header, filter=lambda field, _value: field.name != "cookie")
+    session().facts(data, lambda: click.echo(header.xml))
+
+
+@command("managedsave")
+@domain_argument
+@click.option("--verbose", is_flag=True, help="Show progress even without a terminal.")
+def managedsave_command(domain: str, verbose: bool) -> None:
+    """Save DOMAIN and stop it; its next start goes on from there."""
+    found = session().domain(domain)
+    with session().progress("managed save", verbose=verbose) as progress:
+        found.managed_save(progress=progress)
+    session().done(f"Domain '{found.name}' state saved by polyvisor", uuid=found.uuid)
+
+
+@command("managedsave-remove")
+@domain_argument
+def managedsave_remove_command(domain: str) -> None:
+    """Drop DOMAIN's managed save image."""
+    found = session().domain(domain)
+    had = found.has_managed_save
+    found.remove_managed_save()
+    what = "Removed managedsave image for domain" if had else "There is no image of domain"
+    session().done(f"{what} '{found.name}'", uuid=found.uuid)

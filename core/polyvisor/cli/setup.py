@@ -1,0 +1,118 @@
+"""Commands about polyvisor itself: plugins, configuration, completion."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from polyvisor.cli._session import command, session
+
+if TYPE_CHECKING:
+    from polyvisor.config import Config
+    from polyvisor.plugins import PluginStatus, Registry
+
+__all__: list[str] = []
+
+
+@command("plugins")
+def plugins_command() -> None:
+    """List plugins: version, schemes, whether each works here, and what to install if not."""
+    from polyvisor.connection import registry
+
+    found = registry()
+    entries = [_plugin(found, status) for status in found.statuses.values()]
+    if any(entry["state"] == "broken" for entry in entries):
+        session().exit_code = 1
+
+    def plain() -> None:
+        rows = []
+        for one in entries:
+            usable = {True: "yes", False: "no", None: one["state"]}[one["usable"]]
+            notes = "; ".join(filter(None, [*one["faults"], *one["notes"]]))
+            rows.append([one["name"], one["version"], " ".join(one["schemes"]), usable, notes])
+        session().table(["Name", "Version", "Schemes", "Usable", "Notes"], rows)
+
+    session().facts(entries, plain)
+
+
+def _plugin(found: Registry, status: PluginStatus) -> dict[str, Any]:
+    notes: list[str] = []
+    usable: bool | None = None
+    for info in status.drivers:
+        answer = found.probe(info, status.name)
+        usable = answer.usable if usable is None else usable or answer.usable
+        for text in (answer.reason, answer.remedy):
+            if text and text not in notes:
+                notes.append(text)
+    return {
+        "name": status.name,
+        "version": status.version,
+        "distribution": status.distribution,
+        "state": str(status.state),
+        "schemes": [scheme for info in status.drivers for scheme in info.schemes],
+        "summary": "; ".join(info.summary for info in status.drivers),
+        "formats": [info.name for info in status.formats],
+        "usable": usable,
+        "notes": notes,
+        "faults": list(status.faults),
+    }
+
+
+@command("config")
+def config_command() -> None:
+    """Print the configuration in force and where each value comes from."""
+    from polyvisor.config import load, search_path
+
+    config = load()
+    values = _values(config)
+    data = {
+        "file": config.file,
+        "searched": search_path(),
+        "values": {
+            key: {"value": value, "from": config.origins.get(key, "built in")}
+            for key, value in values.items()
+        },
+    }
+
+    def plain() -> None:
+        click.echo(f"file: {config.file or 'none of ' + ', '.join(search_path())}")
+        session().table(
+            ["Key", "Value", "From"],
+            [[key, value, config.origins.get(key, "built in")] for key, value in values.items()],
+        )
+
+    session().facts(data, plain)
+
+
+def _values(config: Config) -> dict[str, Any]:
+    values: dict[str, Any] = {"default": config.default}
+    if config.root is not None:
+        values["root"] = config.root
+    for name, connection in config.connections.items():
+        values[f"connections.{name}.uri"] = connection.uri
+        if connection.root is not None and connection.root != config.root:
+            values[f"connections.{name}.root"] = connection.root
+        for key, value in connection.settings.items():
+            values[f"connections.{name}.settings.{key}"] = value
+    if config.plugins.enable is not None:
+        values["plugins.enable"] = list(config.plugins.enable)
+    if config.plugins.disable:
+        values["plugins.disable"] = list(config.plugins.disable)
+    for name, settings in config.plugins.settings.items():
+        for key, value in settings.items():
+            values[f"plugins.{name}.{key}"] = value
+    return values
+
+
+@command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion_command(shell: str) -> None:
+    """Print a completion script for SHELL, to be sourced or put where the shell looks."""
+    from click.shell_completion import get_completion_class
+
+    from polyvisor.cli._app import polyvisor
+
+    cls = get_completion_class(shell)
+    assert cls is not None
+    click.echo(cls(polyvisor, {}, "polyvisor", "_POLYVISOR_COMPLETE").source())

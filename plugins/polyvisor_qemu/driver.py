@@ -1,0 +1,132 @@
+"""The driver: where its hosts are, what they can do."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import TYPE_CHECKING, Any
+
+from polyvisor.errors import PluginUnusable, UriError
+from polyvisor.host import HostInfo
+from polyvisor.local import LocalDriver
+from polyvisor.support import Support, SupportStatus, SupportTable
+
+if TYPE_CHECKING:
+    from typing import Literal, Self
+
+    from polyvisor.driver import OpenContext
+    from polyvisor.uri import ConnectionUri
+
+__all__ = ["QemuDriver"]
+
+_YES = SupportStatus.SUPPORTED
+_NOT_YET = "not in this first version of the driver"
+
+
+class QemuDriver(LocalDriver):
+    """``qemu:///session`` for a user's own guests, ``qemu:///system`` for the host's."""
+
+    hypervisor: Any
+
+    @classmethod
+    def open(cls, uri: ConnectionUri, context: OpenContext) -> Self:
+        """See :meth:`polyvisor.driver.Driver.open`."""
+        from polyvisor.state import Home, Roots
+        from polyvisor_qemu.hypervisor import QemuHypervisor
+
+        scope = uri.path.strip("/")
+        if uri.transport is not None or uri.host is not None:
+            raise UriError(
+                f"{uri}: this driver runs QEMU on this machine only; remote hosts need the "
+                f"remote plugin, which is not part of this release"
+            )
+        if scope not in ("system", "session"):
+            raise UriError(f"{uri}: use qemu:///session or qemu:///system")
+        if scope == "system" and os.geteuid() != 0 and context.root is None:
+            raise UriError(f"{uri}: qemu:///system is root's; use qemu:///session")
+        scope_name: Literal["system", "session"] = "system" if scope == "system" else "session"
+        roots = Roots.of("qemu", scope_name, root=uri.query.get("root") or context.root)
+        emulator = context.settings.get("emulator")
+        from polyvisor_qemu.probe import emulator_for, usable
+
+        if emulator_for(None, dict(context.settings)) is None:
+            answer = usable()
+            named = f"the emulator {emulator!r} is not there" if emulator else answer.reason
+            raise PluginUnusable(f"cannot open {uri}: {named}; {answer.remedy}", plugin="qemu")
+        hypervisor = QemuHypervisor(dict(context.settings), f"{roots.state}/cache")
+        return cls(roots.canonical(uri), hypervisor, Home.on_disk(roots), context)
+
+    def host(self) -> HostInfo:
+        """Return facts about this machine and its QEMU."""
+        from polyvisor_qemu.probe import emulator_for, kvm_works, version_of
+
+        emulator = emulator_for(None, self.hypervisor.settings) or ""
+        kvm, _ = kvm_works(emulator, self.hypervisor.cache_dir)
+        return HostInfo(
+            hostname=platform.node(),
+            hypervisor="QEMU",
+            hypervisor_version=version_of(emulator, self.hypervisor.cache_dir),
+            architecture=platform.machine(),
+            memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            cpus=os.cpu_count() or 1,
+            cores=os.cpu_count() or 1,
+            cpu_model=_cpu_model(),
+            accelerators=("kvm", "tcg") if kvm else ("tcg",),
+        )
+
+    def support(self) -> SupportTable:
+        """Return what this driver does with QEMU."""
+        none = Support(SupportStatus.UNSUPPORTED, "QEMU itself has nothing of the kind")
+        return SupportTable(
+            {
+                "domains.define": _YES,
+                "domains.transient": _YES,
+                "domains.start": _YES,
+                "domains.start-paused": _YES,
+                "domains.shutdown": _YES,
+                "domains.destroy": _YES,
+                "domains.reboot": _YES,
+                "domains.reset": _YES,
+                "domains.suspend": _YES,
+                "domains.autostart": _YES,
+                "domains.stats": _YES,
+                "save.file": _YES,
+                "save.managed": _YES,
+                "save.edit": _NOT_YET,
+                "migration.live": _YES,
+                "migration.stopped": _YES,
+                "migration.offline": _YES,
+                "migration.peer-to-peer": _YES,
+                "migration.tunnelled": _NOT_YET,
+                "migration.post-copy": _NOT_YET,
+                "migration.storage": _NOT_YET,
+                "snapshots.memory": "disks would not go back together with memory yet",
+                "snapshots.disk": _NOT_YET,
+                "snapshots.revert": "there are no snapshots to revert to yet",
+                "checkpoints": _NOT_YET,
+                "devices.attach": _NOT_YET,
+                "devices.memory": _NOT_YET,
+                "devices.vcpus": _NOT_YET,
+                "block.jobs": _NOT_YET,
+                "console.serial": _NOT_YET,
+                "console.screenshot": _NOT_YET,
+                "console.send-key": _NOT_YET,
+                "guest.agent": _NOT_YET,
+                "storage": none,
+                "networks": none,
+                "node-devices": _NOT_YET,
+                "secrets": _NOT_YET,
+                "events": _YES,
+            }
+        )
+
+
+def _cpu_model() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return ""

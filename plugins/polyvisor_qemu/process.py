@@ -1,0 +1,156 @@
+"""QEMU processes: started so that they outlive us, known by more than a number."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from contextlib import suppress
+
+import attrs
+
+__all__ = ["Process", "spawn"]
+
+#: Descriptors that QEMU inherits get numbers from here on.
+FIRST_FD = 20
+
+#: Children of this process that have not been waited for.
+_children: set[int] = set()
+
+
+@attrs.frozen
+class Process:
+    """A process, named so that another one with its number is not taken for it.
+
+    Attributes:
+        pid: its number.
+        started: when it started, in clock ticks since boot (proc(5), stat field 22).
+    """
+
+    pid: int
+    started: int
+
+    @classmethod
+    def of(cls, pid: int) -> Process:
+        """Return the process that has the number now.
+
+        Raises:
+            ProcessLookupError: there is none.
+        """
+        found = _stat(pid)
+        if found is None:
+            raise ProcessLookupError(pid)
+        return cls(pid, found[1])
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs; one that ended and was not waited for does not."""
+        _reap(self.pid)
+        found = _stat(self.pid)
+        return found is not None and found[0] not in "ZX" and found[1] == self.started
+
+    def fd(self) -> int | None:
+        """Return a descriptor that is readable once it has ended; ``None`` if it has."""
+        if not self.alive:
+            return None
+        try:
+            fd = os.pidfd_open(self.pid)
+        except ProcessLookupError:
+            return None
+        if not self.alive:  # it ended in between, and the number may be another's
+            os.close(fd)
+            return None
+        return fd
+
+    def wait(self, timeout: float | None) -> bool:
+        """Wait until it has ended; return whether it has."""
+        fd = self.fd()
+        if fd is None:
+            return True
+        try:
+            poller = select.poll()
+            poller.register(fd, select.POLLIN)
+            ended = bool(poller.poll(None if timeout is None else timeout * 1000))
+        finally:
+            os.close(fd)
+        _reap(self.pid)
+        return ended
+
+    def kill(self) -> None:
+        """End it at once and wait for that."""
+        fd = self.fd()
+        if fd is None:
+            return
+        try:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
+            poller = select.poll()
+            poller.register(fd, select.POLLIN)
+            poller.poll()
+        finally:
+            os.close(fd)
+        _reap(self.pid)
+
+    def cpu_time(self) -> float:
+        """Return the seconds of CPU time it has used."""
+        with suppress(OSError, IndexError):
+            with open(f"/proc/{self.pid}/stat", encoding="ascii", errors="replace") as file:
+                fields = file.read().rpartition(")")[2].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return 0.0
+
+
+def spawn(arguments: list[str], *, fds: dict[str, int], log: str) -> Process:
+    """Start a program in a session of its own.
+
+    Args:
+        arguments: its command line; ``{NAME}`` of ``fds`` is replaced in it by the number
+            under which the program has that descriptor.
+        fds: descriptors to hand over.
+        log: file that its output is appended to.
+    """
+    numbers = {name: FIRST_FD + place for place, name in enumerate(fds)}
+    line = []
+    for argument in arguments:
+        for name, number in numbers.items():
+            argument = argument.replace(f"{{{name}}}", str(number))
+        line.append(argument)
+    # Our own descriptors could have those very numbers: move them out of the way first.
+    import fcntl
+
+    high = {name: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 1000) for name, fd in fds.items()}
+    try:
+        actions: list[tuple[int, ...] | tuple[object, ...]] = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ]
+        actions += [(os.POSIX_SPAWN_DUP2, high[name], numbers[name]) for name in fds]
+        pid = os.posix_spawn(line[0], line, os.environ, file_actions=actions, setsid=True)
+    finally:
+        for fd in high.values():
+            os.close(fd)
+    _children.add(pid)
+    return Process.of(pid)
+
+
+def _stat(pid: int) -> tuple[str, int] | None:
+    """Return a process's state letter and start time (proc(5))."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
+            fields = file.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return fields[0], int(fields[19])
+
+
+def _reap(pid: int) -> None:
+    """Wait for a child of ours, and for any other that ended meanwhile."""
+    if not _children:
+        return
+    for child in [pid] if pid in _children else []:
+        with suppress(ChildProcessError):
+            done, _ = os.waitpid(child, os.WNOHANG)
+            if not done:
+                continue
+        _children.discard(child)

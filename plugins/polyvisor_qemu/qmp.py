@@ -1,0 +1,213 @@
+"""QMP, QEMU's control protocol: JSON objects, one a line, over a unix socket.
+
+The protocol is described in QEMU's docs/interop/qmp-spec.txt. This client is synchronous
+and small on purpose: a monitor is opened for a moment at a time under the domain's lock,
+and opening it must cost less than the command it is opened for.
+"""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import select
+import socket
+import time
+from collections import deque
+from contextlib import suppress
+from typing import Any, Self
+
+from polyvisor.errors import HypervisorError, Timeout
+
+__all__ = ["Gone", "Monitor", "QmpError"]
+
+#: Longest line that is accepted; query-qmp-schema's answer is about 200 KiB.
+MAX_LINE = 16 << 20
+
+
+class QmpError(HypervisorError):
+    """QEMU refused a command; its class and words are in ``native_code`` and ``native_message``."""
+
+
+class Gone(HypervisorError):
+    """QEMU closed the monitor or was not there to begin with."""
+
+
+class Monitor:
+    """A connection to one monitor.
+
+    Args:
+        path: the monitor's socket.
+        timeout: seconds to wait for the greeting and for each answer.
+
+    Raises:
+        Gone: nobody listens there.
+        Timeout: somebody does, but does not speak: QEMU is stopped or hangs, or another
+            client has the monitor.
+    """
+
+    def __init__(self, path: str, *, timeout: float = 30.0) -> None:
+        self.events: deque[dict[str, Any]] = deque()
+        self._timeout = timeout
+        self._buffer = bytearray()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connect(self._socket, path)
+            greeting = self._receive(time.monotonic() + timeout, "greeting")
+            if "QMP" not in greeting:
+                raise HypervisorError(f"{path} is no QMP monitor: it says {greeting!r}")
+            self.version: dict[str, int] = greeting["QMP"]["version"]["qemu"]
+            self.execute("qmp_capabilities")
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the monitor."""
+        self._socket.close()
+
+    def fileno(self) -> int:
+        """Return the descriptor on which answers and events come."""
+        return self._socket.fileno()
+
+    def execute(
+        self,
+        command: str,
+        *,
+        fds: tuple[int, ...] = (),
+        timeout: float | None = None,
+        **arguments: Any,
+    ) -> Any:
+        """Run a command and return what it returns.
+
+        Args:
+            command: its name.
+            fds: descriptors to hand over with it.
+            timeout: seconds to wait for the answer instead of the monitor's own.
+            arguments: its arguments; an underscore stands for a dash.
+
+        Raises:
+            QmpError: QEMU refuses.
+            Timeout: no answer came.
+            Gone: QEMU is gone.
+        """
+        request: dict[str, Any] = {"execute": command}
+        if arguments:
+            request["arguments"] = {name.replace("_", "-"): v for name, v in arguments.items()}
+        self._send(json.dumps(request).encode() + b"\n", fds)
+        deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
+        while True:
+            answer = self._receive(deadline, command)
+            if "return" in answer:
+                return answer["return"]
+            if "error" in answer:
+                error = answer["error"]
+                raise QmpError(
+                    f"QEMU refuses {command}: {error.get('desc')}",
+                    native_code=error.get("class"),
+                    native_message=error.get("desc"),
+                )
+            if "event" in answer:
+                self.events.append(answer)
+
+    def next_event(self, timeout: float | None) -> dict[str, Any] | None:
+        """Return the next event, ``None`` if none comes within ``timeout`` seconds."""
+        if self.events:
+            return self.events.popleft()
+        deadline = None if timeout is None else time.monotonic() + timeout
+        try:
+            answer = self._receive(deadline, "event")
+        except Timeout:
+            return None
+        return answer if "event" in answer else None
+
+    # The wire
+
+    def _send(self, data: bytes, fds: tuple[int, ...]) -> None:
+        try:
+            if fds:
+                rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
+                sent = self._socket.sendmsg([data], rights)
+                data = data[sent:]
+            if data:
+                self._socket.sendall(data)
+        except OSError as error:
+            raise Gone(f"QEMU has closed its monitor: {error.strerror}") from error
+
+    def _receive(self, deadline: float | None, waiting_for: str) -> dict[str, Any]:
+        while True:
+            end = self._buffer.find(b"\n")
+            if end >= 0:
+                line = bytes(self._buffer[:end])
+                del self._buffer[: end + 1]
+                if not line.strip():
+                    continue
+                try:
+                    answer = json.loads(line)
+                except ValueError as error:
+                    raise HypervisorError(
+                        f"QEMU's monitor sent what is not JSON: {line[:80]!r}"
+                    ) from error
+                if not isinstance(answer, dict):
+                    raise HypervisorError(f"QEMU's monitor sent {line[:80]!r}, not an object")
+                return answer
+            if len(self._buffer) > MAX_LINE:
+                raise HypervisorError(f"QEMU's monitor sent a line of over {MAX_LINE >> 20} MiB")
+            self._fill(deadline, waiting_for)
+
+    def _fill(self, deadline: float | None, waiting_for: str) -> None:
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        poller = select.poll()
+        poller.register(self._socket, select.POLLIN)
+        if not poller.poll(None if left is None else left * 1000):
+            raise Timeout(
+                f"QEMU did not answer ({waiting_for}); it is stopped or hangs, or its monitor "
+                f"is in use by somebody else"
+            )
+        try:
+            data = self._socket.recv(1 << 16)
+        except OSError as error:
+            raise Gone(f"QEMU has closed its monitor: {error.strerror}") from error
+        if not data:
+            raise Gone("QEMU has closed its monitor")
+        self._buffer += data
+
+
+def connect(sock: socket.socket, path: str) -> None:
+    """Connect to a unix socket whose path may be longer than the kernel's 107 bytes."""
+    folder, name = os.path.split(path)
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise Gone(f"QEMU is not there: {folder}: {error.strerror}") from error
+    try:
+        sock.connect(f"/proc/self/fd/{handle}/{name}")
+    except OSError as error:
+        raise Gone(f"QEMU is not there: {path}: {error.strerror}") from error
+    finally:
+        os.close(handle)
+
+
+def listen(path: str) -> socket.socket:
+    """Make a listening socket at ``path``; what was there is replaced."""
+    folder, name = os.path.split(path)
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        made.bind(f"/proc/self/fd/{handle}/{name}")
+        os.chmod(path, 0o600)
+        made.listen(8)
+    except BaseException:
+        made.close()
+        raise
+    finally:
+        os.close(handle)
+    return made
