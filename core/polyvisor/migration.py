@@ -166,9 +166,12 @@ class _Run:
         except ConnectError as error:
             finished_uuid = self._ask_afresh(error)
         except BaseException as error:
-            leaving.confirm(uuid, None, options, cancelled=True)
-            self._explain(error, phase, side, "the domain is on the source as before")
-            raise
+            # It may have failed after it had taken the domain over: giving up tells.
+            finished_uuid = arriving.finish(uuid, None, options, cancelled=True).uuid
+            if finished_uuid is None:
+                leaving.confirm(uuid, None, options, cancelled=True)
+                self._explain(error, phase, side, "the domain is on the source as before")
+                raise
         else:
             finished_uuid = finished.uuid
             cookie = finished.cookie

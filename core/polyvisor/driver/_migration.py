@@ -162,7 +162,10 @@ class Migration(ABC):
         *,
         cancelled: bool,
     ) -> Finished:
-        """Destination: take the domain over and run it; or, ``cancelled``, give it up."""
+        """Destination: take the domain over and run it; or, ``cancelled``, give it up.
+
+        One that was taken over already cannot be given up: the answer says so.
+        """
 
     @abstractmethod
     def confirm(

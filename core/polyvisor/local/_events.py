@@ -63,9 +63,13 @@ class LocalEvents(Events):
             watch.close()
 
     def close(self) -> None:
-        """End all streams."""
+        """End all streams and stop watching."""
         for stream in list(self._streams):
             stream.end()
+        with self._mutex:
+            watch, self._watch = self._watch, None
+        if watch is not None:
+            watch.close()
 
 
 class _Stream:
@@ -78,6 +82,7 @@ class _Stream:
         self._waiting: deque[Event] = deque()
         self._stop_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._fd_mutex = threading.Lock()
+        self._using = threading.Lock()
         self._ended = False
         # The bell first: what happens from here on rings it.
         self._bell: Bell = keeper.home.bells.hang()
@@ -87,23 +92,28 @@ class _Stream:
         return self
 
     def __next__(self) -> Event:
+        with self._using:
+            event = self._next()
+        if event is None:
+            self.close()
+            if self._ended:
+                raise ConnectionClosed("the connection was closed; there are no more events")
+            raise StopIteration
+        self._keeper.overhear(event)
+        return event
+
+    def _next(self) -> Event | None:
+        """Wait for the next event; ``None`` if there is none in time, or no more."""
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
         while not self._waiting:
-            if self._stop_fd < 0:
-                raise StopIteration
-            if self._ended:
-                self.close()
-                raise ConnectionClosed("the connection was closed; there are no more events")
+            if self._ended or self._stop_fd < 0:
+                return None
             self._bell.silence()
             self._waiting.extend(self._keeper.home.store.events_after(self._sequence))
-            if self._waiting:
-                break
-            if not self._wait(deadline):
-                self.close()
-                raise StopIteration
+            if not self._waiting and not self._wait(deadline):
+                return None
         event = self._waiting.popleft()
         self._sequence = event.sequence
-        self._keeper.overhear(event)
         return event
 
     def _wait(self, deadline: float | None) -> bool:
@@ -117,11 +127,14 @@ class _Stream:
         return bool(poll.poll(max(0.0, deadline - time.monotonic()) * 1000 + 1))
 
     def end(self) -> None:
-        """Wake the listener and tell it that there is no more; from any thread."""
+        """Tell the listener that there is no more; from any thread."""
         self._ended = True
         with self._fd_mutex:
             if self._stop_fd >= 0:
                 os.eventfd_write(self._stop_fd, 1)
+        if self._using.acquire(blocking=False):  # Else it closes when it wakes.
+            self._using.release()
+            self.close()
 
     def close(self) -> None:
         """Stop listening. A second call does nothing."""

@@ -49,6 +49,10 @@ class Bells(ABC):
     def ring(self) -> None:
         """Ring all bells."""
 
+    @abstractmethod
+    def close(self) -> None:
+        """Release what ringing needs; bells that hang stay. A second call does nothing."""
+
 
 class SocketBells(Bells):
     """Bells between processes: one datagram socket each, in a common folder.
@@ -109,7 +113,6 @@ class SocketBells(Bells):
                         pass  # It was taken down just now.
 
     def close(self) -> None:
-        """Release the socket that rings."""
         with self._mutex:
             if self._speaker is not None:
                 self._speaker.close()
@@ -155,6 +158,9 @@ class MemoryBells(Bells):
             with self._mutex:
                 for bell in self._bells:
                     bell.ring()
+
+    def close(self) -> None:
+        """Do nothing: other connections of the process may share the bells."""
 
     def _take_down(self, bell: _MemoryBell) -> None:
         with self._mutex:

@@ -110,6 +110,7 @@ class Home:
     def close(self) -> None:
         """Release what is open; what is kept in memory stays for others who share it."""
         self.store.close()
+        self.bells.close()
 
 
 class _Scratch:
