@@ -74,7 +74,9 @@ def desk(own_home: Path) -> Path:
     folder = own_home / "desk"
     folder.mkdir()
     if (ROOT / "examples").is_dir():
-        shutil.copytree(ROOT / "examples", folder / "examples")
+        shutil.copytree(
+            ROOT / "examples", folder / "examples", ignore=shutil.ignore_patterns("*.log")
+        )
     return folder
 
 
