@@ -15,7 +15,8 @@ It is also the reference for those who write a plugin. In reading order:
 ``rack``           where machines are kept, in files or in this process
 ``stream``         memory and clock as a stream; ``image``: save images
 ``outgoing``       live migration, the sending side; ``incoming``: the receiving side
-``driver``         the drivers; ``testworld``: what ``test:///`` begins with
+``driver``         ``sim:///NAME``; ``testdriver``: ``test:///``, and ``node``: what that
+                   begins with
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def polyvisor_drivers() -> list[DriverInfo]:
             name="test",
             schemes=("test",),
             summary="Simulated guests in this process, as libvirt's test driver has them",
-            factory="polyvisor_sim.driver:TestDriver",
+            factory="polyvisor_sim.testdriver:TestDriver",
             default_uri="test:///default",
         ),
     ]

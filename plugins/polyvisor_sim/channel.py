@@ -230,7 +230,7 @@ def listen(uri: str) -> tuple[socket.socket, str]:
             with contextlib.ExitStack() as undo:
                 undo.callback(server.close)
                 with contextlib.suppress(FileNotFoundError):
-                    os.unlink(rest)  # noqa: PTH108
+                    os.unlink(rest)
                 with _UnixPath(rest) as short:
                     server.bind(short)
                 server.listen(1)

@@ -1,7 +1,7 @@
 """What a guest prints on its serial port: a line for every fifth tick.
 
 The lines look like those of the boot sector that serves as a real guest elsewhere:
-``tick 002A``, the line's number in hexadecimal. They are written when somebody looks
+``tick 002A``, the line's number modulo 65536 in hexadecimal. They are written when somebody looks
 after the guest, not while nobody does, and the file is known to the guest's memory by
 how far it has come (:class:`~polyvisor_sim.memory.Mark`): a line that was written just
 before its writer was killed is written once more to the same place.
@@ -37,7 +37,7 @@ def lines(ticks: int, since: int = 0) -> str:
     """
     end = ticks // TICKS_PER_LINE
     begin = max(since, end - MOST_LINES)
-    return "".join(f"tick {number:04X}\r\n" for number in range(begin, end))
+    return "".join(f"tick {number & 0xFFFF:04X}\r\n" for number in range(begin, end))
 
 
 def console_file(spec: DomainSpec) -> tuple[str | None, bool]:

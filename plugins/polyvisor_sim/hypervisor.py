@@ -25,6 +25,7 @@ from polyvisor.local import (
 from polyvisor.states import DomainState, StateReason
 from polyvisor_sim import transfer
 from polyvisor_sim.console import console_file, open_console, write_lines
+from polyvisor_sim.defaults import complete
 from polyvisor_sim.machine import Machine, Moment, now
 from polyvisor_sim.memory import Mark
 from polyvisor_sim.pages import PAGE_SIZE
@@ -76,6 +77,7 @@ class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests)
 
     Args:
         rack: where their machines are kept.
+        arch: architecture of guests that state none.
         clock: gives the host's time in nanoseconds; tests have their own.
     """
 
@@ -88,24 +90,24 @@ class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests)
     image_format = "libvirt-test"
     stream_versions = VERSIONS
 
-    def __init__(self, rack: Rack, clock: Callable[[], int] = now) -> None:
+    def __init__(self, rack: Rack, *, arch: str = "x86_64", clock: Callable[[], int] = now) -> None:
         self.rack = rack
+        self.arch = arch
         self.clock = clock
         self._receivers: dict[UUID, Receiver] = {}
 
     # Definitions
 
     def complete(self, spec: DomainSpec) -> DomainSpec:
-        """Check what the definition says about memory and about the simulation."""
+        """Fill in what libvirt does, and check what is said about the simulation."""
         Parameters.of(spec)
         if not spec.memory:
             raise SemanticError(
-                f"domain {spec.name!r}: <memory> is missing; the simulator needs to know how "
-                f"much to give the guest",
+                f"domain {spec.name!r}: <memory> is 0; the guest needs some",
                 element="domain/memory",
-                fault="missing",
+                fault="it is 0",
             )
-        return spec
+        return complete(spec, self.arch)
 
     def check_start(self, spec: DomainSpec) -> None:
         """A simulated machine can always start: its disks are never opened."""

@@ -8,10 +8,14 @@ with the length in the byte order of its machine, and nothing more: its guests h
 memory. Restoring, it reads so far and ignores what follows; it refuses XML of more than
 8192 bytes, its own as well. So there is room for us behind the XML::
 
-    8 bytes "PVSIMHDR", u32 flags (1: the guest was running), u32 version of the stream
+    8 bytes "PVSIMHDR", u32 flags (1: the guest was running), u32 version of the stream,
+    8 bytes compression of the stream, "none" or "gzip" …, padded with NUL
 
 and then the stream (:mod:`polyvisor_sim.stream`), little-endian. An image without these
 is libvirt's own: a guest that boots afresh.
+
+For libvirt to restore an image of ours, the definition must be one that it takes: it knows
+``<domain type='test'>``, not ``type='sim'``.
 """
 
 from __future__ import annotations
@@ -36,9 +40,10 @@ MAGIC = b"TestGuestMagic\0"
 MOST_XML = 8 << 20
 
 _LENGTH = 4
-_TAIL = Struct("<8sII")
+_TAIL = Struct("<8sII8s")
 _TAIL_MAGIC = b"PVSIMHDR"
 _RUNNING = 1
+_COMPRESSIONS = ("none", "gzip", "bzip2", "xz")
 _ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
 
 
@@ -68,16 +73,17 @@ class TestImageFormat(SaveFormat):
             return ImageHeader(self.name, 0, xml, end, byte_order=order)
         if len(tail) < _TAIL.size and _TAIL_MAGIC.startswith(tail[:8]):
             raise _fault(path, end + len(tail), "it is cut off in the header of the stream")
-        known, flags, version = _TAIL.unpack(tail.ljust(_TAIL.size, b"\0"))
+        known, flags, version, packed = _TAIL.unpack(tail.ljust(_TAIL.size, b"\0"))
         if known != _TAIL_MAGIC:
             raise _fault(path, end, f"unknown bytes follow the XML: {tail[:8]!r}")
-        if version not in VERSIONS or flags & ~_RUNNING:
+        compression = packed.rstrip(b"\0").decode("ascii", "backslashreplace")
+        if version not in VERSIONS or flags & ~_RUNNING or compression not in _COMPRESSIONS:
             raise _fault(
                 path,
                 end + 8,
-                f"it was written by a newer polyvisor (flags {flags:#x}, stream version "
-                f"{version}; known are flags up to {_RUNNING:#x} and versions up to "
-                f"{VERSIONS[-1]})",
+                f"it is damaged, or was written by a newer polyvisor: flags {flags:#x}, stream "
+                f"version {version}, compression {compression!r}; known are flags up to "
+                f"{_RUNNING:#x}, versions up to {VERSIONS[-1]}, {', '.join(_COMPRESSIONS)}",
             )
         return ImageHeader(
             self.name,
@@ -86,6 +92,7 @@ class TestImageFormat(SaveFormat):
             end + _TAIL.size,
             stream_version=version,
             was_running=bool(flags & _RUNNING),
+            compression=compression,
             byte_order=order,
         )
 
@@ -93,14 +100,14 @@ class TestImageFormat(SaveFormat):
         self, image: BinaryIO, spec: DomainSpec, *, was_running: bool, compression: str
     ) -> Callable[[], None]:
         """Write a header; see :meth:`polyvisor.saveimage.SaveFormat.write_header`."""
-        if compression != "none":
+        if compression not in _COMPRESSIONS:
             raise InvalidArgument(
-                f"save: images of the test driver are not compressed (asked for: {compression})"
+                f"save: compression is one of {', '.join(_COMPRESSIONS)}, not {compression!r}"
             )
         xml = spec.to_xml().encode()
         flags = _RUNNING if was_running else 0
         image.write(MAGIC + len(xml).to_bytes(_LENGTH, "little") + xml)
-        image.write(_TAIL.pack(_TAIL_MAGIC, flags, VERSIONS[-1]))
+        image.write(_TAIL.pack(_TAIL_MAGIC, flags, VERSIONS[-1], compression.encode()))
         return _nothing
 
 

@@ -81,7 +81,7 @@ class Receiver:
                 self._stop_fd = -1
             if self.uri.startswith("unix:"):
                 with contextlib.suppress(OSError):
-                    os.unlink(self.uri.removeprefix("unix:"))  # noqa: PTH108
+                    os.unlink(self.uri.removeprefix("unix:"))
 
     def _accept(self) -> socket.socket | None:
         """Return the first connection, ``None`` if :meth:`stop` comes before it."""

@@ -80,7 +80,7 @@ class FileRack(Rack):
         """Return the guest's machine; one from before the host was started is gone."""
         path = f"{guest.run_dir}/machine.json"
         try:
-            with open(path, encoding="utf-8") as file:  # noqa: PTH123
+            with open(path, encoding="utf-8") as file:
                 text = file.read()
         except FileNotFoundError:
             return None
@@ -103,9 +103,9 @@ class FileRack(Rack):
         path = f"{guest.run_dir}/machine.json"
         data = {"host boot": boot_id(), **machine.to_dict()}
         try:
-            with open(f"{path}.new", "w", encoding="utf-8") as file:  # noqa: PTH123
+            with open(f"{path}.new", "w", encoding="utf-8") as file:
                 json.dump(data, file)
-            os.replace(f"{path}.new", path)  # noqa: PTH105
+            os.replace(f"{path}.new", path)
         except OSError as error:
             raise StorageError(f"cannot write {path}: {error.strerror}", path=path) from error
         self.bells.ring()
@@ -114,7 +114,7 @@ class FileRack(Rack):
         """Remove the machine first, so that nobody finds one without memory."""
         for name in ("machine.json", "machine.json.new", "memory", "migration.sock"):
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(f"{guest.run_dir}/{name}")  # noqa: PTH108
+                os.unlink(f"{guest.run_dir}/{name}")
         self.bells.ring()
 
     def add_memory(self, guest: Guest, size: int) -> None:
@@ -128,7 +128,7 @@ class FileRack(Rack):
                 os.close(fd)
         except OSError as error:
             with contextlib.suppress(OSError):
-                os.unlink(path)  # noqa: PTH108
+                os.unlink(path)
             raise StorageError(
                 f"cannot make {size} bytes of guest memory in {path}: {error.strerror}", path=path
             ) from error

@@ -141,7 +141,7 @@ class _Progress:
 def _path(fd: int) -> str | None:
     """Return the path of an open file, ``None`` if it is something else."""
     try:
-        path = os.readlink(f"/proc/self/fd/{fd}")  # noqa: PTH115
+        path = os.readlink(f"/proc/self/fd/{fd}")
     except OSError:
         return None
     return path if path.startswith("/") else None

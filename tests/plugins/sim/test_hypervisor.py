@@ -299,7 +299,7 @@ def test_the_console_of_a_guest_left_alone_for_long_is_bounded(
     bench.hypervisor.destroy(guest)
     lines = path.read_text().splitlines()
     assert len(lines) == MOST_LINES
-    assert lines[-1] == f"tick {365 * 86400 * 20 - 1:04X}"
+    assert lines[-1] == f"tick {(365 * 86400 * 20 - 1) % 65536:04X}"
 
 
 def test_a_console_that_cannot_be_opened_stops_the_start(

@@ -1,0 +1,115 @@
+"""The driver ``sim``: hosts of simulated guests, each shared by all processes of a user."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING, Self
+
+import attrs
+
+from polyvisor.errors import UriError
+from polyvisor.host import HostInfo
+from polyvisor.local import LocalDriver
+from polyvisor.state import Home, Roots
+from polyvisor_sim.hypervisor import MemoryCheck, SimHypervisor
+from polyvisor_sim.rack import FileRack
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from polyvisor.driver import OpenContext
+    from polyvisor.support import SupportTable
+    from polyvisor.uri import ConnectionUri
+
+__all__ = ["SimDriver", "SimulatorDriver", "refuse_strange"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class SimulatorDriver(LocalDriver):
+    """What the drivers of the simulator have in common.
+
+    Attributes:
+        hypervisor: runs the guests.
+    """
+
+    hypervisor: SimHypervisor
+
+    def verify_memory(self, uuid: UUID) -> MemoryCheck:
+        """Compare every byte of an active domain's memory with what its ticks made of it.
+
+        Raises:
+            NotFound: there is no such domain.
+            OperationInvalid: it is not active.
+        """
+        with self.hold(uuid, "verify memory") as hold:
+            hold.need_active()
+            return self.hypervisor.verify_memory(hold.guest)
+
+
+class SimDriver(SimulatorDriver):
+    """``sim:///NAME``: as many hosts as there are names.
+
+    ``?root=FOLDER`` in the URI, or ``root`` of the connection, moves all files there.
+    """
+
+    @classmethod
+    def open(cls, uri: ConnectionUri, context: OpenContext) -> Self:
+        """Open the host that the URI names, which is made if it is new."""
+        refuse_strange(uri, known=("root",))
+        name = uri.path.strip("/") or "default"
+        if not _NAME.fullmatch(name):
+            raise UriError(
+                f"{uri}: {name!r} cannot be the name of a simulated host; it begins with a "
+                f"letter or digit, and has at most 64 letters, digits, '.', '_', '-'"
+            )
+        roots = Roots.of("sim", "session", name, root=uri.query.get("root") or context.root)
+        home = Home.on_disk(roots)
+        canonical = roots.canonical(attrs.evolve(uri, path=f"/{name}"))
+        hypervisor = SimHypervisor(FileRack(home.bells), arch=os.uname().machine)
+        return cls(canonical, hypervisor, home, context)
+
+    def close(self) -> None:
+        """Release everything; guests stay as they are."""
+        super().close()
+        self.hypervisor.close()
+
+    def host(self) -> HostInfo:
+        """Return facts about the machine we are on, under the simulated host's name."""
+        from polyvisor import __version__
+
+        here = os.uname()
+        return HostInfo(
+            hostname=self.uri.partition(":///")[2].partition("?")[0],
+            hypervisor="simulator",
+            hypervisor_version=__version__,
+            architecture=here.machine,
+            memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            cpus=os.cpu_count() or 1,
+            cores=os.cpu_count() or 1,
+            accelerators=("sim",),
+        )
+
+    def support(self) -> SupportTable:
+        """Return what works on this connection."""
+        from polyvisor_sim.support import SIM
+
+        return SIM
+
+
+def refuse_strange(uri: ConnectionUri, *, known: tuple[str, ...] = ()) -> None:
+    """Refuse a URI that means more than the simulator understands.
+
+    Raises:
+        UriError: it has a host, a transport or an unknown parameter.
+    """
+    if uri.host or uri.user or uri.port or uri.transport:
+        raise UriError(
+            f"{uri}: simulated hosts are on this machine; write {uri.scheme}:///NAME, with "
+            f"three slashes"
+        )
+    strange = sorted(set(uri.query) - set(known))
+    if strange:
+        words = f"known is {', '.join(known)}" if known else "there are none"
+        raise UriError(f"{uri}: unknown parameter {strange[0]!r} ({words})")
