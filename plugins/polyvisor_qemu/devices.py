@@ -226,6 +226,11 @@ class _Builder:
         model = "floppy" if floppy else models.get(bus)
         if model is None:
             raise self.refuse(f"disk[{number}]", f"a {disk.device} on bus {bus!r} is not supported")
+        if disk.readonly and bus in ("ide", "sata") and not (cdrom or floppy):
+            raise self.refuse(
+                f"disk[{number}]/readonly",
+                f"an {bus} disk cannot be read-only; use bus='virtio' or device='cdrom'",
+            )
         node = self.storage(number, disk)
         values: dict[str, Any] = {"id": f"disk{number}", "drive": node}
         if bus in ("ide", "sata") and not floppy:

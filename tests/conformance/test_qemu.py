@@ -24,7 +24,7 @@ def target(tmp_path, counting_spec, serial_ticks) -> Target:
             "qemu",
             16,
             f"<disk type='file' device='disk'><driver name='qemu' type='raw'/>"
-            f"<source file='{disk}'/><target dev='hda' bus='ide'/><readonly/></disk>",
+            f"<source file='{disk}'/><target dev='hda' bus='ide'/></disk>",
         ),
         ticks=serial_ticks,
         shuts_down=False,
