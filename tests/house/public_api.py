@@ -18,6 +18,8 @@ from pathlib import Path
 import griffe
 
 ROOT = Path(__file__).parents[2]
+# Used as commands; their modules are nobody's API.
+COMMANDS = ("polyvisor.cli", "polyvisor.demo")
 SNAPSHOT = Path(__file__).with_name("public_api.txt")
 
 
@@ -25,7 +27,11 @@ def modules(module: griffe.Module) -> Iterator[griffe.Module]:
     """Yield a module and those below it that are public."""
     yield module
     for name, member in sorted(module.members.items()):
-        if isinstance(member, griffe.Module) and not name.startswith("_"):
+        if (
+            isinstance(member, griffe.Module)
+            and not name.startswith("_")
+            and member.path not in COMMANDS
+        ):
             yield from modules(member)
 
 

@@ -77,7 +77,7 @@ def test_environment_variables_are_documented() -> None:
 
 
 def test_every_public_module_is_in_the_reference() -> None:
-    """docs/reference has each public module of the core, save those with pages of their own."""
+    """docs/reference has each public module of the core, save those that are commands."""
     reference = "".join(
         path.read_text(encoding="utf-8") for path in (DOCS / "reference").glob("*.md")
     )
@@ -88,8 +88,8 @@ def test_every_public_module_is_in_the_reference() -> None:
         for path in core.iterdir()
         if not path.name.startswith("_") and (path.suffix == ".py" or path.is_dir())
     }
-    elsewhere = {"polyvisor.cli"}  # docs/cli.md
-    assert public - elsewhere == listed
+    commands = {"polyvisor.cli", "polyvisor.demo"}  # docs/cli.md
+    assert public - commands == {name for name in listed if name.count(".") == 1}
 
 
 @pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
