@@ -91,11 +91,6 @@ def _check(source: Connection, destination: Connection, options: MigrationOption
     """Refuse what one side's support table rules out, before anything is touched."""
     if destination.readonly:
         raise InvalidArgument(f"migrate: the connection to {destination.uri} is read-only")
-    if source.uri == destination.uri:
-        raise OperationInvalid(
-            f"migrate: source and destination are the same host ({source.uri})",
-            operation="migrate",
-        )
     if options.copy_storage not in (None, "all", "incremental"):
         raise InvalidArgument(
             f"migrate: copy_storage is 'all' or 'incremental', not {options.copy_storage!r}"
@@ -113,6 +108,11 @@ def _check(source: Connection, destination: Connection, options: MigrationOption
         for feature, asked in wanted:
             if asked and (side._driver.migration is None or not side.support.usable(feature)):
                 raise side._unsupported(feature)
+    if source.uri == destination.uri:
+        raise OperationInvalid(
+            f"migrate: source and destination are the same host ({source.uri})",
+            operation="migrate",
+        )
 
 
 class _Run:

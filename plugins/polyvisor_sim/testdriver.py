@@ -129,7 +129,7 @@ def _new_host(world: World) -> _Host:
     rack = ProcessRack(home.bells)
     hypervisor = SimHypervisor(rack, arch=_ARCHITECTURE)
     # Nobody is told of what was there before anybody looked.
-    quietly = SimulatorDriver("test:///", hypervisor, home, OpenContext(hooks=_NoHooks()))
+    quietly = TestDriver("test:///", hypervisor, home, OpenContext(hooks=_NoHooks()))
     for domain in world.domains:
         _begin(quietly, domain)
     return _Host(world, home, rack, hypervisor)

@@ -114,15 +114,15 @@ class Home:
 
 
 class _Scratch:
-    """A temporary folder that goes with the process.
+    """A temporary folder that goes with this object, at the latest with the process.
 
     One that a killed process left is removed when the next one is made: its lock is free.
     """
 
     def __init__(self) -> None:
-        import atexit
         import fcntl
         import tempfile
+        import weakref
         from contextlib import suppress
 
         above = private_folder(f"{tempfile.gettempdir()}/polyvisor-{os.getuid()}")
@@ -140,8 +140,10 @@ class _Scratch:
                     remove_tree(path)
                 finally:
                     os.close(fd)
-        atexit.register(self._remove, os.getpid())
+        weakref.finalize(self, _remove_scratch, self.path, self._fd, os.getpid())
 
-    def _remove(self, owner: int) -> None:
-        if os.getpid() == owner:
-            remove_tree(self.path)
+
+def _remove_scratch(path: str, fd: int, owner: int) -> None:
+    if os.getpid() == owner:
+        remove_tree(path)
+        os.close(fd)
