@@ -54,7 +54,10 @@ class QemuDriver(LocalDriver):
             named = f"the emulator {emulator!r} is not there" if emulator else answer.reason
             raise PluginUnusable(f"cannot open {uri}: {named}; {answer.remedy}", plugin="qemu")
         hypervisor = QemuHypervisor(dict(context.settings), f"{roots.state}/cache")
-        return cls(roots.canonical(uri), hypervisor, Home.on_disk(roots), context)
+        driver = cls(roots.canonical(uri), hypervisor, Home.on_disk(roots), context)
+        # Memory alone would go back without the disks; see the support table.
+        driver.snapshots = None
+        return driver
 
     def host(self) -> HostInfo:
         """Return facts about this machine and its QEMU."""

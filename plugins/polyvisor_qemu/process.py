@@ -45,7 +45,7 @@ class Process:
     @property
     def alive(self) -> bool:
         """Whether it runs; one that ended and was not waited for does not."""
-        _reap(self.pid)
+        _reap()
         found = _stat(self.pid)
         return found is not None and found[0] not in "ZX" and found[1] == self.started
 
@@ -73,7 +73,7 @@ class Process:
             ended = bool(poller.poll(None if timeout is None else timeout * 1000))
         finally:
             os.close(fd)
-        _reap(self.pid)
+        _reap()
         return ended
 
     def kill(self) -> None:
@@ -89,7 +89,7 @@ class Process:
             poller.poll()
         finally:
             os.close(fd)
-        _reap(self.pid)
+        _reap()
 
     def cpu_time(self) -> float:
         """Return the seconds of CPU time it has used."""
@@ -144,13 +144,11 @@ def _stat(pid: int) -> tuple[str, int] | None:
     return fields[0], int(fields[19])
 
 
-def _reap(pid: int) -> None:
-    """Wait for a child of ours, and for any other that ended meanwhile."""
-    if not _children:
-        return
-    for child in [pid] if pid in _children else []:
+def _reap() -> None:
+    """Wait for those of our children that have ended, so that none stays a zombie."""
+    for pid in list(_children):
+        done = pid
         with suppress(ChildProcessError):
-            done, _ = os.waitpid(child, os.WNOHANG)
-            if not done:
-                continue
-        _children.discard(child)
+            done, _ = os.waitpid(pid, os.WNOHANG)
+        if done:
+            _children.discard(pid)
