@@ -45,7 +45,15 @@ if TYPE_CHECKING:
 
 __all__ = ["MemoryCheck", "SimHypervisor"]
 
-_REASONS = {"shutdown": StateReason.SHUTDOWN, "crashed": StateReason.CRASHED}
+# What a look may show; made once, since lists look at thousands of guests.
+_RUNNING = Observation(DomainState.RUNNING)
+_PAUSED = Observation(DomainState.PAUSED)
+_VANISHED = Observation(DomainState.SHUTOFF, StateReason.CRASHED)
+_PANICKED = Observation(DomainState.CRASHED, StateReason.PANICKED)
+_ENDED = {
+    "shutdown": Observation(DomainState.SHUTOFF, StateReason.SHUTDOWN),
+    "crashed": Observation(DomainState.SHUTOFF, StateReason.CRASHED),
+}
 
 
 @attrs.frozen
@@ -145,14 +153,14 @@ class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests)
         """Look at the machine; both ways of looking cost the same here."""
         machine = self.rack.find(guest)
         if machine is None:
-            return Observation(DomainState.SHUTOFF, StateReason.CRASHED)
-        moment = machine.at(self.clock())
-        if moment.gone == "crashed" and machine.after[2] == "preserve":
-            return Observation(DomainState.CRASHED, StateReason.PANICKED)
-        if moment.gone is not None:
-            return Observation(DomainState.SHUTOFF, _REASONS[moment.gone])
-        state = DomainState.RUNNING if machine.running else DomainState.PAUSED
-        return Observation(state, guest.reason if guest.state is state else StateReason.UNKNOWN)
+            return _VANISHED
+        if not machine.placid:
+            gone = machine.at(self.clock()).gone
+            if gone == "crashed" and machine.after[2] == "preserve":
+                return _PANICKED
+            if gone is not None:
+                return _ENDED[gone]
+        return _RUNNING if machine.resumed is not None else _PAUSED
 
     def resume(self, guest: Guest) -> None:
         """Let the machine's clock go."""

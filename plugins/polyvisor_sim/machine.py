@@ -65,6 +65,7 @@ class Machine:
         due: something asked for: guest time, and ``"shutdown"`` or ``"reboot"``.
         incoming: of a machine that is received: ``"waiting"``, ``"complete"`` or what
             went wrong; ``None`` for any other.
+        placid: whether it never does anything but tick, so that nothing needs working out.
     """
 
     parameters: Parameters
@@ -79,6 +80,12 @@ class Machine:
     booted: int = 0
     due: tuple[int, str] | None = None
     incoming: str | None = None
+    placid: bool = attrs.field(init=False, eq=False, repr=False)
+
+    @placid.default
+    def _placid(self) -> bool:
+        known = self.parameters
+        return self.due is None and not known.poweroff_at and not known.crash_at
 
     @property
     def running(self) -> bool:
@@ -176,7 +183,7 @@ class Machine:
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
-        return attrs.asdict(self)
+        return attrs.asdict(self, filter=attrs.filters.exclude("placid"))
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Machine:
