@@ -104,7 +104,8 @@ def refuse_strange(uri: ConnectionUri, *, known: tuple[str, ...] = ()) -> None:
     Raises:
         UriError: it has a host, a transport or an unknown parameter.
     """
-    if uri.host or uri.user or uri.port or uri.transport:
+    elsewhere = uri.host or uri.user or uri.port or uri.transport
+    if elsewhere or not (uri.path or "/").startswith("/"):
         raise UriError(
             f"{uri}: simulated hosts are on this machine; write {uri.scheme}:///NAME, with "
             f"three slashes"

@@ -18,7 +18,7 @@ from polyvisor_sim.hypervisor import SimHypervisor
 from polyvisor_sim.rack import FileRack, ProcessRack, Rack
 
 GUEST = """\
-<domain type='{type}'>
+<domain type='{kind}'>
   <name>{name}</name>
   <metadata>
     <sim:guest xmlns:sim='urn:polyvisor:sim:1.0' {sim}/>
@@ -32,9 +32,9 @@ GUEST = """\
 
 
 def _make_spec(
-    name: str = "guest", *, type: str = "sim", memory: int = 4096, sim: str = "", more: str = ""
+    name: str = "guest", *, kind: str = "sim", memory: int = 4096, sim: str = "", more: str = ""
 ) -> DomainSpec:
-    text = GUEST.format(name=name, type=type, memory=memory, sim=sim, more=more)
+    text = GUEST.format(name=name, kind=kind, memory=memory, sim=sim, more=more)
     return DomainSpec.from_xml(text)
 
 
@@ -42,7 +42,7 @@ def _make_spec(
 def make_spec() -> Callable[..., DomainSpec]:
     """Hold a function that makes the definition of a guest.
 
-    It takes the guest's ``name`` and ``type``, its ``memory`` in KiB, the attributes of its
+    It takes the guest's ``name`` and ``kind``, its ``memory`` in KiB, the attributes of its
     ``<sim:guest>`` as ``sim``, and further elements as ``more``.
     """
     return _make_spec

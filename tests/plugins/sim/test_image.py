@@ -57,7 +57,7 @@ def read(data: bytes) -> saveimage.ImageHeader:
 def test_libvirt_restores_ours(hosts: Hosts, make_spec: Make, tmp_path: Path) -> None:
     """An image with memory behind it is restored by libvirt's test driver."""
     image = tmp_path / "image"
-    domain = hosts("a").domains.create(make_spec("travels", type="test", sim="seed='3'"))
+    domain = hosts("a").domains.create(make_spec("travels", kind="test", sim="seed='3'"))
     uuid = str(domain.uuid)
     domain.save(image)
     assert image.stat().st_size > 8192
@@ -82,7 +82,7 @@ def test_there_and_back(hosts: Hosts, make_spec: Make, tmp_path: Path) -> None:
     """A definition that went through libvirt still says what the simulator is to do."""
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     host = hosts("a")
-    host.domains.create(make_spec("travels", type="test", sim="ticks-per-second='7'")).save(ours)
+    host.domains.create(make_spec("travels", kind="test", sim="ticks-per-second='7'")).save(ours)
     virsh(f"restore {ours}", f"save travels {theirs}")
     domain = host.domains.restore(theirs)
     assert domain.stats()["sim.ticks-per-second"] == 7
