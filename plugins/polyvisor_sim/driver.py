@@ -47,6 +47,17 @@ class SimulatorDriver(LocalDriver):
             hold.need_active()
             return self.hypervisor.verify_memory(hold.guest)
 
+    def printed(self, uuid: UUID) -> str:
+        """Return the last lines that an active domain has printed on its serial port.
+
+        They are the same whether or not there is a file behind the port.
+
+        Raises:
+            NotFound: there is no such domain.
+            OperationInvalid: it is not active.
+        """
+        return self.hypervisor.printed(self.guest(uuid))
+
 
 class SimDriver(SimulatorDriver):
     """``sim:///NAME``: as many hosts as there are names.

@@ -24,7 +24,7 @@ from polyvisor.local import (
 )
 from polyvisor.states import DomainState, StateReason
 from polyvisor_sim import transfer
-from polyvisor_sim.console import console_file, open_console, write_lines
+from polyvisor_sim.console import console_file, lines, open_console, write_lines
 from polyvisor_sim.defaults import complete
 from polyvisor_sim.machine import Machine, Moment, now
 from polyvisor_sim.memory import Mark
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from polyvisor_sim.rack import Rack
 
 __all__ = ["MemoryCheck", "SimHypervisor"]
+
+_MOST_MEMORY = 1 << 46
 
 # What a look may show; made once, since lists look at thousands of guests.
 _RUNNING = Observation(DomainState.RUNNING)
@@ -109,11 +111,12 @@ class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests)
     def complete(self, spec: DomainSpec) -> DomainSpec:
         """Fill in what libvirt does, and check what is said about the simulation."""
         Parameters.of(spec)
-        if not spec.memory:
+        if not 0 < spec.memory <= _MOST_MEMORY:
             raise SemanticError(
-                f"domain {spec.name!r}: <memory> is 0; the guest needs some",
+                f"domain {spec.name!r}: <memory> is {spec.memory} bytes; a simulated guest has "
+                f"more than 0 and at most {_MOST_MEMORY >> 40} TiB",
                 element="domain/memory",
-                fault="it is 0",
+                fault=f"{spec.memory} bytes",
             )
         return complete(spec, self.arch)
 
@@ -342,6 +345,10 @@ class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests)
         if machine.console is not None:
             write_lines(machine.console, memory, moment.ticks)
         return machine, moment
+
+    def printed(self, guest: Guest) -> str:
+        """Return what the guest has printed on its serial port since it booted, at the end."""
+        return lines(self.rack.get(guest).at(self.clock()).ticks)
 
     def close(self) -> None:
         """Give up whatever is still being received here."""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from polyvisor.driver import MigrationOptions
 from polyvisor.errors import Cancelled, HypervisorError, Timeout
@@ -105,6 +107,43 @@ def test_a_busy_guest_is_sent_in_rounds(bench: Bench, there: Bench, prepare: Pre
     assert rounds[-1].downtime is not None
     assert there.ticks(arriving) == bench.ticks(guest) > 150
     bench.hypervisor.destroy(guest)
+    there.hypervisor.destroy(arriving)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    steps=st.lists(st.one_of(st.integers(0, 500), st.just("reset")), max_size=12),
+    dirty=st.integers(0, 60),
+    version=st.sampled_from(VERSIONS),
+)
+def test_whatever_it_does_while_it_is_sent(
+    make_spec: Make, new_bench: New, steps: list[int | str], dirty: int, version: int
+) -> None:
+    """Running for any time and rebooting between any two pieces, it arrives byte for byte."""
+    here, there = new_bench(None), new_bench(None)
+    spec = make_spec(sim=f"dirty-pages='{dirty}' working-set='700'")
+    guest = here.guest(spec)
+    here.hypervisor.launch(guest, spec)
+    here.hypervisor.resume(guest)
+    here.advance(0.3)
+    arriving = attrs.evolve(there.guest(spec), uuid=guest.uuid)
+    _, uri = there.hypervisor.receive(arriving, spec, version, None)
+    left = list(steps)
+
+    def live(progress: JobProgress) -> None:
+        if left and here.state(guest) is DomainState.RUNNING:
+            step = left.pop(0)
+            if step == "reset":
+                here.hypervisor.reset(guest)
+            else:
+                here.advance(int(step) / 1000)
+
+    options = MigrationOptions(downtime=1e-9, timeout=0.2)
+    here.hypervisor.send(guest, uri, version, options, Job("migration", live))
+    there.hypervisor.received(arriving, 10)
+    assert there.ticks(arriving) == here.ticks(guest)
+    assert there.hypervisor.stats(arriving) == here.hypervisor.stats(guest)
+    here.hypervisor.destroy(guest)
     there.hypervisor.destroy(arriving)
 
 

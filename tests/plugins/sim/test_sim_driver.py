@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import polyvisor
-from polyvisor.errors import Cancelled, OperationInvalid, SchemaError, UriError
+from polyvisor.errors import Cancelled, OperationInvalid, SchemaError, SemanticError, UriError
 from polyvisor.events import EventKind
 from polyvisor.states import DomainState, StateReason
 
@@ -90,6 +90,24 @@ def test_any_hypervisors_definition_runs(hosts: Hosts, make_spec: Make) -> None:
         domain = host.domains.create(make_spec(kind, kind=kind))
         assert domain.state is DomainState.RUNNING
         assert domain.spec().type == kind
+
+
+@pytest.mark.parametrize("memory", [0, 1 << 40])
+def test_memory_that_cannot_be(hosts: Hosts, make_spec: Make, memory: int) -> None:
+    """None at all, or more than any file holds, is refused when it is defined."""
+    with pytest.raises(SemanticError, match="at most 64 TiB"):
+        hosts("a").domains.define(make_spec(memory=memory))
+
+
+def test_what_a_guest_prints(hosts: Hosts, make_spec: Make) -> None:
+    """Its lines can be read without a file behind its serial port."""
+    host = hosts("a")
+    domain = host.domains.create(make_spec(sim="ticks-per-second='1000'"))
+    time.sleep(0.02)
+    domain.suspend()
+    lines = host.driver.printed(domain.uuid).splitlines()
+    assert lines == [f"tick {number:04X}" for number in range(ticks(domain) // 5)]
+    assert lines
 
 
 def test_a_wrong_simulation_is_not_defined(hosts: Hosts, make_spec: Make) -> None:
