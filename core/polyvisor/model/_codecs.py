@@ -35,6 +35,8 @@ __all__ = [
     "Codec",
     "Fault",
     "choices",
+    "exact_size",
+    "in_unit",
     "integer",
     "scaled",
     "unit_factor",
@@ -250,6 +252,40 @@ def scaled(text: str | None, unit: str, default: int = 1024) -> int:
     if size > MAX_SIZE:
         raise Fault(f"{text} {unit or 'KiB'} is out of range", "sizes end below 8 EiB")
     return -(-size // 1024) * 1024
+
+
+def exact_size(text: str | None, unit: str, default: int = 1) -> int:
+    """Return a size in bytes, not rounded.
+
+    Args:
+        text: the number.
+        unit: its unit, ``""`` for the default.
+        default: bytes of the default unit.
+    """
+    assert ULONG.read is not None
+    size: int = ULONG.read(text) * unit_factor(unit, default)  # type: ignore[arg-type]
+    if size > MAX_SIZE:
+        raise Fault(f"{text} {unit} is out of range", "sizes end below 8 EiB")
+    return size
+
+
+def in_unit(value: int, unit: str) -> tuple[int, str]:
+    """Return a size as number and unit.
+
+    Args:
+        value: in bytes.
+        unit: the unit; ``""``: the largest that divides it (virFormatIntPretty, virutil.c).
+    """
+    if not isinstance(value, int) or not 0 <= value <= MAX_SIZE:
+        raise Fault(f"{value!r} is not a number of bytes below 8 EiB")
+    if unit:
+        return -(-value // unit_factor(unit)), unit
+    number, shown = value, "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB"):
+        if not number or number % 1024:
+            break
+        number, shown = number // 1024, larger
+    return number, shown
 
 
 def _write_kib(value: int) -> str:

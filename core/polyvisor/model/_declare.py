@@ -21,6 +21,7 @@ __all__ = [
     "Extra",
     "Ref",
     "attr",
+    "beside",
     "bindings_of",
     "child",
     "children",
@@ -164,6 +165,10 @@ class Binding(NamedTuple):
     missing: Any = None
     #: Written behind the fields of subclasses.
     last: bool = False
+    #: Of a size: the unit in which it is written; ``""``: the largest that divides it.
+    unit: str = "KiB"
+    #: Of a size: the bytes that a number without unit counts.
+    scale: int = 1024
 
 
 def _field(binding: Binding, default: Any) -> Any:
@@ -201,9 +206,32 @@ def values(codec: Codec = STR, *, name: str) -> Any:
     return _field(Binding("value", name, codec, many=True), ())
 
 
-def size(*, name: str | None = None, required: bool = False) -> Any:
-    """Declare a child that is a size: bytes in Python, ``<memory unit='KiB'>`` in XML."""
-    return _field(Binding("size", name, required=required, attribute="unit"), None)
+def size(
+    *, name: str | None = None, required: bool = False, unit: str = "KiB", scale: int = 1024
+) -> Any:
+    """Declare a child that is a size: bytes in Python, ``<memory unit='KiB'>`` in XML.
+
+    Args:
+        name: the child's tag, if it is not the field's name.
+        required: refuse the element when it is absent.
+        unit: in which it is written, ``"KiB"``, ``"bytes"`` or ``"M"``; ``""``: the largest
+            unit that divides it.
+        scale: the bytes that a number without unit counts.
+    """
+    return _field(
+        Binding("size", name, required=required, attribute="unit", unit=unit, scale=scale), None
+    )
+
+
+def beside(name: str, attribute: str, codec: Codec = STR) -> Any:
+    """Declare a further attribute of a child that is otherwise a plain value.
+
+    Args:
+        name: the child's tag.
+        attribute: the attribute.
+        codec: how its value stands.
+    """
+    return _field(Binding("beside", name, codec, attribute=attribute), None)
 
 
 def inner(
@@ -295,4 +323,7 @@ def bindings_of(cls: type) -> list[tuple[str, Binding]]:
         for name in vars(base).get("__annotations__", ()):
             place.setdefault(name, len(place))
     found.sort(key=lambda pair: (pair[1].last, place[pair[0]]))
+    for moved, before in getattr(cls, "XML_BEHIND", {}).items():
+        pair = found.pop([name for name, _ in found].index(moved))
+        found.insert([name for name, _ in found].index(before) + 1, pair)
     return found

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from polyvisor.model._codecs import Fault, nearest, scaled
+from polyvisor.model._codecs import Fault, exact_size, nearest, scaled
 from polyvisor.model._declare import Binding, Choice, Extra, Ref, bindings_of, resolve
 from polyvisor.model._xml import ATTRIBUTES, CHILDREN, TEXT, Node, RawXml, raw
 
@@ -36,6 +36,7 @@ def _make_reader(cls: type) -> Reader:
     attributes: dict[str, tuple[int, Callable[[str], Any] | None]] = {}
     tags: dict[str, tuple[int, int, Callable[..., Any], str | None]] = {}
     own_text: tuple[int, Callable[[str], Any] | None] | None = None
+    besides: dict[tuple[str, str], tuple[int, Callable[[str], Any] | None]] = {}
     lists: list[int] = []
     required: list[tuple[int, str]] = []
 
@@ -50,6 +51,8 @@ def _make_reader(cls: type) -> Reader:
             attributes[tag] = number, binding.codec.read
         elif binding.kind == "text":
             own_text = number, binding.codec.read
+        elif binding.kind == "beside":
+            besides[tag, binding.attribute or ""] = number, binding.codec.read
         elif binding.kind == "child":
             mode = OBJECTS if binding.many else OBJECT
             refs = binding.ref if isinstance(binding.ref, dict) else {tag: binding.ref}
@@ -121,6 +124,8 @@ def _make_reader(cls: type) -> Reader:
                             found[number] = [result]
                         if below_node[1] and (consumed is None or len(below_node[1]) > 1):
                             rest = tuple((k, v) for k, v in below_node[1].items() if k != consumed)
+                            if besides:
+                                rest = _taken(besides, below_node, rest, found)
                             if rest:
                                 if extra is None:
                                     extra = _Collected()
@@ -170,6 +175,28 @@ def _make_reader(cls: type) -> Reader:
     # An unknown attribute lands in the slot of ``extra``.
     unknown = (0, None)
     return read_leaf
+
+
+def _taken(
+    besides: dict[tuple[str, str], tuple[int, Callable[[str], Any] | None]],
+    node: Node,
+    given: tuple[tuple[str, str], ...],
+    found: list[Any],
+) -> tuple[tuple[str, str], ...]:
+    """Read the attributes of a plain child that have fields of their own; return the others."""
+    rest = []
+    for name, word in given:
+        entry = besides.get((node[0], name))
+        if entry is None:
+            rest.append((name, word))
+            continue
+        number, convert = entry
+        try:
+            found[number] = word if convert is None else convert(word)
+        except Fault as fault:
+            fault.node, fault.attribute = node, name
+            raise
+    return tuple(rest)
 
 
 def _same(word: str) -> str:
@@ -242,7 +269,9 @@ def _value_reader(binding: Binding) -> Callable[[Node], Any]:
     if binding.kind == "flag":
         return lambda node: True
     if binding.kind == "size":
-        return lambda node: scaled(node[TEXT], node[ATTRIBUTES].get("unit", ""))
+        count = scaled if binding.unit == "KiB" else exact_size
+        scale = binding.scale
+        return lambda node: count(node[TEXT], node[ATTRIBUTES].get("unit", ""), scale)
     if binding.kind == "value":
         read_word = convert or _same
         return lambda node: read_word(node[TEXT] or "")

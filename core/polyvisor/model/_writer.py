@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from polyvisor.model._codecs import BYTES, STR, Fault, nearest
+from polyvisor.model._codecs import BYTES, STR, Fault, in_unit, nearest
 from polyvisor.model._declare import Binding, Element, Extra, Ref, bindings_of, resolve
 from polyvisor.model._xml import RawXml, special_in_attribute
 
@@ -37,13 +37,18 @@ def _getter(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
 def _make_writer(cls: type) -> Writer:
     bindings = bindings_of(cls)
     attribute_bindings = [(name, b) for name, b in bindings if b.kind == "attr"]
-    child_bindings = [(name, b) for name, b in bindings if b.kind not in {"attr", "text"}]
+    child_bindings = [(name, b) for name, b in bindings if b.kind not in {"attr", "text", "beside"}]
     own_attributes = _getter([name for name, _ in attribute_bindings])
     own_children = _getter([name for name, _ in child_bindings])
     attribute_plan = [
         (f" {b.name}='", None if b.codec is STR else b.codec.write) for _, b in attribute_bindings
     ]
     child_plan = [(_absent(b), _child_writer(b)) for _, b in child_bindings]
+    besides = [
+        (name, b.name or name, f" {b.attribute}='", b.codec.write)
+        for name, b in bindings
+        if b.kind == "beside"
+    ]
     own_text = next((name for name, b in bindings if b.kind == "text"), None)
     text_codec = next((b.codec for _, b in bindings if b.kind == "text"), STR)
     write_text = text_codec.write_text or text_codec.write
@@ -71,6 +76,10 @@ def _make_writer(cls: type) -> Writer:
                 for item, (absent, write_child) in zip(children, child_plan):  # noqa: B905 - as above
                     if item is not None and item is not absent:
                         body += write_child(item, deeper)
+            for name, beside, prefix, convert in besides:
+                item = getattr(value, name)
+                if item is not None:
+                    body = _with_attribute(body, beside, 0, f"{prefix}{convert(item)}'", deeper)
             content = None
             if own_text is not None:
                 content = getattr(value, own_text)
@@ -134,6 +143,8 @@ def _child_writer(binding: Binding) -> Callable[[Any, str], str]:
     convert = binding.codec.write_text or binding.codec.write
     before, after = f"<{tag}>", f"</{tag}>\n"
     if kind == "size":
+        if binding.unit != "KiB":
+            return _size_writer(tag, binding.unit)
         convert, before = BYTES.write, f"<{tag} unit='KiB'>"
     elif kind == "inner":
         convert, before, after = binding.codec.write, f"<{tag} {binding.attribute}='", "'/>\n"
@@ -148,6 +159,18 @@ def _child_writer(binding: Binding) -> Callable[[Any, str], str]:
     if many:
         return lambda items, indent: "".join([one(item, indent) for item in items])
     return one
+
+
+def _size_writer(tag: str, unit: str) -> Callable[[Any, str], str]:
+    def write(item: Any, indent: str) -> str:
+        try:
+            number, shown = in_unit(item, unit)
+        except Fault as fault:
+            fault.trail.insert(0, tag)
+            raise
+        return f"{indent}<{tag} unit='{shown}'>{number}</{tag}>\n"
+
+    return write
 
 
 def _union_writer(refs: dict[str, Ref]) -> Callable[[Any, str], str]:
@@ -169,20 +192,24 @@ def _union_writer(refs: dict[str, Ref]) -> Callable[[Any, str], str]:
 
 def _with_extra(extra: Extra, body: str, indent: str) -> str:
     for tag, place, attributes in extra.of_values:
-        # A child stands at this indentation and at a line's start; text cannot hold "<".
-        start = -1
-        opening = f"{indent}<{tag}"
-        for _ in range(place + 1):
-            start = _find_line(body, opening, start + 1)
-            if start < 0:
-                break
-        if start >= 0:
-            at = start + len(opening)
-            if body.startswith(" ", at):
-                at = body.index("'", body.index("'", at) + 1) + 1
-            added = "".join(f" {name}='{STR.write(word)}'" for name, word in attributes)
-            body = body[:at] + added + body[at:]
+        added = "".join(f" {name}='{STR.write(word)}'" for name, word in attributes)
+        body = _with_attribute(body, tag, place, added, indent)
     return body + "".join([item.indented(indent) for item in extra.elements])
+
+
+def _with_attribute(body: str, tag: str, place: int, added: str, indent: str) -> str:
+    """Return the children with more attributes in the start tag of one that is a plain value."""
+    # A child stands at this indentation and at a line's start; text cannot hold "<".
+    start = -1
+    opening = f"{indent}<{tag}"
+    for _ in range(place + 1):
+        start = _find_line(body, opening, start + 1)
+        if start < 0:
+            return body
+    at = start + len(opening)
+    if body.startswith(" ", at):
+        at = body.index("'", body.index("'", at) + 1) + 1
+    return body[:at] + added + body[at:]
 
 
 def _find_line(body: str, opening: str, start: int) -> int:

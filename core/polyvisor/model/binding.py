@@ -17,6 +17,9 @@ A class is declared field by field, in the order in which libvirt prints::
         acpi: str | None = inner("acpi", "model")                 #   <acpi model='x'/>
         hosts: tuple[Host, ...] = children(Host, "host")          #   <host/> any number of times
 
+A class whose fields are not written in the order of declaration says which stands behind
+which: ``XML_BEHIND = {"driver": "mac"}``.
+
 Every class has ``extra``: whatever stood in the XML and is not declared.  It is
 None as a rule, compared and written back.
 
@@ -28,6 +31,7 @@ cost more than all the rest.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar
 
 from polyvisor.errors import SchemaError
@@ -38,6 +42,7 @@ from polyvisor.model._declare import (
     Element,
     Extra,
     attr,
+    beside,
     bindings_of,
     child,
     children,
@@ -54,7 +59,7 @@ from polyvisor.model._declare import (
 )
 from polyvisor.model._reader import readers
 from polyvisor.model._writer import writers
-from polyvisor.model._xml import TAG, RawXml, Source, line_of, parse, path_of, read_source
+from polyvisor.model._xml import TAG, Node, RawXml, Source, line_of, parse, path_of, read_source
 
 __all__ = [
     "Binding",
@@ -64,6 +69,7 @@ __all__ = [
     "RawXml",
     "Source",
     "attr",
+    "beside",
     "bindings_of",
     "child",
     "children",
@@ -84,7 +90,14 @@ __all__ = [
 E = TypeVar("E", bound=Element)
 
 
-def read_document(cls: type[E], source: Source, tag: str, *, what: str = "document") -> E:
+def read_document(
+    cls: type[E],
+    source: Source,
+    tag: str,
+    *,
+    what: str = "document",
+    prepare: Callable[[Node, bytes], None] | None = None,
+) -> E:
     """Return the value of a whole document.
 
     Args:
@@ -92,6 +105,7 @@ def read_document(cls: type[E], source: Source, tag: str, *, what: str = "docume
         source: XML as text or bytes, or the path of a file.
         tag: tag that the root must have.
         what: what is read, for the message.
+        prepare: called with the root and the document before they are read, to change nodes.
 
     Raises:
         XmlSyntaxError: it is not well-formed, or hostile.
@@ -107,6 +121,8 @@ def read_document(cls: type[E], source: Source, tag: str, *, what: str = "docume
             element=root[TAG],
             fault=f"root element is <{root[TAG]}>",
         )
+    if prepare is not None:
+        prepare(root, data)
     try:
         result: E = readers[cls](root, data)
     except Fault as fault:
