@@ -11,8 +11,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from polyvisor._lazy import attach
 from polyvisor._version import __version__
 
 if TYPE_CHECKING:
@@ -45,34 +46,22 @@ __all__ = [
 ]
 
 # Where each public name lives; imported when it is first asked for.
-_HOMES = {
-    "Connection": "connection",
-    "Domain": "domain",
-    "DomainInfo": "states",
-    "DomainSpec": "model",
-    "DomainState": "states",
-    "DomainStatus": "states",
-    "Event": "events",
-    "EventKind": "events",
-    "HostInfo": "host",
-    "JobProgress": "jobs",
-    "PolyvisorError": "errors",
-    "StateReason": "states",
-    "hookimpl": "hookspecs",
-    "open": "connection",
-}
-
-
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'polyvisor' has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(f"polyvisor.{home}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "Connection": "connection",
+        "Domain": "domain",
+        "DomainInfo": "states",
+        "DomainSpec": "model",
+        "DomainState": "states",
+        "DomainStatus": "states",
+        "Event": "events",
+        "EventKind": "events",
+        "HostInfo": "host",
+        "JobProgress": "jobs",
+        "PolyvisorError": "errors",
+        "StateReason": "states",
+        "hookimpl": "hookspecs",
+        "open": "connection",
+    },
+)

@@ -254,7 +254,7 @@ class Registry:
         for impl in self._starting:
             arguments = {"uri": uri, "spec": spec}
             try:
-                changed = impl.function(*[arguments[name] for name in impl.argnames])
+                changed: Any = impl.function(*[arguments[name] for name in impl.argnames])
             except Vetoed as veto:
                 if veto.plugin is None:
                     veto.plugin = impl.plugin_name

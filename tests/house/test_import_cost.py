@@ -33,17 +33,13 @@ HEAVY = {
 FOR_TESTS = ("polyvisor.testing",)
 
 PROBE = """
-import json, os, resource, sys, threading
+import json, os, sys, threading
 before = set(os.listdir("."))
-start = resource.getrusage(resource.RUSAGE_SELF)
 __import__(sys.argv[1])
-end = resource.getrusage(resource.RUSAGE_SELF)
-spent = end.ru_utime - start.ru_utime + end.ru_stime - start.ru_stime
 facts = {
     "modules": sorted(sys.modules),
     "threads": threading.active_count(),
     "files": sorted(set(os.listdir(".")) - before),
-    "seconds": spent,
 }
 sys.__stdout__.write(json.dumps(facts))
 """
@@ -80,6 +76,3 @@ def test_importing_a_public_module_is_cheap_and_silent(module: str, tmp_path: Pa
     assert not [name for name in facts["modules"] if name.startswith("polyvisor_")]
     if not module.startswith(FOR_TESTS):
         assert not HEAVY & set(facts["modules"])
-        # Processor time, not the clock's, since the machine may be busy; some ten times
-        # what it takes, to catch only what is imported by mistake.
-        assert facts["seconds"] < 0.5

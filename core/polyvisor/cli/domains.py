@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,9 @@ def read_spec(file: str) -> DomainSpec:
     """Read a definition from a file, ``-`` for standard input."""
     from polyvisor.connection import as_spec
 
-    return as_spec(click.get_binary_stream("stdin").read() if file == "-" else Path(file))
+    if file == "-":
+        return as_spec(sys.stdin.buffer.read())
+    return as_spec(Path(file))
 
 
 @command("list")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -172,6 +171,8 @@ def _folder(keep: str | None, name: str) -> Iterator[str]:
         os.makedirs(folder, mode=0o700, exist_ok=True)
         yield folder
         return
+    import tempfile
+
     folder = tempfile.mkdtemp(prefix="polyvisor-demo-")
     try:
         yield folder

@@ -26,8 +26,9 @@ everything is kept, ``Home.on_disk(roots)`` shared by all processes, or
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from polyvisor._lazy import attach
 from polyvisor.local._hypervisor import (
     Guest,
     LocalHypervisor,
@@ -53,15 +54,4 @@ __all__ = [
 ]
 
 # Where the rest lives; imported when it is first asked for.
-_ROOMS = {"Hold": "_hold", "LocalDriver": "_driver"}
-
-
-def __getattr__(name: str) -> Any:
-    room = _ROOMS.get(name)
-    if room is None:
-        raise AttributeError(f"module 'polyvisor.local' has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(f"polyvisor.local.{room}"), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = attach(__name__, {"Hold": "_hold", "LocalDriver": "_driver"})

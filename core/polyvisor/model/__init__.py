@@ -11,7 +11,9 @@ How a class is bound to XML is told in :mod:`polyvisor.model.binding`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from polyvisor._lazy import attach
 
 if TYPE_CHECKING:
     from polyvisor.model.binding import Element, Extra, RawXml
@@ -31,27 +33,17 @@ __all__ = [
     "Vcpu",
 ]
 
-_HOMES = {
-    "Device": "devices",
-    "Devices": "devices",
-    "DomainSpec": "domain",
-    "Element": "binding",
-    "Extra": "binding",
-    "MetadataElement": "domain",
-    "Os": "os",
-    "RawXml": "binding",
-    "Vcpu": "domain",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    found = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    return found
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "Device": "devices",
+        "Devices": "devices",
+        "DomainSpec": "domain",
+        "Element": "binding",
+        "Extra": "binding",
+        "MetadataElement": "domain",
+        "Os": "os",
+        "RawXml": "binding",
+        "Vcpu": "domain",
+    },
+)

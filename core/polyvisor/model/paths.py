@@ -37,7 +37,7 @@ def anchored(spec: DomainSpec, folder: str) -> DomainSpec:
         return os.path.normpath(os.path.join(os.path.abspath(folder), path))
 
     changes: dict[str, Any] = {}
-    machine = {
+    machine: dict[str, Any] = {
         name: absolute(getattr(spec.os, name))
         for name in ("kernel", "initrd", "dtb")
         if getattr(spec.os, name)

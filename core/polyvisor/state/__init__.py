@@ -18,7 +18,9 @@ A :class:`Home` bundles what belongs to one "host":
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from polyvisor._lazy import attach
 
 if TYPE_CHECKING:
     from polyvisor.state._bells import Bell, Bells
@@ -52,33 +54,25 @@ __all__ = [
 ]
 
 # Where each public name lives; imported when it is first asked for.
-_ROOMS = {
-    "AtomicFile": "_files",
-    "Bell": "_bells",
-    "Bells": "_bells",
-    "Claim": "_locks",
-    "Document": "_document",
-    "FileIdentity": "_files",
-    "Home": "_home",
-    "JobBoard": "_jobs",
-    "Lock": "_locks",
-    "Locks": "_locks",
-    "NewEvent": "_records",
-    "Record": "_records",
-    "Roots": "_roots",
-    "Snapshot": "_records",
-    "Store": "_store",
-    "boot_id": "_home",
-    "remove_tree": "_files",
-}
-
-
-def __getattr__(name: str) -> Any:
-    room = _ROOMS.get(name)
-    if room is None:
-        raise AttributeError(f"module 'polyvisor.state' has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(f"polyvisor.state.{room}"), name)
-    globals()[name] = value
-    return value
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "AtomicFile": "_files",
+        "Bell": "_bells",
+        "Bells": "_bells",
+        "Claim": "_locks",
+        "Document": "_document",
+        "FileIdentity": "_files",
+        "Home": "_home",
+        "JobBoard": "_jobs",
+        "Lock": "_locks",
+        "Locks": "_locks",
+        "NewEvent": "_records",
+        "Record": "_records",
+        "Roots": "_roots",
+        "Snapshot": "_records",
+        "Store": "_store",
+        "boot_id": "_home",
+        "remove_tree": "_files",
+    },
+)

@@ -266,7 +266,7 @@ class TestLife:
         domain.start(paused=True)
         assert domain.state is DomainState.PAUSED
         domain.resume()
-        assert domain.state is DomainState.RUNNING
+        assert domain.status().state is DomainState.RUNNING
         domain.destroy()
 
     @requires("domains.shutdown", "events")

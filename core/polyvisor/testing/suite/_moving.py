@@ -74,7 +74,7 @@ class TestMigration:
         moved = domain.migrate(peer, live=False, paused=True)
         assert moved.state is DomainState.PAUSED
         moved.resume()
-        assert moved.state is DomainState.RUNNING
+        assert moved.status().state is DomainState.RUNNING
 
     def test_a_paused_domain_stays_paused(self, peer: Connection, domain: Domain) -> None:
         """Moving does not wake it."""

@@ -68,7 +68,7 @@ class TestSaving:
         assert domain.state is DomainState.PAUSED
         domain.destroy()
         host.domains.restore(image, paused=False)
-        assert domain.state is DomainState.RUNNING
+        assert domain.status().state is DomainState.RUNNING
         domain.destroy()
         host.domains.restore(image, paused=True)
         assert domain.state is DomainState.PAUSED
