@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from polyvisor.model.binding import Element, Extra, RawXml
     from polyvisor.model.devices import Device, Devices
     from polyvisor.model.domain import DomainSpec, MetadataElement, Vcpu
+    from polyvisor.model.forms import schema
     from polyvisor.model.os import Os
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Os",
     "RawXml",
     "Vcpu",
+    "schema",
 ]
 
 __getattr__, __dir__ = attach(
@@ -45,5 +47,6 @@ __getattr__, __dir__ = attach(
         "Os": "os",
         "RawXml": "binding",
         "Vcpu": "domain",
+        "schema": "forms",
     },
 )

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import attrs
 
 from polyvisor.model._codecs import BYTES, INT, NAME, UINT, UUID_TEXT, YES_NO, choices, integer
+from polyvisor.model._plain import PlainForms
 from polyvisor.model.binding import (
     Element,
     RawXml,
@@ -171,7 +172,7 @@ class MetadataElement:
 
 
 @element(kw_only=True)
-class DomainSpec(Element):
+class DomainSpec(PlainForms, Element):
     """A machine definition: libvirt's ``<domain>``.
 
     Values are frozen; :func:`attrs.evolve` makes a changed one.

@@ -19,10 +19,10 @@ from uuid import UUID
 
 import attrs
 
-from polyvisor.errors import SchemaError
+from polyvisor.errors import SchemaError, XmlSyntaxError
 from polyvisor.model import _codecs
 from polyvisor.model._codecs import BYTES, UUID_TEXT, Fault, nearest, unit_factor
-from polyvisor.model._xml import RawXml
+from polyvisor.model._xml import TAG, RawXml, parse, raw, read_source
 from polyvisor.model.binding import (
     Binding,
     Choice,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = [
+    "carried",
     "from_dict",
     "from_json",
     "from_toml",
@@ -43,6 +44,7 @@ __all__ = [
     "is_size",
     "json_schema",
     "parse_size",
+    "schema",
     "to_dict",
     "to_json",
     "to_toml",
@@ -53,6 +55,8 @@ E = TypeVar("E", bound=Element)
 #: The key that says which element a dict stands for, where several kinds may stand.
 TAG_KEY = "element"
 EXTRA_KEY = "extra"
+#: Far beyond any definition, far below Python's own limit.
+_DEEPEST = 100
 
 
 # --- sizes ------------------------------------------------------------------------------------
@@ -189,7 +193,9 @@ def from_dict(cls: type[E], data: Mapping[str, Any], *, path: str = "") -> E:
             the place, the fault and what would be right.
     """
     if not isinstance(data, Mapping):
-        raise _error(path, f"{data!r} is not a table", "give keys and values")
+        raise _error(path or cls.__name__, f"{_shown(data)} is not a table", "give keys and values")
+    if path.count(".") > _DEEPEST:
+        raise _error(path[:60] + "…", f"tables are nested deeper than {_DEEPEST} levels", "")
     known = dict(bindings_of(cls))
     values: dict[str, Any] = {}
     for key, given in data.items():
@@ -200,7 +206,7 @@ def from_dict(cls: type[E], data: Mapping[str, Any], *, path: str = "") -> E:
         binding = known.get(key)
         if binding is None:
             raise _error(where, "there is no such key", nearest(str(key), [*known, EXTRA_KEY]))
-        values[key] = _read_field(binding, given, where)
+        values[str(key)] = _read_field(binding, given, where)
     for name, binding in known.items():
         if binding.required and name not in values:
             raise _error(path or cls.__name__, f"{name} is missing", "add it")
@@ -211,7 +217,7 @@ def _read_field(binding: Binding, given: Any, where: str) -> Any:
     if not binding.many:
         return _read_one(binding, given, where)
     if isinstance(given, (str, Mapping)) or not isinstance(given, Sequence):
-        raise _error(where, f"{given!r} is not a list", "put it in brackets")
+        raise _error(where, f"{_shown(given)} is not a list", "put it in brackets")
     return tuple(_read_one(binding, item, f"{where}[{i}]") for i, item in enumerate(given))
 
 
@@ -224,20 +230,38 @@ def _read_one(binding: Binding, given: Any, where: str) -> Any:
                 raise Fault(f"{given!r} is not true or false")
             return given
         if binding.kind == "raw":
-            return RawXml.parse(given)
+            return _read_raw(binding.name, given)
         if is_size(binding):
-            return -(-_read_size(given) // 1024) * 1024
+            size = _read_size(given)
+            rounded = binding.codec is BYTES or binding.unit == "KiB"
+            return -(-size // 1024) * 1024 if rounded else size
         if binding.codec is UUID_TEXT and isinstance(given, str):
             assert UUID_TEXT.read is not None
             return UUID_TEXT.read(given)
         if isinstance(given, list):
             given = tuple(given)
+        # In Python True is 1; here they are different answers.
+        wants = binding.codec.schema.get("type")
+        if (wants == "boolean") is not isinstance(given, bool) and wants in _TRUTH_MATTERS:
+            raise Fault(f"{given!r} is not {_TRUTH_MATTERS[wants]}")
         binding.codec.write(given)
     except Fault as fault:
         raise _error(where, fault.fault, fault.advice) from None
     except (AttributeError, TypeError):
-        raise _error(where, f"{given!r} is not what stands here", "") from None
+        raise _error(where, f"{_shown(given)} is not what stands here", "") from None
     return given
+
+
+def _read_raw(tag: str | None, given: Any) -> RawXml:
+    try:
+        if parse(read_source(str(given)))[TAG] != tag:
+            raise Fault(f"{_shown(given)} is another element", f"write <{tag}>…</{tag}>")
+        return RawXml.parse(given)
+    except XmlSyntaxError as error:
+        raise Fault(error.message, f"write <{tag}>…</{tag}>") from None
+
+
+_TRUTH_MATTERS = {"boolean": "true or false", "integer": "a whole number"}
 
 
 def _read_child(binding: Binding, given: Any, where: str) -> Element:
@@ -273,7 +297,7 @@ def _read_extra(given: Any, where: str) -> Extra:
     try:
         return Extra(
             tuple(given.get("attributes", {}).items()),
-            tuple(RawXml.parse(text) for text in given.get("elements", ())),
+            tuple(carried(text) for text in given.get("elements", ())),
             tuple(
                 (item[TAG_KEY], item["place"], tuple(item["attributes"].items()))
                 for item in given.get("of_values", ())
@@ -281,6 +305,21 @@ def _read_extra(given: Any, where: str) -> Extra:
         )
     except (AttributeError, KeyError, TypeError) as error:
         raise _error(where, f"this is not what extra holds ({error!r})", "") from None
+
+
+def carried(text: str) -> RawXml:
+    """Return an element as the reader of XML carries one that is not typed.
+
+    Raises:
+        XmlSyntaxError: it is not one well-formed element.
+    """
+    data = read_source(text)
+    return raw(data, parse(data))
+
+
+def _shown(given: object) -> str:
+    text = repr(given)
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 def _error(where: str, fault: str, advice: str) -> SchemaError:
@@ -321,7 +360,7 @@ def to_toml(value: Element) -> str:
     return tomli_w.dumps(to_dict(value, sizes=human_size), multiline_strings=False)
 
 
-def from_toml(cls: type[E], text: str) -> E:
+def from_toml(cls: type[E], text: str | bytes) -> E:
     """Return the value that TOML text describes.
 
     Raises:
@@ -330,13 +369,29 @@ def from_toml(cls: type[E], text: str) -> E:
     import tomllib
 
     try:
-        data = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise SchemaError(f"this is not TOML: {error}", fault=str(error)) from None
+        data = tomllib.loads(text.decode() if isinstance(text, bytes) else text)
+    except (ValueError, RecursionError) as error:
+        line = re.search(r"at line ([0-9]+)", str(error))
+        raise SchemaError(
+            f"this is not TOML: {error}", line=int(line[1]) if line else None, fault=str(error)
+        ) from None
     return from_dict(cls, data)
 
 
 # --- JSON Schema ------------------------------------------------------------------------------
+
+
+def schema(cls: type[Element] | None = None) -> dict[str, Any]:
+    """Return the JSON Schema of a document's plain form, for editors and other programs.
+
+    Args:
+        cls: the document's class; ``None``: :class:`~polyvisor.model.DomainSpec`.
+    """
+    if cls is None:
+        from polyvisor.model.domain import DomainSpec
+
+        cls = DomainSpec
+    return json_schema(cls, title=f"polyvisor {cls.__name__}")
 
 
 def json_schema(cls: type[Element], *, title: str) -> dict[str, Any]:
