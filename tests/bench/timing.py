@@ -8,9 +8,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 
-__all__ = ["median_seconds", "resident_bytes", "seconds_each"]
+__all__ = ["let_count", "median_seconds", "resident_bytes", "seconds_each"]
 
 
 def median_seconds(call: Callable[[], object], count: int) -> float:
@@ -31,3 +31,14 @@ def seconds_each(calls: Iterable[Callable[[], object]], skip: int = 0) -> float:
 def resident_bytes() -> int:
     """Return how much memory this process holds."""
     return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * 4096
+
+
+def let_count(log: str, more: int = 3, patience: float = 30.0) -> None:
+    """Wait until a guest has printed some further lines, so that it is truly at work."""
+    path = Path(log)
+    have = path.stat().st_size if path.exists() else 0
+    end = perf_counter() + patience
+    while not path.exists() or path.stat().st_size < have + more * len("tick 0000\n"):
+        if perf_counter() > end:
+            raise RuntimeError(f"{log}: the guest does not count")
+        sleep(0.01)

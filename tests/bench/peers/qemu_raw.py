@@ -1,0 +1,192 @@
+"""Times QEMU driven by hand over QMP, the floor: ``qemu_raw.py FOLDER ROUNDS``; prints JSON.
+
+The same machine as in ``qemu_ours.py``. It waits for events, not by asking again, and
+writes and reads save images through a descriptor handed over, as well as is known how.
+"""
+
+import array
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+from time import perf_counter
+
+from timing import let_count
+
+MIB = 1 << 20
+#: Machines to be killed if something fails.
+ALIVE = []
+
+
+class Machine:
+    """One QEMU and its monitor."""
+
+    def __init__(self, folder, name, *more):
+        path = f"{folder}/{name}.qmp"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(path)
+            listener.listen(1)
+            drive = {"driver": "file", "filename": f"{folder}/tick.img", "node-name": "file"}
+            node = {"driver": "raw", "file": "file", "node-name": "disk"}
+            ram = {"qom-type": "memory-backend-ram", "id": "ram", "size": 64 * MIB}
+            monitor = listener.fileno()
+            self.process = subprocess.Popen(
+                [
+                    shutil.which("qemu-system-x86_64"),
+                    "-name", f"guest={name}",
+                    "-S", "-no-user-config", "-nodefaults", "-display", "none",
+                    "-machine", "pc,usb=off,dump-guest-core=off,memory-backend=ram,acpi=off",
+                    "-accel", "tcg", "-m", "64", "-smp", "1", "-rtc", "base=utc",
+                    "-object", json.dumps(ram),
+                    "-boot", "strict=on",
+                    "-blockdev", json.dumps(drive), "-blockdev", json.dumps(node),
+                    "-device", "ide-hd,bus=ide.0,unit=0,drive=disk,bootindex=1",
+                    "-chardev", f"file,id=serial,path={folder}/tick.log,append=on",
+                    "-device", "isa-serial,chardev=serial",
+                    "-chardev", f"socket,id=qmp,fd={monitor},server=on,wait=off",
+                    "-mon", "chardev=qmp,mode=control",
+                    "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny",
+                    *more,
+                ],
+                pass_fds=(monitor,),
+                stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+        ALIVE.append(self)
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(path)
+        self.lines = self.socket.makefile("r")
+        self.events = []
+        json.loads(self.lines.readline())
+        self("qmp_capabilities")
+
+    def __call__(self, command, fd=None, **arguments):
+        """Return the answer to a command."""
+        line = json.dumps({"execute": command, "arguments": arguments}).encode()
+        sent = (
+            [] if fd is None else [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
+        )
+        self.socket.sendmsg([line], sent)
+        while True:
+            answer = json.loads(self.lines.readline())
+            if "event" in answer:
+                self.events.append(answer)
+                continue
+            return answer["return"]
+
+    def until(self, event, **data):
+        """Wait for an event."""
+        while True:
+            while self.events:
+                seen = self.events.pop(0)
+                if seen["event"] == event and data.items() <= seen.get("data", {}).items():
+                    return
+            self.events.append(json.loads(self.lines.readline()))
+
+    def migration_events(self):
+        """Let QEMU say when a migration comes to its end, and not hold it back."""
+        self("migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}])
+        self("migrate-set-parameters", **{"max-bandwidth": (1 << 63) - 1})
+
+    def quit(self):
+        """End it in good order."""
+        self("quit")
+        self.ended()
+
+    def ended(self):
+        """Wait for its end."""
+        self.process.wait()
+        ALIVE.remove(self)
+        self.lines.close()
+        self.socket.close()
+
+
+def running(folder):
+    """Return a new machine that runs."""
+    machine = Machine(folder, "a")
+    machine("cont")
+    machine.until("RESUME")
+    return machine
+
+
+def cycle(folder, note):
+    """Do everything once."""
+    begun = perf_counter()
+    machine = running(folder)
+    note("start", begun)
+    let_count(f"{folder}/tick.log")
+
+    begun = perf_counter()
+    machine("stop")
+    note("suspend", begun)
+    begun = perf_counter()
+    machine("cont")
+    note("resume", begun)
+
+    begun = perf_counter()
+    machine.migration_events()
+    machine("stop")
+    image = os.open(f"{folder}/image", os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+    machine("getfd", fd=image, fdname="image")
+    machine("migrate", uri="fd:image")
+    machine.until("MIGRATION", status="completed")
+    os.fsync(image)
+    os.close(image)
+    machine.quit()
+    note("save", begun)
+
+    begun = perf_counter()
+    machine = Machine(folder, "a", "-incoming", "defer")
+    machine.migration_events()
+    image = os.open(f"{folder}/image", os.O_RDONLY)
+    machine("getfd", fd=image, fdname="image")
+    machine("migrate-incoming", uri="fd:image")
+    os.close(image)
+    machine.until("MIGRATION", status="completed")
+    machine("cont")
+    note("restore", begun)
+    let_count(f"{folder}/tick.log")
+
+    begun = perf_counter()
+    other = Machine(folder, "b", "-incoming", "defer")
+    other.migration_events()
+    other("migrate-incoming", uri=f"unix:{folder}/migration")
+    machine.migration_events()
+    machine("migrate", uri=f"unix:{folder}/migration")
+    machine.until("MIGRATION", status="completed")
+    other.until("MIGRATION", status="completed")
+    other("cont")
+    machine.quit()
+    note("live migration", begun)
+    let_count(f"{folder}/tick.log")
+
+    begun = perf_counter()
+    other.process.send_signal(signal.SIGTERM)
+    other.ended()
+    note("destroy", begun)
+
+
+def main(folder, rounds):
+    """Print the medians of some rounds."""
+    seen = {}
+
+    def note(name, begun):
+        seen.setdefault(name, []).append(perf_counter() - begun)
+
+    try:
+        for _ in range(rounds):
+            cycle(folder, note)
+    finally:
+        for left in ALIVE:
+            left.process.kill()
+            left.process.wait()
+    print(json.dumps({name: statistics.median(taken) for name, taken in seen.items()}))
+
+
+main(sys.argv[1], int(sys.argv[2]))
