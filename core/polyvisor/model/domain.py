@@ -9,23 +9,20 @@ from uuid import UUID, uuid4
 import attrs
 
 from polyvisor.model._codecs import BYTES, INT, NAME, UINT, UUID_TEXT, YES_NO, choices, integer
-from polyvisor.model._plain import PlainForms
 from polyvisor.model.binding import (
     Element,
     RawXml,
-    Source,
     attr,
     child,
     children,
     element,
-    read_document,
     size,
     subtree,
     text,
     value,
-    write_document,
 )
 from polyvisor.model.devices import Devices
+from polyvisor.model.document import Document
 from polyvisor.model.os import Os
 
 if TYPE_CHECKING:
@@ -172,11 +169,14 @@ class MetadataElement:
 
 
 @element(kw_only=True)
-class DomainSpec(PlainForms, Element):
+class DomainSpec(Document):
     """A machine definition: libvirt's ``<domain>``.
 
     Values are frozen; :func:`attrs.evolve` makes a changed one.
     """
+
+    XML_TAG = "domain"
+    XML_TITLE = "domain"
 
     #: The hypervisor: ``"qemu"``, ``"kvm"``, ``"xen"``, ``"test"`` …
     type: str = attr(required=True)
@@ -217,34 +217,6 @@ class DomainSpec(PlainForms, Element):
     pm: Pm | None = child(Pm)
     devices: Devices = child(Devices, default=Devices())
     seclabels: tuple[SecLabel, ...] = children(SecLabel, "seclabel")
-    #: The text that :meth:`to_xml` made; a changed value starts without.
-    _xml: str | None = attrs.field(default=None, init=False, eq=False, repr=False)
-
-    @classmethod
-    def from_xml(cls, source: Source) -> Self:
-        """Read a definition.
-
-        Args:
-            source: XML as text or bytes, or the path of a file.
-
-        Raises:
-            XmlSyntaxError: it is not well-formed, or hostile.
-            SchemaError: it is not what the schema allows; line and element are named.
-            StorageError: the file cannot be read.
-        """
-        return read_document(cls, source, "domain", what="domain")
-
-    def to_xml(self) -> str:
-        """Return the definition as libvirt would print it.
-
-        Raises:
-            SchemaError: a field holds what the schema does not allow.
-        """
-        xml = self._xml
-        if xml is None:
-            xml = write_document(self, "domain")
-            object.__setattr__(self, "_xml", xml)
-        return xml
 
     def with_uuid(self, uuid: UUID | None = None) -> Self:
         """Return the definition with a UUID: its own, or else the one given or a random one."""
