@@ -1,0 +1,154 @@
+"""Starting QEMU for a guest, its last words, and finding it again.
+
+A guest has two monitors, since a monitor serves one client at a time: ``control`` is taken
+for a moment at a time under the domain's lock, ``events`` by who watches. Their listening
+sockets are made by us before QEMU starts and handed to it, so that connecting never waits
+for a file to appear, and a guest whose starter was killed can be found and ended.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from polyvisor.errors import HypervisorError, Timeout
+from polyvisor_qemu import argv
+from polyvisor_qemu.process import Process, spawn
+from polyvisor_qemu.qmp import Gone, Monitor, listen
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from polyvisor.local import Guest
+    from polyvisor.model import DomainSpec
+
+__all__ = ["fd_number", "find", "last_words", "launch", "log_size"]
+
+
+def launch(
+    guest: Guest, spec: DomainSpec, emulator: str, *more: str, timeout: float
+) -> dict[str, Any]:
+    """Start QEMU, its vCPUs stopped, and wait until it answers.
+
+    Args:
+        guest: whose QEMU it is; gets its runtime facts.
+        spec: its definition.
+        emulator: path of QEMU.
+        more: further words of the command line.
+        timeout: seconds to wait for the answer.
+
+    Returns:
+        The runtime facts.
+    """
+    assert guest.run_dir is not None
+    line = argv.build(spec, emulator)
+    for name in ("control", "events"):
+        line += [
+            "-chardev", f"socket,id={name},fd={{{name}}},server=on,wait=off",
+            "-mon", f"chardev={name},mode=control",
+        ]  # fmt: skip
+    line += ["-pidfile", "/proc/self/fd/{run}/qemu.pid", *more]
+    line = [word.replace("/fd/RUN/", "/fd/{run}/") for word in line]
+    log, log_from = log_path(guest), log_size(guest)
+    with suppress(FileNotFoundError):
+        os.unlink(f"{guest.run_dir}/qemu.pid")
+    run = os.open(guest.run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    control = listen(f"{guest.run_dir}/control")
+    events = listen(f"{guest.run_dir}/events")
+    try:
+        process = spawn(
+            line,
+            fds={"control": control.fileno(), "events": events.fileno(), "run": run},
+            log=log,
+        )
+    finally:
+        control.close()
+        events.close()
+        os.close(run)
+    runtime = {"pid": process.pid, "started": process.started, "log": log}
+    guest.runtime = runtime
+    try:
+        Monitor(f"{guest.run_dir}/control", timeout=timeout).close()
+    except BaseException as error:
+        process.kill()
+        if isinstance(error, (Gone, Timeout)):
+            raise last_words(guest, f"start {spec.name!r}", log_from) from error
+        raise
+    return runtime
+
+
+def log_path(guest: Guest) -> str:
+    """Return where a guest's QEMU writes what it has to say."""
+    assert guest.log_dir is not None
+    return f"{guest.log_dir}/{guest.uuid}.log"
+
+
+def log_size(guest: Guest) -> int:
+    """Return how much was said so far."""
+    path = log_path(guest)
+    return os.path.getsize(path) if os.path.exists(path) else 0
+
+
+def last_words(guest: Guest, what: str, log_from: int = 0) -> HypervisorError:
+    """Return QEMU's last words as an error."""
+    import re
+
+    words = ""
+    with suppress(OSError, KeyError):
+        with open(guest.runtime["log"], encoding="utf-8", errors="replace") as file:
+            file.seek(log_from)
+            lines = [line.strip() for line in file.read()[-4000:].splitlines() if line.strip()]
+        told = [re.sub(r"^\S+Z\s+", "", line) for line in lines]
+        words = " / ".join(told[-3:])
+    return HypervisorError(
+        f"{what}: QEMU ended: {words or 'it said nothing'}",
+        domain=guest.name,
+        native_message=words or None,
+    )
+
+
+def find(guest: Guest) -> Process | None:
+    """Find the QEMU of a guest whose starter died before it could note it down.
+
+    It listens on the sockets in its run folder, whose other end the kernel knows.
+    """
+    if guest.run_dir is None:
+        return None
+    with suppress(OSError, ValueError, ProcessLookupError):
+        with open(f"{guest.run_dir}/qemu.pid", encoding="ascii") as file:
+            found = Process.of(int(file.read()))
+        if _belongs(found.pid, guest):
+            return found
+    for entry in os.listdir("/proc"):
+        if entry.isdigit() and _belongs(int(entry), guest):
+            with suppress(ProcessLookupError):
+                return Process.of(int(entry))
+    return None
+
+
+def _belongs(pid: int, guest: Guest) -> bool:
+    """Say whether a process is the QEMU of a guest: its command line has the UUID and name."""
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = file.read().split(b"\0")
+    except OSError:
+        return False
+    if b"-uuid" not in words or words[words.index(b"-uuid") + 1] != str(guest.uuid).encode():
+        return False
+    # Another host on this machine may have a guest of the same UUID: look at its run folder.
+    return fd_number(pid, guest.run_dir or "") is not None
+
+
+def fd_number(pid: int, folder: str) -> int | None:
+    """Return the number under which a process has a folder open."""
+    try:
+        wanted = os.stat(folder)
+        for entry in os.listdir(f"/proc/{pid}/fd"):
+            with suppress(OSError):
+                facts = os.stat(f"/proc/{pid}/fd/{entry}")
+                if (facts.st_dev, facts.st_ino) == (wanted.st_dev, wanted.st_ino):
+                    return int(entry)
+    except OSError:
+        return None
+    return None

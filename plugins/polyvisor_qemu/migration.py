@@ -1,0 +1,118 @@
+"""Sending guests to other hosts and receiving them."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from polyvisor.errors import MigrationError, PolyvisorError
+from polyvisor.states import DomainState
+from polyvisor_qemu import stream
+from polyvisor_qemu.launch import fd_number, last_words
+from polyvisor_qemu.qmp import Gone, connect
+
+if TYPE_CHECKING:
+    from polyvisor.driver import MigrationOptions
+    from polyvisor.jobs import Job
+    from polyvisor.local import Guest
+    from polyvisor.model import DomainSpec
+    from polyvisor_qemu.hypervisor import QemuHypervisor
+
+__all__ = ["receive", "received", "send", "take_back"]
+
+
+def receive(
+    hypervisor: QemuHypervisor, guest: Guest, spec: DomainSpec, listen: str | None
+) -> tuple[dict[str, Any], str]:
+    """Start a QEMU that listens for a stream."""
+    runtime = hypervisor.spawn(guest, spec, "-incoming", "defer")
+    try:
+        with hypervisor.monitor(guest) as monitor:
+            stream.events_on(monitor)
+            if listen is None:
+                # QEMU has its run folder under this name, however long the real path is.
+                number = fd_number(runtime["pid"], guest.run_dir or "")
+                monitor.execute("migrate-incoming", uri=f"unix:/proc/self/fd/{number}/migration")
+                return runtime, f"unix:{guest.run_dir}/migration"
+            monitor.execute("migrate-incoming", uri=listen)
+            return runtime, listen
+    except BaseException:
+        hypervisor.destroy(guest)
+        raise
+
+
+def send(
+    hypervisor: QemuHypervisor, guest: Guest, uri: str, options: MigrationOptions, job: Job
+) -> dict[str, Any]:
+    """Let QEMU send the guest into a connection that we make."""
+    was_running = guest.state is DomainState.RUNNING
+    if was_running and not options.live:
+        hypervisor.suspend(guest)
+    job.report("memory")
+    try:
+        with hypervisor.monitor(guest) as monitor, _connected(uri) as wire:
+            stream.prepare(
+                monitor,
+                options.bandwidth or stream.UNLIMITED,
+                stream.DOWNTIME if options.downtime is None else options.downtime,
+            )
+            monitor.execute("getfd", fds=(wire.fileno(),), fdname="migrate")
+            monitor.execute("migrate", uri="fd:migrate")
+            info = stream.wait_out(monitor, guest, job, "memory", stop_after=options.timeout)
+    except BaseException:
+        if was_running:
+            with suppress(PolyvisorError):
+                hypervisor.resume(guest)
+        raise
+    return {
+        "downtime": info.get("downtime", 0) / 1000,
+        "total": info.get("total-time", 0) / 1000,
+        "transferred": info.get("ram", {}).get("transferred", 0),
+    }
+
+
+def received(hypervisor: QemuHypervisor, guest: Guest, timeout: float) -> None:
+    """Wait until QEMU has read the whole stream."""
+    try:
+        with hypervisor.monitor(guest) as monitor:
+            info = monitor.execute("query-migrate")
+            if info.get("status") == "completed":
+                return
+            status = monitor.execute("query-status")["status"]
+            if status != "inmigrate":
+                return
+            stream.wait_in(monitor, None, timeout)
+    except Gone as error:
+        told = last_words(guest, f"receive {guest.name!r}")
+        raise MigrationError(
+            told.message, domain=guest.name, native_message=told.native_message
+        ) from error
+
+
+def take_back(hypervisor: QemuHypervisor, guest: Guest) -> None:
+    """Stop a migration that is still going on; the guest stays stopped."""
+    with hypervisor.monitor(guest) as monitor:
+        stream.cancel(monitor)
+        if monitor.execute("query-status")["status"] == "running":
+            monitor.execute("stop")
+
+
+def _connected(uri: str) -> socket.socket:
+    """Return a socket that is connected to where a destination listens."""
+    kind, _, place = uri.partition(":")
+    if kind == "unix":
+        made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connect(made, place)
+        except Gone as error:
+            made.close()
+            raise MigrationError(f"the destination does not listen on {uri}") from error
+        return made
+    if kind == "tcp":
+        host, _, port = place.rpartition(":")
+        try:
+            return socket.create_connection((host.strip("[]"), int(port)), timeout=30)
+        except (OSError, ValueError) as error:
+            raise MigrationError(f"cannot connect to {uri}: {error}") from error
+    raise MigrationError(f"{uri!r} is no address for a migration; use unix:PATH or tcp:HOST:PORT")

@@ -1,0 +1,55 @@
+"""Writing guests into files and reading them back; QEMU does it, without a copy through us."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from polyvisor.errors import SaveImageError
+from polyvisor_qemu import stream
+from polyvisor_qemu.launch import last_words, log_size
+from polyvisor_qemu.qmp import Gone, QmpError
+
+if TYPE_CHECKING:
+    from polyvisor.jobs import Job
+    from polyvisor.local import Guest
+    from polyvisor.model import DomainSpec
+    from polyvisor_qemu.hypervisor import QemuHypervisor
+
+__all__ = ["restore", "save"]
+
+
+def save(hypervisor: QemuHypervisor, guest: Guest, fd: int, job: Job) -> None:
+    """Let QEMU write straight into the file."""
+    with hypervisor.monitor(guest) as monitor:
+        stream.prepare(monitor, stream.UNLIMITED, stream.DOWNTIME)
+        monitor.execute("getfd", fds=(fd,), fdname="save")
+        job.check()
+        monitor.execute("migrate", uri="fd:save")
+        stream.wait_out(monitor, guest, job, "memory")
+
+
+def restore(
+    hypervisor: QemuHypervisor, guest: Guest, spec: DomainSpec, fd: int, job: Job
+) -> dict[str, Any]:
+    """Start a QEMU that reads the stream straight from the file."""
+    log_from = log_size(guest)
+    runtime = hypervisor.spawn(guest, spec, "-incoming", "defer")
+    try:
+        job.report("memory")
+        with hypervisor.monitor(guest) as monitor:
+            stream.events_on(monitor)
+            monitor.execute("getfd", fds=(fd,), fdname="restore")
+            monitor.execute("migrate-incoming", uri="fd:restore")
+            stream.wait_in(monitor, job)
+    except (Gone, QmpError) as error:
+        hypervisor.destroy(guest)
+        told = last_words(guest, f"restore {guest.name!r}", log_from)
+        raise SaveImageError(
+            f"{told.message}; the image is damaged or was made by a machine that this one is not",
+            domain=guest.name,
+            native_message=told.native_message,
+        ) from error
+    except BaseException:
+        hypervisor.destroy(guest)
+        raise
+    return runtime

@@ -1,0 +1,159 @@
+"""QEMU's migration stream: set going, followed to its end, cancelled.
+
+QEMU writes a guest into a file and sends it to another host by the same means.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from polyvisor.errors import HypervisorError, PolyvisorError, Timeout
+from polyvisor_qemu.qmp import QmpError
+
+if TYPE_CHECKING:
+    from polyvisor.jobs import Job
+    from polyvisor.local import Guest
+    from polyvisor_qemu.qmp import Monitor
+
+__all__ = ["DOWNTIME", "UNLIMITED", "cancel", "events_on", "prepare", "wait_in", "wait_out"]
+
+#: Bytes per second: as good as no limit, which QEMU has no word for.
+UNLIMITED = 1 << 50
+#: Seconds that a downtime may last unless said otherwise (QEMU's own default).
+DOWNTIME = 0.3
+#: Seconds between two looks at a migration's figures; the end itself is an event.
+LOOK_EVERY = 0.25
+#: Seconds to wait for QEMU to let go of a migration.
+CANCELLING = 30.0
+
+
+def prepare(monitor: Monitor, bandwidth: int, downtime: float) -> None:
+    """Set how fast a guest may leave, and how long it may stand still for it."""
+    events_on(monitor)
+    monitor.execute(
+        "migrate-set-parameters",
+        max_bandwidth=bandwidth,
+        downtime_limit=int(downtime * 1000),
+    )
+
+
+def events_on(monitor: Monitor) -> None:
+    """Let QEMU tell of a migration's progress."""
+    monitor.execute(
+        "migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}]
+    )
+
+
+def wait_out(
+    monitor: Monitor,
+    guest: Guest,
+    job: Job,
+    phase: str,
+    *,
+    stop_after: float | None = None,
+) -> dict[str, Any]:
+    """Wait for the end of an outgoing migration; cancel it if the job is cancelled.
+
+    Returns:
+        QEMU's figures (query-migrate).
+    """
+    begun = looked = time.monotonic()
+    poller = select.poll()
+    poller.register(monitor, select.POLLIN)
+    poller.register(job, select.POLLIN)
+    stop_at = None if stop_after is None else begun + stop_after
+    try:
+        while True:
+            look = False
+            while (event := monitor.next_event(0)) is not None:
+                if event["event"] == "MIGRATION_PASS":
+                    look = True
+                elif event["event"] == "MIGRATION":
+                    look = event["data"]["status"] in ("completed", "failed", "cancelled")
+            job.check()
+            now = time.monotonic()
+            if look or now - looked >= LOOK_EVERY:
+                looked = now
+                info: dict[str, Any] = monitor.execute("query-migrate")
+                if info.get("status") in ("failed", "cancelled"):
+                    raise _failed(info, guest)
+                _progress(job, phase, info)
+                if info.get("status") == "completed":
+                    return info
+            if stop_at is not None and now >= stop_at:
+                stop_at = None
+                monitor.execute("stop")
+            if not monitor.events:
+                wake = looked + LOOK_EVERY
+                if stop_at is not None:
+                    wake = min(wake, stop_at)
+                poller.poll(max(0.0, wake - time.monotonic()) * 1000)
+    except BaseException:
+        with suppress(PolyvisorError):
+            cancel(monitor)
+        raise
+
+
+def _failed(info: dict[str, Any], guest: Guest) -> HypervisorError:
+    words = str(info.get("error-desc", ""))
+    return HypervisorError(
+        f"domain {guest.name!r}: QEMU could not write the guest's state: "
+        f"{words or 'it does not say why'}",
+        domain=guest.name,
+        native_message=words or None,
+    )
+
+
+def _progress(job: Job, phase: str, info: dict[str, Any]) -> None:
+    ram = info.get("ram", {})
+    rate = ram.get("dirty-pages-rate")
+    downtime = info.get("downtime", info.get("expected-downtime"))
+    job.report(
+        phase,
+        total=ram.get("total"),
+        processed=ram.get("transferred"),
+        remaining=ram.get("remaining"),
+        iteration=ram.get("dirty-sync-count"),
+        dirty_rate=None if rate is None else float(rate * ram.get("page-size", 4096)),
+        downtime=None if downtime is None else downtime / 1000,
+    )
+
+
+def wait_in(monitor: Monitor, job: Job | None, timeout: float = 600.0) -> None:
+    """Wait until QEMU has read a whole guest."""
+    deadline = time.monotonic() + timeout
+    poller = select.poll()
+    poller.register(monitor, select.POLLIN)
+    if job is not None:
+        poller.register(job, select.POLLIN)
+    while True:
+        if job is not None:
+            job.check()
+        while (event := monitor.next_event(0)) is not None:
+            if event["event"] == "MIGRATION":
+                status = event["data"]["status"]
+                if status == "completed":
+                    return
+                if status == "failed":
+                    raise QmpError("QEMU could not read the guest's state")
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise Timeout(f"QEMU did not have the whole guest after {timeout:g} s")
+        poller.poll(left * 1000)
+
+
+def cancel(monitor: Monitor) -> None:
+    """Cancel a migration and wait until QEMU has let go of it."""
+    if monitor.execute("query-migrate").get("status") not in (
+        "setup", "active", "cancelling", "pre-switchover", "device",
+    ):  # fmt: skip
+        return
+    monitor.execute("migrate_cancel")
+    deadline = time.monotonic() + CANCELLING
+    while time.monotonic() < deadline:
+        if monitor.execute("query-migrate").get("status") in ("cancelled", "completed", "failed"):
+            return
+        monitor.next_event(0.05)
