@@ -124,6 +124,12 @@ class Element(_Plain):
     #: What stood in the XML and is not declared; written back.
     extra: Extra | None = None
 
+    def _refuse(self) -> None:
+        """Raise :class:`~polyvisor.model._codecs.Fault` for fields that cannot stand together.
+
+        Asked of every element read or written whose class has its own.
+        """
+
 
 class _Keys(dict[type, Callable[[Any], Any]]):
     def __missing__(self, cls: type) -> Callable[[Any], Any]:
@@ -207,19 +213,25 @@ def values(codec: Codec = STR, *, name: str) -> Any:
 
 
 def size(
-    *, name: str | None = None, required: bool = False, unit: str = "KiB", scale: int = 1024
+    *,
+    name: str | None = None,
+    required: bool = False,
+    default: int | None = None,
+    unit: str = "KiB",
+    scale: int = 1024,
 ) -> Any:
     """Declare a child that is a size: bytes in Python, ``<memory unit='KiB'>`` in XML.
 
     Args:
         name: the child's tag, if it is not the field's name.
         required: refuse the element when it is absent.
+        default: the value in Python when absent.  None is not written, all else is.
         unit: in which it is written, ``"KiB"``, ``"bytes"`` or ``"M"``; ``""``: the largest
             unit that divides it.
         scale: the bytes that a number without unit counts.
     """
     return _field(
-        Binding("size", name, required=required, attribute="unit", unit=unit, scale=scale), None
+        Binding("size", name, required=required, attribute="unit", unit=unit, scale=scale), default
     )
 
 

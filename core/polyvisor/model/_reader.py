@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 import attrs
 
 from polyvisor.model._codecs import Fault, exact_size, nearest, scaled
-from polyvisor.model._declare import Binding, Choice, Extra, Ref, bindings_of, resolve
+from polyvisor.model._declare import Binding, Choice, Element, Extra, Ref, bindings_of, resolve
+from polyvisor.model._namespaces import adopt
 from polyvisor.model._xml import ATTRIBUTES, CHILDREN, TEXT, Node, RawXml, raw
 
 __all__ = ["readers"]
@@ -154,7 +155,7 @@ def _make_reader(cls: type) -> Reader:
         return build(found)
 
     if tags or required:
-        return read
+        return _finished(cls, read)
     get = attributes.get
 
     def read_leaf(node: Node, data: bytes) -> Any:
@@ -174,7 +175,32 @@ def _make_reader(cls: type) -> Reader:
 
     # An unknown attribute lands in the slot of ``extra``.
     unknown = (0, None)
-    return read_leaf
+    return _finished(cls, read_leaf)
+
+
+def _finished(cls: Any, read: Reader) -> Reader:
+    """Return a reader that does what the class wants done besides filling its fields."""
+    settle = getattr(cls, "__attrs_post_init__", None)
+    refuse = cls._refuse if cls._refuse is not Element._refuse else None
+    namespaces = getattr(cls, "XML_NAMESPACES", None)
+    if settle is None and refuse is None and namespaces is None:
+        return read
+
+    def read_finished(node: Node, data: bytes) -> Any:
+        if namespaces is not None:
+            adopt(node, namespaces)
+        value = read(node, data)
+        if settle is not None:
+            settle(value)
+        if refuse is not None:
+            try:
+                refuse(value)
+            except Fault as fault:
+                fault.node = fault.node or node
+                raise
+        return value
+
+    return read_finished
 
 
 def _taken(

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from polyvisor.model._codecs import BYTES, STR, Fault, in_unit, nearest
 from polyvisor.model._declare import Binding, Element, Extra, Ref, bindings_of, resolve
+from polyvisor.model._namespaces import declare
 from polyvisor.model._xml import RawXml, special_in_attribute
 
 __all__ = ["writers"]
@@ -34,7 +35,7 @@ def _getter(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
     return get if len(names) > 1 else lambda value: (get(value),)
 
 
-def _make_writer(cls: type) -> Writer:
+def _make_writer(cls: type[Element]) -> Writer:
     bindings = bindings_of(cls)
     attribute_bindings = [(name, b) for name, b in bindings if b.kind == "attr"]
     child_bindings = [(name, b) for name, b in bindings if b.kind not in {"attr", "text", "beside"}]
@@ -53,6 +54,8 @@ def _make_writer(cls: type) -> Writer:
     text_codec = next((b.codec for _, b in bindings if b.kind == "text"), STR)
     write_text = text_codec.write_text or text_codec.write
     always_open = getattr(cls, "XML_OPEN", False)
+    namespaces = getattr(cls, "XML_NAMESPACES", None)
+    refuse = cls._refuse if cls._refuse is not Element._refuse else None
 
     def opening(value: Any, indent: str, tag: str) -> str:
         head = f"{indent}<{tag}"
@@ -68,6 +71,8 @@ def _make_writer(cls: type) -> Writer:
 
     def write(value: Any, indent: str, tag: str) -> str:
         try:
+            if refuse is not None:
+                refuse(value)
             head = opening(value, indent, tag) if attribute_plan else f"{indent}<{tag}"
             body = ""
             if child_plan:
@@ -90,6 +95,8 @@ def _make_writer(cls: type) -> Writer:
                 for name, word in extra.attributes:
                     head += f" {name}='{STR.write(word)}'"
                 body = _with_extra(extra, body, indent + "  ")
+            if namespaces is not None:
+                head = declare(head, body, namespaces)
         except Fault as fault:
             fault.trail.insert(0, tag)
             raise
@@ -103,7 +110,7 @@ def _make_writer(cls: type) -> Writer:
 
     def write_leaf(value: Any, indent: str, tag: str) -> str:
         """Write what has attributes only."""
-        if value.extra is not None:
+        if value.extra is not None or refuse is not None:
             return write(value, indent, tag)
         try:
             return opening(value, indent, tag) + "/>\n"

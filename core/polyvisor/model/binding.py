@@ -18,7 +18,13 @@ A class is declared field by field, in the order in which libvirt prints::
         hosts: tuple[Host, ...] = children(Host, "host")          #   <host/> any number of times
 
 A class whose fields are not written in the order of declaration says which stands behind
-which: ``XML_BEHIND = {"driver": "mac"}``.
+which: ``XML_BEHIND = {"driver": "mac"}``.  Children of a namespace of its own are declared
+with the prefix that libvirt writes, ``child(Options, "fs:mount_opts")``, in a class that says
+``XML_NAMESPACES = {"fs": "http://libvirt.org/schemas/storagepool/fs/1.0"}``.
+
+What libvirt makes explicit when it reads, a class makes explicit in ``__attrs_post_init__``,
+which is called however an instance comes about.  Fields that cannot stand together are
+refused in ``_refuse``, which is called when an instance is read from XML or written to it.
 
 Every class has ``extra``: whatever stood in the XML and is not declared.  It is
 None as a rule, compared and written back.

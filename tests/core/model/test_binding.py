@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from typing import Literal
+from typing import ClassVar, Literal
 
 import attrs
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polyvisor.errors import SchemaError
-from polyvisor.model._codecs import HEX, ON_OFF, UINT, YES_NO, choices, integer
+from polyvisor.model._codecs import HEX, ON_OFF, UINT, YES_NO, Fault, choices, integer
 from polyvisor.model.binding import (
     Choice,
     Element,
@@ -318,3 +318,74 @@ def test_any_value_survives_xml(thing: Thing) -> None:
     again = read(xml)
     assert again == thing
     assert write(again) == xml
+
+
+@element(kw_only=True)
+class Options(Element):
+    """An element of a namespace of its own."""
+
+    names: tuple[str, ...] = inners("fs:option", "name")
+
+
+@element(kw_only=True)
+class Mount(Element):
+    """A class with everything that is done besides filling fields."""
+
+    XML_NAMESPACES: ClassVar = {"fs": "urn:fs"}
+
+    low: int | None = attr(UINT)
+    high: int | None = attr(UINT)
+    room: int = size(default=0, unit="bytes", scale=1)
+    options: Options | None = child(Options, "fs:options")
+
+    def __attrs_post_init__(self) -> None:
+        if self.high is None:
+            object.__setattr__(self, "high", self.low)
+
+    def _refuse(self) -> None:
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise Fault("low is above high", "swap them")
+
+
+@pytest.mark.parametrize(
+    "xml",
+    [
+        "<mount xmlns:fs='urn:fs'><fs:options><fs:option name='a'/></fs:options></mount>",
+        "<mount xmlns:x='urn:fs'><x:options><x:option name='a'/></x:options></mount>",
+        "<mount><options xmlns='urn:fs'><option name='a'/></options></mount>",
+        "<mount><x:options xmlns:x='urn:fs'><x:option name='a'/></x:options></mount>",
+    ],
+)
+def test_namespaces_are_read_under_any_prefix(xml: str) -> None:
+    """The URI counts; what is written has the prefix of the declaration, and is read the same."""
+    value = read_document(Mount, xml, "mount")
+    assert value.options is not None
+    assert value.options.names == ("a",)
+    written = write_document(value, "mount")
+    assert "<fs:option name='a'/>" in written
+    assert "xmlns:fs='urn:fs'" in written
+    assert read_document(Mount, written, "mount") == value
+
+
+def test_a_foreign_namespace_is_carried() -> None:
+    """The same prefix for another namespace is not taken for the known one."""
+    xml = "<mount xmlns:fs='urn:other'><fs:options><fs:option name='a'/></fs:options></mount>"
+    value = read_document(Mount, xml, "mount")
+    assert value.options is None
+    assert value.extra is not None
+    assert read_document(Mount, write_document(value, "mount"), "mount") == value
+
+
+def test_what_is_implied_is_made_explicit() -> None:
+    """It is so however an instance comes about; a size may have a default."""
+    read = read_document(Mount, "<mount low='3'/>", "mount")
+    assert read == Mount(low=3) == Mount(low=3, high=3, room=0)
+    assert "<room unit='bytes'>0</room>" in write_document(read, "mount")
+
+
+def test_contradictions_are_refused() -> None:
+    """Fields that cannot stand together are refused both ways, with line and element."""
+    with pytest.raises(SchemaError, match=r"line 2: mount: low is above high; swap them"):
+        read_document(Mount, "\n<mount low='3' high='2'/>", "mount")
+    with pytest.raises(SchemaError, match="mount: low is above high"):
+        write_document(Mount(low=3, high=2), "mount")
