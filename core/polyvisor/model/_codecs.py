@@ -59,8 +59,13 @@ class Fault(Exception):
         self.node: Any = None
         #: The attribute at fault, or None for the text of the element.
         self.attribute: str | None = None
-        #: Elements on the way to the fault when writing, innermost last.
+        #: Elements on the way to the fault from the one asked, innermost last.
         self.trail: list[str] = []
+
+    def at(self, *trail: str) -> Fault:
+        """Say that the fault is further below: tags, with a number where there are several."""
+        self.trail = list(trail)
+        return self
 
 
 _ANY_TEXT = {"type": "string"}
@@ -274,12 +279,13 @@ def in_unit(value: int, unit: str) -> tuple[int, str]:
 
     Args:
         value: in bytes.
-        unit: the unit; ``""``: the largest that divides it (virFormatIntPretty, virutil.c).
+        unit: the unit; ``""``, or when it does not divide the value: the largest that does
+            (virFormatIntPretty, virutil.c).
     """
     if not isinstance(value, int) or not 0 <= value <= MAX_SIZE:
         raise Fault(f"{value!r} is not a number of bytes below 8 EiB")
-    if unit:
-        return -(-value // unit_factor(unit)), unit
+    if unit and value % unit_factor(unit) == 0:
+        return value // unit_factor(unit), unit
     number, shown = value, "B"
     for larger in ("KiB", "MiB", "GiB", "TiB", "PiB", "EiB"):
         if not number or number % 1024:

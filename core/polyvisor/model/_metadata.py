@@ -2,30 +2,63 @@
 
 from __future__ import annotations
 
-from polyvisor.model._xml import ATTRIBUTES, CHILDREN, TAG, TEXT, RawXml, parse, raw
+from collections.abc import Mapping
+
+from polyvisor.model._xml import (
+    ATTRIBUTES,
+    CHILDREN,
+    TAG,
+    TEXT,
+    Node,
+    RawXml,
+    escape_attribute,
+    parse,
+    raw,
+)
 
 __all__ = ["find"]
 
 
-def find(metadata: RawXml, namespace: str, name: str) -> tuple[dict[str, str], str, RawXml] | None:
+def find(
+    metadata: RawXml, namespace: str, name: str, declared: Mapping[str, str]
+) -> tuple[dict[str, str], str, RawXml] | None:
     """Return attributes, text and XML of the first such child, or None.
 
     Args:
         metadata: the ``<metadata>`` element.
         namespace: the child's namespace URI.
         name: the child's name without prefix.
+        declared: namespace declarations that hold for the metadata: ``{"xmlns:app": URI}``.
     """
     data = metadata.encode()
     root = parse(data)
+
+    def scopes(node: Node) -> tuple[Mapping[str, str], ...]:
+        here: tuple[Mapping[str, str], ...] = (root[ATTRIBUTES], declared)
+        return here if node is root else (node[ATTRIBUTES], *here)
+
     for node in root[CHILDREN:]:
         prefix, _, local = node[TAG].rpartition(":")
         declaration = f"xmlns:{prefix}" if prefix else "xmlns"
-        uri = node[ATTRIBUTES].get(declaration, root[ATTRIBUTES].get(declaration))
+        uri = next((a[declaration] for a in scopes(node) if declaration in a), None)
         if local == name and uri == namespace:
             attributes = {
                 key: word
                 for key, word in node[ATTRIBUTES].items()
                 if key != "xmlns" and not key.startswith("xmlns:")
             }
-            return attributes, node[TEXT] or "", raw(data, node)
+            return attributes, node[TEXT] or "", _alone(raw(data, node, '"'), node, scopes(root))
     return None
+
+
+def _alone(xml: RawXml, node: Node, scopes: tuple[Mapping[str, str], ...]) -> RawXml:
+    """Return an element that also declares the namespaces which hold around it and it uses."""
+    known: dict[str, str] = {}
+    for scope in reversed(scopes):
+        known.update((key, uri) for key, uri in scope.items() if key.startswith("xmlns:"))
+    for key, uri in known.items():
+        prefix = key[6:]
+        if key not in node[ATTRIBUTES] and (f"<{prefix}:" in xml or f" {prefix}:" in xml):
+            at = 1 + len(node[TAG])
+            xml = RawXml(f'{xml[:at]} {key}="{escape_attribute(uri)}"{xml[at:]}')
+    return xml

@@ -21,6 +21,14 @@ def adopt(node: Node, known: Mapping[str, str]) -> None:
         known: URIs by prefix.
     """
     _adopt(node, known, {prefix: prefix for prefix in known}, deeper=False)
+    for name, uri in list(node[ATTRIBUTES].items()):
+        # Where the prefix means another namespace and is of no use, it is in the writer's way.
+        if name[:6] == "xmlns:" and name[6:] in known and not _used(node, f"{{{uri}}}:"):
+            del node[ATTRIBUTES][name]
+
+
+def _used(node: Node, prefix: str) -> bool:
+    return any(below[TAG].startswith(prefix) or _used(below, prefix) for below in node[CHILDREN:])
 
 
 def _adopt(node: Node, known: Mapping[str, str], scope: dict[str, str], *, deeper: bool) -> None:

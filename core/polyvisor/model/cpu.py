@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Literal
 
 from polyvisor.model._codecs import ON_OFF, UINT, ULONG, YES_NO, choices
-from polyvisor.model.binding import Element, attr, child, children, element, text, value
+from polyvisor.model.binding import (
+    Element,
+    attr,
+    child,
+    children,
+    element,
+    text,
+    value,
+)
 
 __all__ = [
     "Cpu",
@@ -15,7 +23,12 @@ __all__ = [
     "CpuTopology",
     "Distance",
     "Distances",
+    "Interconnects",
     "MaxPhysAddr",
+    "MemoryBandwidth",
+    "MemoryCache",
+    "MemoryCacheSize",
+    "MemoryLatency",
     "Numa",
     "NumaCell",
 ]
@@ -27,6 +40,7 @@ FeaturePolicy = Literal["force", "require", "optional", "disable", "forbid"]
 Fallback = Literal["allow", "forbid"]
 CacheMode = Literal["emulate", "passthrough", "disable"]
 MemoryAccess = Literal["shared", "private"]
+MemoryLatencyType = Literal["access", "read", "write"]
 
 
 @element(kw_only=True)
@@ -91,6 +105,60 @@ class Distances(Element):
 
 
 @element(kw_only=True)
+class MemoryCacheSize(Element):
+    """A size of a memory side cache."""
+
+    value: int | None = attr(UINT)
+    unit: str | None = attr()
+
+
+@element(kw_only=True)
+class MemoryCache(Element):
+    """A memory side cache of a cell."""
+
+    level: int | None = attr(UINT)
+    associativity: Literal["none", "direct", "full"] | None = attr(
+        choices(Literal["none", "direct", "full"])
+    )
+    policy: Literal["none", "writeback", "writethrough"] | None = attr(
+        choices(Literal["none", "writeback", "writethrough"])
+    )
+    size: MemoryCacheSize | None = child(MemoryCacheSize)
+    line: MemoryCacheSize | None = child(MemoryCacheSize)
+
+
+@element(kw_only=True)
+class MemoryLatency(Element):
+    """How long an access from one cell to another takes, in nanoseconds."""
+
+    initiator: int | None = attr(UINT)
+    target: int | None = attr(UINT)
+    cache: int | None = attr(UINT)
+    type: MemoryLatencyType | None = attr(choices(MemoryLatencyType))
+    value: int | None = attr(ULONG)
+
+
+@element(kw_only=True)
+class MemoryBandwidth(Element):
+    """How much goes from one cell to another in a second."""
+
+    initiator: int | None = attr(UINT)
+    target: int | None = attr(UINT)
+    cache: int | None = attr(UINT)
+    type: MemoryLatencyType | None = attr(choices(MemoryLatencyType))
+    value: int | None = attr(ULONG)
+    unit: str | None = attr()
+
+
+@element(kw_only=True)
+class Interconnects(Element):
+    """How fast cells reach each other's memory."""
+
+    latencies: tuple[MemoryLatency, ...] = children(MemoryLatency, "latency")
+    bandwidths: tuple[MemoryBandwidth, ...] = children(MemoryBandwidth, "bandwidth")
+
+
+@element(kw_only=True)
 class NumaCell(Element):
     """One NUMA cell of the guest."""
 
@@ -102,6 +170,7 @@ class NumaCell(Element):
     mem_access: MemoryAccess | None = attr(choices(MemoryAccess), name="memAccess")
     discard: bool | None = attr(YES_NO)
     distances: Distances | None = child(Distances)
+    caches: tuple[MemoryCache, ...] = children(MemoryCache, "cache")
 
 
 @element(kw_only=True)
@@ -109,6 +178,7 @@ class Numa(Element):
     """The guest's NUMA cells."""
 
     cells: tuple[NumaCell, ...] = children(NumaCell, "cell")
+    interconnects: Interconnects | None = child(Interconnects)
 
 
 @element(kw_only=True)

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 from uuid import UUID, uuid4
 
 import attrs
 
-from polyvisor.model._codecs import BYTES, INT, NAME, UINT, UUID_TEXT, YES_NO, choices, integer
+from polyvisor.model._codecs import (
+    BYTES,
+    INT,
+    NAME,
+    ON_OFF,
+    UINT,
+    UUID_TEXT,
+    YES_NO,
+    choices,
+    integer,
+)
 from polyvisor.model.binding import (
     Element,
     RawXml,
     attr,
+    beside,
     child,
     children,
     element,
@@ -29,9 +40,23 @@ if TYPE_CHECKING:
     from polyvisor.model.clock import Clock
     from polyvisor.model.cpu import Cpu
     from polyvisor.model.features import Features
+    from polyvisor.model.namespaces import (
+        BhyveCommandline,
+        LxcNamespace,
+        QemuCapabilities,
+        QemuCommandline,
+        QemuDeprecation,
+        QemuOverride,
+        XenCommandline,
+    )
+    from polyvisor.model.perf import Perf
+    from polyvisor.model.resource import BlkioTune, Resource
+    from polyvisor.model.security import KeyWrap, LaunchSecurity
+    from polyvisor.model.sysinfo import Sysinfo
     from polyvisor.model.tuning import CpuTune, MemoryBacking, MemoryTune, NumaTune
 
 __all__ = [
+    "DefaultIoThread",
     "DomainSpec",
     "IdMap",
     "IdMapEntry",
@@ -112,6 +137,14 @@ class IoThreadIds(Element):
 
 
 @element(kw_only=True)
+class DefaultIoThread(Element):
+    """The threads of the main loop."""
+
+    thread_pool_min: int | None = attr(INT)
+    thread_pool_max: int | None = attr(INT)
+
+
+@element(kw_only=True)
 class IdMapEntry(Element):
     """One range of a container's user or group ids."""
 
@@ -177,6 +210,13 @@ class DomainSpec(Document):
 
     XML_TAG = "domain"
     XML_TITLE = "domain"
+    XML_NAMESPACES: ClassVar = {
+        "qemu": "http://libvirt.org/schemas/domain/qemu/1.0",
+        "lxc": "http://libvirt.org/schemas/domain/lxc/1.0",
+        "bhyve": "http://libvirt.org/schemas/domain/bhyve/1.0",
+        "xen": "http://libvirt.org/schemas/domain/xen/1.0",
+        "vmware": "http://libvirt.org/schemas/domain/vmware/1.0",
+    }
 
     #: The hypervisor: ``"qemu"``, ``"kvm"``, ``"xen"``, ``"test"`` …
     type: str = attr(required=True)
@@ -192,8 +232,11 @@ class DomainSpec(Document):
     max_memory: MaxMemory | None = child(MaxMemory, "maxMemory")
     #: In bytes.
     memory: int = size(required=True)
+    #: Whether a dump of the host's kernel or of the hypervisor holds the guest's memory.
+    dump_core: bool | None = beside("memory", "dumpCore", ON_OFF)
     #: In bytes; None: as ``memory``.
     current_memory: int | None = size(name="currentMemory")
+    blkiotune: BlkioTune | None = child(".resource:BlkioTune")
     memtune: MemoryTune | None = child(".tuning:MemoryTune")
     memory_backing: MemoryBacking | None = child(".tuning:MemoryBacking", "memoryBacking")
     vcpu: Vcpu | None = child(Vcpu)
@@ -201,8 +244,11 @@ class DomainSpec(Document):
     vcpu_states: VcpuStates | None = child(VcpuStates, "vcpus")
     iothreads: int | None = value(UINT)
     iothreadids: IoThreadIds | None = child(IoThreadIds)
+    defaultiothread: DefaultIoThread | None = child(DefaultIoThread)
     cputune: CpuTune | None = child(".tuning:CpuTune")
     numatune: NumaTune | None = child(".tuning:NumaTune")
+    resource: Resource | None = child(".resource:Resource")
+    sysinfos: tuple[Sysinfo, ...] = children(".sysinfo:Sysinfo", "sysinfo")
     bootloader: str | None = value()
     bootloader_args: str | None = value()
     os: Os = child(Os, default=Os())
@@ -215,8 +261,27 @@ class DomainSpec(Document):
     on_crash: LifecycleAction | None = value(choices(LifecycleAction))
     on_lockfailure: LockFailureAction | None = value(choices(LockFailureAction))
     pm: Pm | None = child(Pm)
+    perf: Perf | None = child(".perf:Perf")
     devices: Devices = child(Devices, default=Devices())
     seclabels: tuple[SecLabel, ...] = children(SecLabel, "seclabel")
+    qemu_commandline: QemuCommandline | None = child(
+        ".namespaces:QemuCommandline", "qemu:commandline"
+    )
+    qemu_capabilities: QemuCapabilities | None = child(
+        ".namespaces:QemuCapabilities", "qemu:capabilities"
+    )
+    qemu_override: QemuOverride | None = child(".namespaces:QemuOverride", "qemu:override")
+    qemu_deprecation: QemuDeprecation | None = child(
+        ".namespaces:QemuDeprecation", "qemu:deprecation"
+    )
+    lxc_namespace: LxcNamespace | None = child(".namespaces:LxcNamespace", "lxc:namespace")
+    bhyve_commandline: BhyveCommandline | None = child(
+        ".namespaces:BhyveCommandline", "bhyve:commandline"
+    )
+    xen_commandline: XenCommandline | None = child(".namespaces:XenCommandline", "xen:commandline")
+    vmware_datacenterpath: str | None = value(name="vmware:datacenterpath")
+    keywrap: KeyWrap | None = child(".security:KeyWrap")
+    launch_security: LaunchSecurity | None = child(".security:LaunchSecurity", "launchSecurity")
 
     def with_uuid(self, uuid: UUID | None = None) -> Self:
         """Return the definition with a UUID: its own, or else the one given or a random one."""
@@ -240,5 +305,11 @@ class DomainSpec(Document):
         """
         from polyvisor.model._metadata import find
 
-        found = None if self.metadata is None else find(self.metadata, namespace, name)
+        if self.metadata is None:
+            return None
+        # A prefix may be declared on <domain> already; there it is carried along.
+        given = self.extra.attributes if self.extra is not None else ()
+        declared = {f"xmlns:{prefix}": uri for prefix, uri in self.XML_NAMESPACES.items()}
+        declared.update((key, uri) for key, uri in given if key.startswith("xmlns"))
+        found = find(self.metadata, namespace, name, declared)
         return None if found is None else MetadataElement(*found)

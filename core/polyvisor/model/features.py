@@ -9,7 +9,9 @@ from polyvisor.model.binding import Element, attr, child, element, flag, inner, 
 
 __all__ = [
     "Apic",
+    "Capabilities",
     "Features",
+    "Hpt",
     "HyperV",
     "HyperVSpinlocks",
     "HyperVStimer",
@@ -17,6 +19,7 @@ __all__ = [
     "KvmDirtyRing",
     "KvmFeatures",
     "Smm",
+    "Tcg",
     "XenFeatures",
     "XenPassthrough",
 ]
@@ -112,6 +115,71 @@ class XenFeatures(Element):
     passthrough: XenPassthrough | None = child(XenPassthrough)
 
 
+CapabilityPolicy = Literal["default", "allow", "deny"]
+HptResizing = Literal["enabled", "disabled", "required"]
+
+
+@element(kw_only=True)
+class Capabilities(Element):
+    """POSIX capabilities that a container's processes keep."""
+
+    policy: CapabilityPolicy | None = attr(choices(CapabilityPolicy))
+    audit_control: bool | None = inner("audit_control", "state", ON_OFF)
+    audit_write: bool | None = inner("audit_write", "state", ON_OFF)
+    block_suspend: bool | None = inner("block_suspend", "state", ON_OFF)
+    chown: bool | None = inner("chown", "state", ON_OFF)
+    dac_override: bool | None = inner("dac_override", "state", ON_OFF)
+    dac_read_search: bool | None = inner("dac_read_search", "state", ON_OFF)
+    fowner: bool | None = inner("fowner", "state", ON_OFF)
+    fsetid: bool | None = inner("fsetid", "state", ON_OFF)
+    ipc_lock: bool | None = inner("ipc_lock", "state", ON_OFF)
+    ipc_owner: bool | None = inner("ipc_owner", "state", ON_OFF)
+    kill: bool | None = inner("kill", "state", ON_OFF)
+    lease: bool | None = inner("lease", "state", ON_OFF)
+    linux_immutable: bool | None = inner("linux_immutable", "state", ON_OFF)
+    mac_admin: bool | None = inner("mac_admin", "state", ON_OFF)
+    mac_override: bool | None = inner("mac_override", "state", ON_OFF)
+    mknod: bool | None = inner("mknod", "state", ON_OFF)
+    net_admin: bool | None = inner("net_admin", "state", ON_OFF)
+    net_bind_service: bool | None = inner("net_bind_service", "state", ON_OFF)
+    net_broadcast: bool | None = inner("net_broadcast", "state", ON_OFF)
+    net_raw: bool | None = inner("net_raw", "state", ON_OFF)
+    setgid: bool | None = inner("setgid", "state", ON_OFF)
+    setfcap: bool | None = inner("setfcap", "state", ON_OFF)
+    setpcap: bool | None = inner("setpcap", "state", ON_OFF)
+    setuid: bool | None = inner("setuid", "state", ON_OFF)
+    sys_admin: bool | None = inner("sys_admin", "state", ON_OFF)
+    sys_boot: bool | None = inner("sys_boot", "state", ON_OFF)
+    sys_chroot: bool | None = inner("sys_chroot", "state", ON_OFF)
+    sys_module: bool | None = inner("sys_module", "state", ON_OFF)
+    sys_nice: bool | None = inner("sys_nice", "state", ON_OFF)
+    sys_pacct: bool | None = inner("sys_pacct", "state", ON_OFF)
+    sys_ptrace: bool | None = inner("sys_ptrace", "state", ON_OFF)
+    sys_rawio: bool | None = inner("sys_rawio", "state", ON_OFF)
+    sys_resource: bool | None = inner("sys_resource", "state", ON_OFF)
+    sys_time: bool | None = inner("sys_time", "state", ON_OFF)
+    sys_tty_config: bool | None = inner("sys_tty_config", "state", ON_OFF)
+    syslog: bool | None = inner("syslog", "state", ON_OFF)
+    wake_alarm: bool | None = inner("wake_alarm", "state", ON_OFF)
+
+
+@element(kw_only=True)
+class Hpt(Element):
+    """The hash page table of a pSeries machine."""
+
+    resizing: HptResizing | None = attr(choices(HptResizing))
+    #: In bytes.
+    maxpagesize: int | None = size()
+
+
+@element(kw_only=True)
+class Tcg(Element):
+    """Features of QEMU's own translation."""
+
+    #: In bytes.
+    tb_cache: int | None = size(name="tb-cache")
+
+
 @element(kw_only=True)
 class Smm(Element):
     """System management mode."""
@@ -133,8 +201,8 @@ class Features(Element):
     viridian: bool = flag()
     hyperv: HyperV | None = child(HyperV)
     kvm: KvmFeatures | None = child(KvmFeatures)
-    xen: XenFeatures | None = child(XenFeatures)
     pvspinlock: bool | None = inner("pvspinlock", "state", ON_OFF)
+    capabilities: Capabilities | None = child(Capabilities)
     pmu: bool | None = inner("pmu", "state", ON_OFF)
     vmport: bool | None = inner("vmport", "state", ON_OFF)
     smm: Smm | None = child(Smm)
@@ -143,10 +211,16 @@ class Features(Element):
     ioapic: Literal["qemu", "kvm"] | None = inner(
         "ioapic", "driver", choices(Literal["qemu", "kvm"])
     )
+    hpt: Hpt | None = child(Hpt)
     vmcoreinfo: bool | None = inner("vmcoreinfo", "state", ON_OFF)
     htm: bool | None = inner("htm", "state", ON_OFF)
     nested_hv: bool | None = inner("nested-hv", "state", ON_OFF)
+    msrs: Literal["ignore", "fault"] | None = inner(
+        "msrs", "unknown", choices(Literal["ignore", "fault"])
+    )
     ccf_assist: bool | None = inner("ccf-assist", "state", ON_OFF)
+    xen: XenFeatures | None = child(XenFeatures)
     cfpc: str | None = inner("cfpc", "value")
     sbbc: str | None = inner("sbbc", "value")
     ibs: str | None = inner("ibs", "value")
+    tcg: Tcg | None = child(Tcg)

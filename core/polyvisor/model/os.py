@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from polyvisor.model.devices.disk_source import DiskSource
 
 __all__ = [
+    "AcpiTable",
     "BootDev",
     "BootMenu",
     "Firmware",
@@ -30,6 +31,7 @@ __all__ = [
     "Loader",
     "Nvram",
     "Os",
+    "OsAcpi",
     "OsBios",
     "OsType",
 ]
@@ -113,6 +115,21 @@ class OsBios(Element):
 
 
 @element(kw_only=True)
+class AcpiTable(Element):
+    """A table from a file."""
+
+    type: Literal["slic"] | None = attr(choices(Literal["slic"]))
+    path: str | None = text()
+
+
+@element(kw_only=True)
+class OsAcpi(Element):
+    """ACPI tables of the guest."""
+
+    tables: tuple[AcpiTable, ...] = children(AcpiTable, "table")
+
+
+@element(kw_only=True)
 class Os(Element):
     """What a domain boots."""
 
@@ -132,6 +149,7 @@ class Os(Element):
     cmdline: str | None = value()
     dtb: str | None = value()
     root: str | None = value()
+    acpi: OsAcpi | None = child(OsAcpi)
     boot: tuple[BootDev, ...] = inners("boot", "dev", choices(BootDev))
     bootmenu: BootMenu | None = child(BootMenu)
     smbios: SmbiosMode | None = inner("smbios", "mode", choices(SmbiosMode))

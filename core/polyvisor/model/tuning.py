@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from polyvisor.model._codecs import UINT, ULONG, choices, integer
 from polyvisor.model.binding import (
     Element,
     attr,
+    beside,
     child,
     children,
     element,
@@ -16,6 +17,9 @@ from polyvisor.model.binding import (
     size,
     value,
 )
+
+if TYPE_CHECKING:
+    from polyvisor.model.resource import CacheTune, CpuMemoryTune
 
 __all__ = [
     "CpuTune",
@@ -108,6 +112,8 @@ class CpuTune(Element):
     emulatorsched: EmulatorSched | None = child(EmulatorSched)
     vcpuscheds: tuple[VcpuSched, ...] = children(VcpuSched, "vcpusched")
     iothreadscheds: tuple[IoThreadSched, ...] = children(IoThreadSched, "iothreadsched")
+    cachetunes: tuple[CacheTune, ...] = children(".resource:CacheTune", "cachetune")
+    memorytunes: tuple[CpuMemoryTune, ...] = children(".resource:CpuMemoryTune", "memorytune")
 
 
 @element(kw_only=True)
@@ -152,6 +158,8 @@ class MemoryBacking(Element):
     allocation: Literal["immediate", "ondemand"] | None = inner(
         "allocation", "mode", choices(Literal["immediate", "ondemand"])
     )
+    #: How many threads fill the memory.
+    allocation_threads: int | None = beside("allocation", "threads", UINT)
     discard: bool = flag()
 
 

@@ -205,3 +205,54 @@ def test_public_names_exist() -> None:
     assert set(polyvisor.model.__all__) <= set(dir(polyvisor.model))
     with pytest.raises(AttributeError):
         polyvisor.model.Nothing  # noqa: B018
+
+
+def test_a_prefix_of_metadata_may_be_declared_on_the_root() -> None:
+    """An element of the metadata is found, and complete when taken out, wherever its prefix is."""
+    spec = DomainSpec.from_xml(
+        "<domain type='test' xmlns:app='urn:app'><name>t</name><memory>1</memory>"
+        "<metadata><app:note level='1'>kept</app:note></metadata></domain>"
+    )
+    found = spec.metadata_element("urn:app", "note")
+    assert found is not None
+    assert found.text == "kept"
+    assert found.xml == '<app:note xmlns:app="urn:app" level="1">kept</app:note>'
+    assert DomainSpec.from_xml(spec.to_xml()).metadata_element("urn:app", "note") == found
+
+
+NAMESPACES = {
+    "qemu": "<{0}:commandline><{0}:arg value='-nodefaults'/></{0}:commandline>",
+    "lxc": "<{0}:namespace><{0}:shareipc type='name' value='other'/></{0}:namespace>",
+    "bhyve": "<{0}:commandline><{0}:arg value='-s'/></{0}:commandline>",
+    "xen": "<{0}:commandline><{0}:arg value='-v'/></{0}:commandline>",
+    "vmware": "<{0}:datacenterpath>here/there</{0}:datacenterpath>",
+}
+
+
+@pytest.mark.parametrize("name", NAMESPACES)
+@pytest.mark.parametrize("prefix", ["own", "other"])
+def test_a_hypervisors_own_elements_are_typed(name: str, prefix: str) -> None:
+    """They are read under any prefix, and written with libvirt's and its declaration."""
+    prefix = name if prefix == "own" else prefix
+    uri = f"http://libvirt.org/schemas/domain/{name}/1.0"
+    spec = DomainSpec.from_xml(
+        f"<domain type='test' xmlns:{prefix}='{uri}'><name>t</name><memory>1</memory>"
+        f"{NAMESPACES[name].format(prefix)}</domain>"
+    )
+    field = next(
+        field
+        for field in ("commandline", "namespace", "datacenterpath")
+        if getattr(spec, f"{name}_{field}", None) is not None
+    )
+    assert f"<domain type='test' xmlns:{name}='{uri}'>" in spec.to_xml().replace(
+        f" xmlns:other='{uri}'", ""
+    )
+    bare = DomainSpec(
+        type="test",
+        name="t",
+        memory=1024,
+        **{f"{name}_{field}": getattr(spec, f"{name}_{field}")},
+    )
+    again = DomainSpec.from_xml(bare.to_xml())
+    assert again == bare
+    assert f"xmlns:{name}='{uri}'" in bare.to_xml()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,7 +37,8 @@ class Content(NamedTuple):
 class Grammar:
     """A RELAX NG grammar with its includes, as far as names go."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, namespaces: Mapping[str, str]) -> None:
+        self.prefixes = {uri: f"{prefix}:" for prefix, uri in namespaces.items()}
         self.defines: dict[str, list[etree._Element]] = {}
         self.starts: list[etree._Element] = []
         self._load(path, set())
@@ -68,7 +69,7 @@ class Grammar:
             if below.tag == f"{RNG}attribute":
                 found.attributes.update(_names(below))
             elif below.tag == f"{RNG}element":
-                for name in _names(below):
+                for name in _names(below, self.prefixes):
                     found.children.setdefault(name, []).append(below)
             elif below.tag == f"{RNG}ref":
                 name = below.get("name", "")
@@ -80,14 +81,21 @@ class Grammar:
                 self._collect(below, found, seen)
 
 
-def _names(node: etree._Element) -> Iterator[str]:
+def _names(node: etree._Element, prefixes: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Yield the names that a pattern allows, of elements with their namespace's prefix."""
+    prefix = ""
+    if prefixes is not None:
+        scope: etree._Element | None = node
+        while scope is not None and scope.get("ns") is None:
+            scope = scope.getparent()
+        prefix = "" if scope is None else prefixes.get(scope.get("ns", ""), "")
     if node.get("name"):
-        yield node.get("name", "")
+        yield prefix + node.get("name", "")
         return
     for below in node.iterfind(f"{RNG}name"):
-        yield (below.text or "").strip()
+        yield prefix + (below.text or "").strip()
     for below in node.iterfind(f"{RNG}choice/{RNG}name"):
-        yield (below.text or "").strip()
+        yield prefix + (below.text or "").strip()
 
 
 def _typed(classes: set[type[Element]]) -> tuple[set[str], dict[str, set[type[Element]] | None]]:
@@ -125,20 +133,20 @@ def _typed(classes: set[type[Element]]) -> tuple[set[str], dict[str, set[type[El
 def missing(grammar: Grammar, root: str, cls: type[Element]) -> list[str]:
     """Return the paths of what the schema allows and the classes do not type."""
     start = grammar.content(grammar.starts).children[root]
-    queue: deque[tuple[str, list[etree._Element], frozenset[type[Element]]]] = deque(
-        [(root, start, frozenset({cls}))]
+    queue: deque[tuple[str, list[etree._Element], frozenset[type[Element]], set[str]]] = deque(
+        [(root, start, frozenset({cls}), set())]
     )
     seen: set[tuple[frozenset[int], frozenset[type[Element]]]] = set()
     gaps: list[str] = []
     while queue:
-        path, patterns, classes = queue.popleft()
+        path, patterns, classes, above = queue.popleft()
         key = (frozenset(id(pattern) for pattern in patterns), classes)
         if key in seen:
             continue
         seen.add(key)
         allowed = grammar.content(patterns)
         attributes, children = _typed(set(classes))
-        gaps.extend(f"{path}@{name}" for name in sorted(allowed.attributes - attributes))
+        gaps.extend(f"{path}@{name}" for name in sorted(allowed.attributes - attributes - above))
         for name, below in sorted(allowed.children.items()):
             if name not in children:
                 gaps.append(f"{path}/{name}")
@@ -147,7 +155,9 @@ def missing(grammar: Grammar, root: str, cls: type[Element]) -> list[str]:
             if known is None:
                 continue
             if known:
-                queue.append((f"{path}/{name}", below, frozenset(known)))
+                # Where an attribute decides the class, one kind may be a plain value.
+                plain = {word.partition("@")[2] for word in attributes if f"{name}@" in word}
+                queue.append((f"{path}/{name}", below, frozenset(known), plain))
                 continue
             inner = grammar.content(below)
             gaps.extend(
@@ -168,5 +178,7 @@ def test_the_schema_is_typed(file: str, root: str, name: str) -> None:
     schemas = _schemas()
     if schemas is None:
         pytest.skip("no schemas: set POLYVISOR_CORPORA to libvirt's test data")
-    gaps = missing(Grammar(schemas / file), root, getattr(model, name))
+    cls = getattr(model, name)
+    grammar = Grammar(schemas / file, getattr(cls, "XML_NAMESPACES", {}))
+    gaps = missing(grammar, root, cls)
     assert not gaps, f"{len(gaps)} not typed: {', '.join(gaps)}"

@@ -29,12 +29,20 @@ if TYPE_CHECKING:
     from polyvisor.model.devices.hub import Hub
     from polyvisor.model.devices.input import Input
     from polyvisor.model.devices.interface import Interface
+    from polyvisor.model.devices.iommu import Iommu
+    from polyvisor.model.devices.lease import Lease
     from polyvisor.model.devices.memballoon import Memballoon
+    from polyvisor.model.devices.memory import Memory
+    from polyvisor.model.devices.nvram import NvramDevice
     from polyvisor.model.devices.panic import Panic
+    from polyvisor.model.devices.redirdev import Redirdev, RedirFilter
     from polyvisor.model.devices.rng import Rng
+    from polyvisor.model.devices.shmem import Shmem
+    from polyvisor.model.devices.smartcard import Smartcard
     from polyvisor.model.devices.sound import Audio, Sound
     from polyvisor.model.devices.tpm import Tpm
     from polyvisor.model.devices.video import Video
+    from polyvisor.model.devices.vsock import Vsock
     from polyvisor.model.devices.watchdog import Watchdog
 
 __all__ = ["Boot", "Device", "Devices"]
@@ -114,8 +122,10 @@ class Devices(Element):
     emulator: str | None = value()
     disks: tuple[Disk, ...] = children(".devices.disk:Disk", "disk")
     controllers: tuple[Controller, ...] = children(".devices.controller:Controller", "controller")
+    leases: tuple[Lease, ...] = children(".devices.lease:Lease", "lease")
     filesystems: tuple[Filesystem, ...] = children(".devices.filesystem:Filesystem", "filesystem")
     interfaces: tuple[Interface, ...] = children(".devices.interface:Interface", "interface")
+    smartcards: tuple[Smartcard, ...] = children(".devices.smartcard:Smartcard", "smartcard")
     serials: tuple[Serial, ...] = children(".devices.chardev:Serial", "serial")
     parallels: tuple[Parallel, ...] = children(".devices.chardev:Parallel", "parallel")
     consoles: tuple[Console, ...] = children(".devices.chardev:Console", "console")
@@ -127,16 +137,23 @@ class Devices(Element):
     audios: tuple[Audio, ...] = children(".devices.sound:Audio", "audio")
     videos: tuple[Video, ...] = children(".devices.video:Video", "video")
     hostdevs: tuple[Hostdev, ...] = children(HOSTDEV, "hostdev")
+    redirdevs: tuple[Redirdev, ...] = children(".devices.redirdev:Redirdev", "redirdev")
+    redirfilter: RedirFilter | None = child(".devices.redirdev:RedirFilter")
     hubs: tuple[Hub, ...] = children(".devices.hub:Hub", "hub")
     watchdogs: tuple[Watchdog, ...] = children(".devices.watchdog:Watchdog", "watchdog")
     memballoon: Memballoon | None = child(".devices.memballoon:Memballoon")
     rngs: tuple[Rng, ...] = children(".devices.rng:Rng", "rng")
+    nvram: NvramDevice | None = child(".devices.nvram:NvramDevice")
     panics: tuple[Panic, ...] = children(".devices.panic:Panic", "panic")
+    shmems: tuple[Shmem, ...] = children(".devices.shmem:Shmem", "shmem")
+    memories: tuple[Memory, ...] = children(".devices.memory:Memory", "memory")
+    iommu: Iommu | None = child(".devices.iommu:Iommu")
+    vsock: Vsock | None = child(".devices.vsock:Vsock")
 
     def __iter__(self) -> Iterator[Device]:
         """Go through all devices in the order in which they are written."""
         for name, binding in bindings_of(type(self)):
-            if binding.kind == "child":
+            if binding.kind == "child" and name not in {"leases", "redirfilter"}:
                 held = getattr(self, name)
                 if binding.many:
                     yield from held

@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Literal
 from polyvisor.model._codecs import ON_OFF, UINT, ULONG, YES_NO, choices
 from polyvisor.model.binding import (
     Element,
+    RawXml,
     attr,
     child,
     element,
     flag,
     inner,
+    size,
+    subtree,
     value,
 )
 from polyvisor.model.devices import Device
@@ -28,6 +31,7 @@ __all__ = [
     "DiskTarget",
     "Geometry",
     "IoTune",
+    "MetadataCache",
     "Mirror",
     "Transient",
 ]
@@ -42,6 +46,14 @@ Io = Literal["native", "threads", "io_uring"]
 Discard = Literal["unmap", "ignore"]
 DetectZeroes = Literal["off", "on", "unmap"]
 Tray = Literal["closed", "open"]
+
+
+@element(kw_only=True)
+class MetadataCache(Element):
+    """The cache for an image's own tables."""
+
+    #: In bytes.
+    max_size: int | None = size(unit="bytes", scale=1)
 
 
 @element(kw_only=True)
@@ -67,6 +79,7 @@ class DiskDriver(Element):
     ats: bool | None = attr(ON_OFF)
     packed: bool | None = attr(ON_OFF)
     page_per_vq: bool | None = attr(ON_OFF)
+    metadata_cache: MetadataCache | None = child(MetadataCache)
 
 
 @element(kw_only=True)
@@ -85,6 +98,7 @@ class DiskFormat(Element):
     """The format of an image in a chain."""
 
     type: str | None = attr()
+    metadata_cache: MetadataCache | None = child(MetadataCache)
 
 
 @element(kw_only=True)
@@ -193,3 +207,5 @@ class Disk(Device):
     vendor: str | None = value()
     product: str | None = value()
     encryption: Encryption | None = child(".devices.disk_source:Encryption")
+    #: What a hypervisor's driver keeps of a running domain's disk.
+    private_data: RawXml | None = subtree("privateData")

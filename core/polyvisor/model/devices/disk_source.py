@@ -5,8 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
-from polyvisor.model._codecs import UINT, ULONG, UUID_TEXT, YES_NO, choices
-from polyvisor.model.binding import Element, attr, child, children, element, inner, text
+from polyvisor.model._codecs import ON_OFF, UINT, ULONG, UUID_TEXT, YES_NO, choices
+from polyvisor.model.binding import (
+    Element,
+    RawXml,
+    attr,
+    child,
+    children,
+    element,
+    inner,
+    subtree,
+    text,
+)
 
 if TYPE_CHECKING:
     from polyvisor.model.domain import SecLabel
@@ -20,6 +30,7 @@ __all__ = [
     "EncryptionCipher",
     "Identity",
     "Initiator",
+    "IvGen",
     "PhysicalPciAddress",
     "Reconnect",
     "Reservations",
@@ -74,6 +85,14 @@ class EncryptionCipher(Element):
 
 
 @element(kw_only=True)
+class IvGen(Element):
+    """How initialisation vectors are made."""
+
+    name: str | None = attr()
+    hash: str | None = attr()
+
+
+@element(kw_only=True)
 class Encryption(Element):
     """How an image is encrypted."""
 
@@ -81,6 +100,7 @@ class Encryption(Element):
     engine: str | None = attr()
     secrets: tuple[Secret, ...] = children(Secret, "secret")
     cipher: EncryptionCipher | None = child(EncryptionCipher)
+    ivgen: IvGen | None = child(IvGen)
 
 
 @element(kw_only=True)
@@ -90,6 +110,7 @@ class ReservationsSource(Element):
     type: str | None = attr()
     path: str | None = attr()
     mode: str | None = attr()
+    reconnect: Reconnect | None = child(".devices.disk_source:Reconnect")
 
 
 @element(kw_only=True)
@@ -162,6 +183,7 @@ class PhysicalPciAddress(Element):
     bus: str | None = attr()
     slot: str | None = attr()
     function: str | None = attr()
+    multifunction: bool | None = attr(ON_OFF)
 
 
 @element(kw_only=True)
@@ -170,6 +192,7 @@ class DiskSource(Element):
 
     type: str | None = attr()
     file: str | None = attr()
+    fdgroup: str | None = attr()
     dev: str | None = attr()
     dir: str | None = attr()
     protocol: Protocol | None = attr(choices(Protocol))
@@ -201,3 +224,5 @@ class DiskSource(Element):
     identity: Identity | None = child(Identity)
     reconnect: Reconnect | None = child(Reconnect)
     slices: Slices | None = child(Slices)
+    #: What a hypervisor's driver keeps of a running domain's disk.
+    private_data: RawXml | None = subtree("privateData")

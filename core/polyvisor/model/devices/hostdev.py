@@ -19,9 +19,10 @@ from polyvisor.model.devices import Device
 
 if TYPE_CHECKING:
     from polyvisor.model.devices.disk_source import Auth, Initiator, SourceHost
-    from polyvisor.model.devices.interface import Teaming
+    from polyvisor.model.devices.interface import InterfaceIp, InterfaceRoute, Teaming
 
 __all__ = [
+    "Adapter",
     "CapabilityHostdev",
     "CapabilitySource",
     "HostPciAddress",
@@ -30,6 +31,7 @@ __all__ = [
     "Hostdev",
     "MdevHostdev",
     "MdevSource",
+    "ParentAddress",
     "PciHostdev",
     "PciSource",
     "ScsiHostHostdev",
@@ -50,6 +52,7 @@ class HostPciAddress(Element):
     bus: int | None = attr(HEX(2))
     slot: int | None = attr(HEX(2))
     function: int | None = attr(HEX(1))
+    multifunction: bool | None = attr(ON_OFF)
 
 
 @element(kw_only=True)
@@ -92,12 +95,36 @@ class UsbSource(Element):
 
 
 @element(kw_only=True)
+class ParentAddress(Element):
+    """The PCI device that an adapter belongs to."""
+
+    unique_id: int | None = attr(UINT)
+    address: HostPciAddress | None = child(HostPciAddress)
+
+
+@element(kw_only=True)
+class Adapter(Element):
+    """A SCSI adapter of the host, by name or by what it belongs to."""
+
+    type: Literal["scsi_host", "fc_host"] | None = attr(choices(Literal["scsi_host", "fc_host"]))
+    name: str | None = attr()
+    parent: str | None = attr()
+    managed: bool | None = attr(YES_NO)
+    parent_wwnn: str | None = attr()
+    parent_wwpn: str | None = attr()
+    parent_fabric_wwn: str | None = attr()
+    wwnn: str | None = attr()
+    wwpn: str | None = attr()
+    parentaddr: ParentAddress | None = child(ParentAddress)
+
+
+@element(kw_only=True)
 class ScsiSource(Element):
     """A SCSI device, of an adapter or through iSCSI."""
 
     protocol: str | None = attr()
     name: str | None = attr()
-    adapter: str | None = inner("adapter", "name")
+    adapter: Adapter | None = child(Adapter)
     address: HostScsiAddress | None = child(HostScsiAddress)
     hosts: tuple[SourceHost, ...] = children(".devices.disk_source:SourceHost", "host")
     auth: Auth | None = child(".devices.disk_source:Auth")
@@ -195,3 +222,5 @@ class CapabilityHostdev(Hostdev):
 
     type: str = attr(required=True)
     source: CapabilitySource | None = child(CapabilitySource)
+    ips: tuple[InterfaceIp, ...] = children(".devices.interface:InterfaceIp", "ip")
+    routes: tuple[InterfaceRoute, ...] = children(".devices.interface:InterfaceRoute", "route")

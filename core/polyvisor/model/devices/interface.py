@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from polyvisor.model._codecs import HEX, ON_OFF, UINT, ULONG, YES_NO, choices
-from polyvisor.model.binding import Choice, Element, attr, child, children, element, inner
+from polyvisor.model.binding import (
+    Choice,
+    Element,
+    attr,
+    beside,
+    child,
+    children,
+    element,
+    inner,
+    value,
+)
 from polyvisor.model.devices import Device
 
 if TYPE_CHECKING:
@@ -15,15 +25,22 @@ __all__ = [
     "Backend",
     "Bandwidth",
     "BandwidthLimit",
+    "Coalesce",
+    "CoalesceFrames",
+    "CoalesceRx",
     "FilterRef",
+    "GuestName",
     "Interface",
     "InterfaceDriver",
     "InterfaceIp",
     "InterfaceRoute",
     "InterfaceSource",
+    "InterfaceTune",
     "LocalAddress",
     "Mac",
     "Offload",
+    "PortForward",
+    "PortRange",
     "SourcePciAddress",
     "SourceUsbAddress",
     "Teaming",
@@ -64,6 +81,7 @@ class SourcePciAddress(Element):
     bus: int | None = attr(HEX(2))
     slot: int | None = attr(HEX(2))
     function: int | None = attr(HEX(1))
+    multifunction: bool | None = attr(ON_OFF)
 
 
 @element(kw_only=True)
@@ -88,6 +106,16 @@ class InterfaceSource(Element):
     portid: str | None = attr()
     name: str | None = attr()
     mode: str | None = attr()
+    mac_table_manager: Literal["kernel", "libvirt"] | None = attr(
+        choices(Literal["kernel", "libvirt"]), name="macTableManager"
+    )
+    #: For ``hostdev``: that the device may be missing.
+    missing: bool | None = attr(YES_NO)
+    switchid: str | None = attr()
+    portgroupid: str | None = attr()
+    connectionid: str | None = attr()
+    vendor_id: int | None = inner("vendor", "id", HEX(4))
+    product_id: int | None = inner("product", "id", HEX(4))
     address_text: str | None = attr(name="address")
     port: int | None = attr(UINT)
     address: SourcePciAddress | SourceUsbAddress | None = child(
@@ -95,6 +123,9 @@ class InterfaceSource(Element):
     )
     local: LocalAddress | None = child(LocalAddress)
     reconnect: Reconnect | None = child(".devices.disk_source:Reconnect")
+    #: For ``ethernet``: addresses of the host's side.
+    ips: tuple[InterfaceIp, ...] = children(".devices.interface:InterfaceIp", "ip")
+    routes: tuple[InterfaceRoute, ...] = children(".devices.interface:InterfaceRoute", "route")
 
 
 @element(kw_only=True)
@@ -147,6 +178,8 @@ class BandwidthLimit(Element):
 class Bandwidth(Element):
     """Limits of the traffic."""
 
+    #: Which class of the host's traffic shaping it is, for a running network.
+    class_id: int | None = attr(UINT, name="classID")
     inbound: BandwidthLimit | None = child(BandwidthLimit)
     outbound: BandwidthLimit | None = child(BandwidthLimit)
 
@@ -246,6 +279,63 @@ class InterfaceRoute(Element):
 
 
 @element(kw_only=True)
+class PortRange(Element):
+    """Ports of the host and, if others, of the guest."""
+
+    start: int | None = attr(UINT)
+    end: int | None = attr(UINT)
+    to: int | None = attr(UINT)
+    exclude: bool | None = attr(YES_NO)
+
+
+@element(kw_only=True)
+class PortForward(Element):
+    """Ports of the host that lead into the guest."""
+
+    proto: Literal["tcp", "udp"] | None = attr(choices(Literal["tcp", "udp"]))
+    address: str | None = attr()
+    dev: str | None = attr()
+    ranges: tuple[PortRange, ...] = children(PortRange, "range")
+
+
+@element(kw_only=True)
+class GuestName(Element):
+    """What the interface is called in a container."""
+
+    dev: str | None = attr()
+    actual: str | None = attr()
+
+
+@element(kw_only=True)
+class CoalesceFrames(Element):
+    """How many frames are gathered."""
+
+    max: int | None = attr(UINT)
+
+
+@element(kw_only=True)
+class CoalesceRx(Element):
+    """Gathering of received frames."""
+
+    frames: CoalesceFrames | None = child(CoalesceFrames)
+
+
+@element(kw_only=True)
+class Coalesce(Element):
+    """Gathering of frames before the guest is interrupted."""
+
+    rx: CoalesceRx | None = child(CoalesceRx)
+
+
+@element(kw_only=True)
+class InterfaceTune(Element):
+    """Tuning of the host's side."""
+
+    #: In bytes.
+    sndbuf: int | None = value(ULONG)
+
+
+@element(kw_only=True)
 class Interface(Device):
     """A network interface."""
 
@@ -258,16 +348,22 @@ class Interface(Device):
     virtualport: VirtualPort | None = child(VirtualPort)
     ips: tuple[InterfaceIp, ...] = children(InterfaceIp, "ip")
     routes: tuple[InterfaceRoute, ...] = children(InterfaceRoute, "route")
+    port_forwards: tuple[PortForward, ...] = children(PortForward, "portForward")
     script: str | None = inner("script", "path")
     downscript: str | None = inner("downscript", "path")
     backenddomain: str | None = inner("backenddomain", "name")
     bandwidth: Bandwidth | None = child(Bandwidth)
     target: str | None = inner("target", "dev")
+    #: False: the host's device is there already and stays.
+    target_managed: bool | None = beside("target", "managed", YES_NO)
+    guest: GuestName | None = child(GuestName)
     model: str | None = inner("model", "type")
     driver: InterfaceDriver | None = child(InterfaceDriver)
     backend: Backend | None = child(Backend)
     filterref: FilterRef | None = child(FilterRef)
+    tune: InterfaceTune | None = child(InterfaceTune)
     link: Literal["up", "down"] | None = inner("link", "state", choices(Literal["up", "down"]))
     mtu: int | None = inner("mtu", "size", UINT)
+    coalesce: Coalesce | None = child(Coalesce)
     teaming: Teaming | None = child(Teaming)
     port_isolated: bool | None = inner("port", "isolated", YES_NO)

@@ -9,7 +9,7 @@ from polyvisor.model.binding import Element, attr, child, children, element, inn
 from polyvisor.model.devices import Device
 
 if TYPE_CHECKING:
-    from polyvisor.model.devices.chardev import ChardevSource
+    from polyvisor.model.devices.chardev import ChardevLog, ChardevSource
 
 __all__ = ["Rng", "RngBackend", "RngDriver", "RngRate"]
 
@@ -34,6 +34,7 @@ class RngBackend(Element):
     path: str | None = text()
     sources: tuple[ChardevSource, ...] = children(".devices.chardev:ChardevSource", "source")
     protocol: str | None = inner("protocol", "type")
+    log: ChardevLog | None = child(".devices.chardev:ChardevLog")
 
 
 @element(kw_only=True)
