@@ -91,6 +91,9 @@ def _machine(spec: DomainSpec) -> list[str]:
     if architecture(spec) in ("x86_64", "i686") and not (features and features.acpi):
         # libvirt's rule for x86: no <acpi/>, no ACPI.
         options.append("acpi=off")
+    timers = spec.clock.timers if spec.clock is not None else ()
+    if any(timer.name == "hpet" and timer.present is False for timer in timers):
+        options.append("hpet=off")
     return ["-machine", ",".join(keyval(option) for option in options), "-accel", _accel(spec)]
 
 
@@ -158,8 +161,6 @@ def _clock(spec: DomainSpec) -> list[str]:
         if spec.clock.offset == "localtime":
             base = "localtime"
         for timer in spec.clock.timers:
-            if timer.name == "hpet" and timer.present is False:
-                args += ["-no-hpet"]
             if timer.name == "pit" and timer.tickpolicy == "delay":
                 args += ["-global", "kvm-pit.lost_tick_policy=delay"]
     return ["-rtc", f"base={base}", *args]

@@ -12,8 +12,10 @@ if TYPE_CHECKING:
     from polyvisor.model.devices.chardev import Chardev
     from polyvisor.model.devices.disk import Disk
 
-__all__ = ["build"]
+__all__ = ["RUN_FD", "build"]
 
+#: Number under which QEMU has its run folder: sockets get short paths by it.
+RUN_FD = 20
 # The device model for a disk on each bus.
 _DISK_MODELS = {
     "ide": "ide-hd",
@@ -29,13 +31,33 @@ _VIDEO = {
     "qxl": "qxl-vga",
     "cirrus": "cirrus-vga",
     "bochs": "bochs-display",
+    "vmvga": "vmware-svga",
+    "ramfb": "ramfb",
+    "default": "VGA",
 }
 _USB_CONTROLLERS = {
     "qemu-xhci": "qemu-xhci",
     "nec-xhci": "nec-usb-xhci",
     "piix3-uhci": "piix3-usb-uhci",
     "ehci": "usb-ehci",
-    "ich9-ehci1": "ich9-usb-ehci1",
+}
+# ICH9's USB is one device of several functions: these, and ich9-ehci1 as the seventh.
+_ICH9_UHCI = ("ich9-uhci1", "ich9-uhci2", "ich9-uhci3")
+_ICH9_SLOT = "0x1d"
+# What cannot be left out without the guest missing it. USB redirection is there for who
+# looks at the guest's screen, and he has no way here to redirect anything.
+_REFUSED = {
+    "hostdevs": "hostdev",
+    "tpms": "tpm",
+    "filesystems": "filesystem",
+    "hubs": "hub",
+    "smartcards": "smartcard",
+    "shmems": "shmem",
+    "memories": "memory",
+    "leases": "lease",
+    "iommu": "iommu",
+    "vsock": "vsock",
+    "nvram": "nvram",
 }
 _SOUND = {"ich6": "intel-hda", "ich9": "ich9-intel-hda", "ac97": "AC97", "es1370": "ES1370"}
 
@@ -93,14 +115,14 @@ class _Builder:
 
     def all(self) -> list[str]:
         held = self.spec.devices
-        for name in ("hostdevs", "tpms", "filesystems", "hubs"):
+        for name, element in _REFUSED.items():
             if getattr(held, name):
-                element = name.rstrip("s")
                 raise self.refuse(element, "not supported by this driver yet; remove it")
         if held.extra is not None and held.extra.elements:
-            first = held.extra.elements[0].partition(" ")[0].strip("</>")
-            if first != "redirdev":
-                raise self.refuse(first, "not supported by this driver yet; remove it")
+            import re
+
+            first = re.split(r"[\s/>]", held.extra.elements[0].lstrip("<"), maxsplit=1)[0]
+            raise self.refuse(first, "not known to this driver; remove it")
         self.controllers()
         for number, disk in enumerate(held.disks):
             self.disk(number, disk)
@@ -134,8 +156,9 @@ class _Builder:
                 deflate__on__oom=held.memballoon.autodeflate,
             )
         for panic in held.panics:
-            if panic.model in (None, "isa"):
-                self.device("pvpanic", id="panic0")
+            if panic.model not in (None, "default", "isa"):
+                raise self.refuse("panic", f"{panic.model!r} is not supported yet; use 'isa'")
+            self.device("pvpanic", id="panic0")
         return self.args
 
     # Controllers
@@ -182,6 +205,9 @@ class _Builder:
         if controller.model == "none":
             return
         model = controller.model or ("qemu-xhci" if self.q35 else "piix3-uhci")
+        if model.startswith("ich9-"):
+            self.ich9_usb(number, model, controller)
+            return
         driver = _USB_CONTROLLERS.get(model)
         if driver is None:
             raise self.refuse("controller", f"USB controller {model!r} is not supported yet")
@@ -192,6 +218,29 @@ class _Builder:
             id="usb" if not self._usb else f"usb{number}",
             p2=ports,
             p3=ports,
+        )
+        self._usb = True
+
+    def ich9_usb(self, number: int, model: str, controller: Any) -> None:
+        """Add one of the functions of ICH9's USB device; the slow ones serve the fast one's bus."""
+        slow = model in _ICH9_UHCI
+        if not slow and model != "ich9-ehci1":
+            raise self.refuse("controller", f"USB controller {model!r} is not supported yet")
+        function = _ICH9_UHCI.index(model) if slow else 7
+        place: dict[str, Any] = {}
+        if not self.address(controller):
+            root = "pcie.0" if self.q35 else "pci.0"
+            place = {"bus": root, "addr": f"{_ICH9_SLOT}.0x{function}"}
+            if function == 0:
+                place["multifunction"] = True
+        master = controller.master_startport is not None
+        self.device(
+            model.replace("ich9-", "ich9-usb-"),
+            controller,
+            id="usb" if not self._usb else f"{model}-{number}",
+            masterbus="usb.0" if master else None,
+            firstport=controller.master_startport,
+            **place,
         )
         self._usb = True
 
@@ -360,7 +409,7 @@ class _Builder:
             words = [device.type]
         elif device.type == "unix":
             server = source is None or source.mode != "connect"
-            place = path or f"/proc/self/fd/RUN/{name}"
+            place = path or f"/proc/self/fd/{RUN_FD}/{name}"
             words = ["socket", f"path={keyval(place)}", f"server={'on' if server else 'off'}"]
             if server:
                 words.append("wait=off")
@@ -446,7 +495,7 @@ class _Builder:
             raise self.refuse(f"graphics[{number}]", f"{graphics.type!r} is not supported yet")
 
     def video(self, number: int, video: Any) -> None:
-        kind = video.model.type if video.model is not None else "vga"
+        kind = (video.model.type if video.model is not None else None) or "vga"
         if kind == "none":
             return
         model = _VIDEO.get(kind)

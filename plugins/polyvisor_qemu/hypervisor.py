@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
@@ -37,6 +38,8 @@ __all__ = ["QemuHypervisor"]
 
 #: Seconds to wait for a new QEMU's greeting, and for any answer.
 ANSWER = 30.0
+#: Seconds that a mere look at a guest waits, so that one whose QEMU hangs can be destroyed.
+GLANCE = 3.0
 
 # RunState of QEMU's qapi/run-state.json, as the states of a domain.
 _STATES = {
@@ -178,9 +181,14 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
     def _timeout(self) -> float:
         return float(self.settings.get("answer_timeout", ANSWER))
 
-    def monitor(self, guest: Guest) -> Monitor:
-        """Take a guest's control monitor, for a moment."""
-        return Monitor(f"{guest.run_dir}/control", timeout=self._timeout)
+    def monitor(self, guest: Guest, *, at_most: float = inf) -> Monitor:
+        """Take a guest's control monitor, for a moment.
+
+        Args:
+            guest: the guest.
+            at_most: seconds to wait for any answer, if less than is usual.
+        """
+        return Monitor(f"{guest.run_dir}/control", timeout=min(self._timeout, at_most))
 
     def observe(self, guest: Guest, *, deep: bool) -> Observation:
         """See whether QEMU is alive, and ask it how the guest is."""
@@ -190,7 +198,7 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         if not deep:
             return Observation(guest.state, guest.reason)
         try:
-            with self.monitor(guest) as monitor:
+            with self.monitor(guest, at_most=GLANCE) as monitor:
                 status = monitor.execute("query-status")["status"]
         except Gone:
             process.wait(5)
@@ -286,6 +294,12 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         from polyvisor_qemu.saving import save
 
         save(self, guest, fd, job)
+
+    def abandon_save(self, guest: Guest) -> None:
+        """See :func:`polyvisor_qemu.saving.abandon`."""
+        from polyvisor_qemu.saving import abandon
+
+        abandon(self, guest)
 
     def restore_stream(self, guest: Guest, spec: DomainSpec, fd: int, job: Job) -> dict[str, Any]:
         """See :func:`polyvisor_qemu.saving.restore`."""

@@ -12,8 +12,9 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from polyvisor.errors import HypervisorError, Timeout
+from polyvisor.errors import HypervisorError
 from polyvisor_qemu import argv
+from polyvisor_qemu.devices import RUN_FD
 from polyvisor_qemu.process import Process, spawn
 from polyvisor_qemu.qmp import Gone, Monitor, listen
 
@@ -23,7 +24,12 @@ if TYPE_CHECKING:
     from polyvisor.local import Guest
     from polyvisor.model import DomainSpec
 
-__all__ = ["fd_number", "find", "last_words", "launch", "log_size"]
+__all__ = ["find", "last_words", "launch", "log_size"]
+
+
+#: Numbers under which QEMU has its monitors' sockets, beside its run folder's.
+CONTROL_FD = RUN_FD + 1
+EVENTS_FD = RUN_FD + 2
 
 
 def launch(
@@ -43,13 +49,12 @@ def launch(
     """
     assert guest.run_dir is not None
     line = argv.build(spec, emulator)
-    for name in ("control", "events"):
+    for name, number in (("control", CONTROL_FD), ("events", EVENTS_FD)):
         line += [
-            "-chardev", f"socket,id={name},fd={{{name}}},server=on,wait=off",
+            "-chardev", f"socket,id={name},fd={number},server=on,wait=off",
             "-mon", f"chardev={name},mode=control",
         ]  # fmt: skip
-    line += ["-pidfile", "/proc/self/fd/{run}/qemu.pid", *more]
-    line = [word.replace("/fd/RUN/", "/fd/{run}/") for word in line]
+    line += ["-pidfile", f"/proc/self/fd/{RUN_FD}/qemu.pid", *more]
     log, log_from = log_path(guest), log_size(guest)
     with suppress(FileNotFoundError):
         os.unlink(f"{guest.run_dir}/qemu.pid")
@@ -59,9 +64,13 @@ def launch(
     try:
         process = spawn(
             line,
-            fds={"control": control.fileno(), "events": events.fileno(), "run": run},
+            fds={CONTROL_FD: control.fileno(), EVENTS_FD: events.fileno(), RUN_FD: run},
             log=log,
         )
+    except OSError as error:
+        raise HypervisorError(
+            f"start {spec.name!r}: cannot run {emulator}: {error.strerror}", domain=spec.name
+        ) from error
     finally:
         control.close()
         events.close()
@@ -72,7 +81,7 @@ def launch(
         Monitor(f"{guest.run_dir}/control", timeout=timeout).close()
     except BaseException as error:
         process.kill()
-        if isinstance(error, (Gone, Timeout)):
+        if isinstance(error, Gone):
             raise last_words(guest, f"start {spec.name!r}", log_from) from error
         raise
     return runtime
@@ -128,7 +137,7 @@ def find(guest: Guest) -> Process | None:
 
 
 def _belongs(pid: int, guest: Guest) -> bool:
-    """Say whether a process is the QEMU of a guest: its command line has the UUID and name."""
+    """Say whether a process is the QEMU of a guest: its UUID is in the command line."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             words = file.read().split(b"\0")
@@ -137,18 +146,7 @@ def _belongs(pid: int, guest: Guest) -> bool:
     if b"-uuid" not in words or words[words.index(b"-uuid") + 1] != str(guest.uuid).encode():
         return False
     # Another host on this machine may have a guest of the same UUID: look at its run folder.
-    return fd_number(pid, guest.run_dir or "") is not None
-
-
-def fd_number(pid: int, folder: str) -> int | None:
-    """Return the number under which a process has a folder open."""
-    try:
-        wanted = os.stat(folder)
-        for entry in os.listdir(f"/proc/{pid}/fd"):
-            with suppress(OSError):
-                facts = os.stat(f"/proc/{pid}/fd/{entry}")
-                if (facts.st_dev, facts.st_ino) == (wanted.st_dev, wanted.st_ino):
-                    return int(entry)
-    except OSError:
-        return None
-    return None
+    with suppress(OSError):
+        theirs, ours = os.stat(f"/proc/{pid}/fd/{RUN_FD}"), os.stat(guest.run_dir or "")
+        return (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino)
+    return False

@@ -6,10 +6,11 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from polyvisor.errors import MigrationError, PolyvisorError
+from polyvisor.errors import MigrationError, PolyvisorError, Timeout
 from polyvisor.states import DomainState
 from polyvisor_qemu import stream
-from polyvisor_qemu.launch import fd_number, last_words
+from polyvisor_qemu.devices import RUN_FD
+from polyvisor_qemu.launch import last_words
 from polyvisor_qemu.qmp import Gone, connect
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from polyvisor_qemu.hypervisor import QemuHypervisor
 
 __all__ = ["receive", "received", "send", "take_back"]
+
+#: Seconds to wait for a connection to the destination.
+CONNECTING = 30.0
 
 
 def receive(
@@ -32,8 +36,7 @@ def receive(
             stream.events_on(monitor)
             if listen is None:
                 # QEMU has its run folder under this name, however long the real path is.
-                number = fd_number(runtime["pid"], guest.run_dir or "")
-                monitor.execute("migrate-incoming", uri=f"unix:/proc/self/fd/{number}/migration")
+                monitor.execute("migrate-incoming", uri=f"unix:/proc/self/fd/{RUN_FD}/migration")
                 return runtime, f"unix:{guest.run_dir}/migration"
             monitor.execute("migrate-incoming", uri=listen)
             return runtime, listen
@@ -93,9 +96,7 @@ def received(hypervisor: QemuHypervisor, guest: Guest, timeout: float) -> None:
 def take_back(hypervisor: QemuHypervisor, guest: Guest) -> None:
     """Stop a migration that is still going on; the guest stays stopped."""
     with hypervisor.monitor(guest) as monitor:
-        stream.cancel(monitor)
-        if monitor.execute("query-status")["status"] == "running":
-            monitor.execute("stop")
+        stream.abandon(monitor, "migrate")
 
 
 def _connected(uri: str) -> socket.socket:
@@ -104,15 +105,15 @@ def _connected(uri: str) -> socket.socket:
     if kind == "unix":
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            connect(made, place)
-        except Gone as error:
+            connect(made, place, CONNECTING)
+        except (Gone, Timeout) as error:
             made.close()
             raise MigrationError(f"the destination does not listen on {uri}") from error
         return made
     if kind == "tcp":
         host, _, port = place.rpartition(":")
         try:
-            return socket.create_connection((host.strip("[]"), int(port)), timeout=30)
+            return socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECTING)
         except (OSError, ValueError) as error:
             raise MigrationError(f"cannot connect to {uri}: {error}") from error
     raise MigrationError(f"{uri!r} is no address for a migration; use unix:PATH or tcp:HOST:PORT")

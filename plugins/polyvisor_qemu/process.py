@@ -11,9 +11,6 @@ import attrs
 
 __all__ = ["Process", "spawn"]
 
-#: Descriptors that QEMU inherits get numbers from here on.
-FIRST_FD = 20
-
 #: Children of this process that have not been waited for.
 _children: set[int] = set()
 
@@ -100,38 +97,34 @@ class Process:
         return 0.0
 
 
-def spawn(arguments: list[str], *, fds: dict[str, int], log: str) -> Process:
+def spawn(line: list[str], *, fds: dict[int, int], log: str) -> Process:
     """Start a program in a session of its own.
 
     Args:
-        arguments: its command line; ``{NAME}`` of ``fds`` is replaced in it by the number
-            under which the program has that descriptor.
-        fds: descriptors to hand over.
+        line: its command line.
+        fds: descriptors to hand over, by the numbers under which the program has them.
         log: file that its output is appended to.
     """
-    numbers = {name: FIRST_FD + place for place, name in enumerate(fds)}
-    line = []
-    for argument in arguments:
-        for name, number in numbers.items():
-            argument = argument.replace(f"{{{name}}}", str(number))
-        line.append(argument)
     # Our own descriptors could have those very numbers: move them out of the way first.
-    import fcntl
+    from fcntl import F_DUPFD_CLOEXEC, fcntl
 
-    high = {name: fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 1000) for name, fd in fds.items()}
+    free = max(fds, default=2) + 1
+    high = {number: fcntl(fd, F_DUPFD_CLOEXEC, free) for number, fd in fds.items()}
     try:
         actions: list[tuple[int, ...] | tuple[object, ...]] = [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600),
             (os.POSIX_SPAWN_DUP2, 1, 2),
         ]
-        actions += [(os.POSIX_SPAWN_DUP2, high[name], numbers[name]) for name in fds]
+        actions += [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in high.items()]
         pid = os.posix_spawn(line[0], line, os.environ, file_actions=actions, setsid=True)
     finally:
         for fd in high.values():
             os.close(fd)
+    # Only then, lest another thread wait for it before it is known by more than its number.
+    process = Process.of(pid)
     _children.add(pid)
-    return Process.of(pid)
+    return process
 
 
 def _stat(pid: int) -> tuple[str, int] | None:

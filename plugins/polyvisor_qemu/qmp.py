@@ -12,6 +12,7 @@ import json
 import os
 import select
 import socket
+import struct
 import time
 from collections import deque
 from contextlib import suppress
@@ -50,13 +51,13 @@ class Monitor:
         self.events: deque[dict[str, Any]] = deque()
         self._timeout = timeout
         self._buffer = bytearray()
+        self._number = 0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            connect(self._socket, path)
+            connect(self._socket, path, timeout)
             greeting = self._receive(time.monotonic() + timeout, "greeting")
             if "QMP" not in greeting:
-                raise HypervisorError(f"{path} is no QMP monitor: it says {greeting!r}")
-            self.version: dict[str, int] = greeting["QMP"]["version"]["qemu"]
+                raise HypervisorError(f"{path} is no QMP monitor: it says {str(greeting)[:80]}")
             self.execute("qmp_capabilities")
         except BaseException:
             self._socket.close()
@@ -97,24 +98,29 @@ class Monitor:
             Timeout: no answer came.
             Gone: QEMU is gone.
         """
-        request: dict[str, Any] = {"execute": command}
+        # The answer to an earlier command, for which nobody waited long enough, is not ours.
+        self._number += 1
+        request: dict[str, Any] = {"execute": command, "id": self._number}
         if arguments:
             request["arguments"] = {name.replace("_", "-"): v for name, v in arguments.items()}
         self._send(json.dumps(request).encode() + b"\n", fds)
         deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
         while True:
             answer = self._receive(deadline, command)
-            if "return" in answer:
-                return answer["return"]
-            if "error" in answer:
-                error = answer["error"]
-                raise QmpError(
-                    f"QEMU refuses {command}: {error.get('desc')}",
-                    native_code=error.get("class"),
-                    native_message=error.get("desc"),
-                )
             if "event" in answer:
                 self.events.append(answer)
+            elif answer.get("id", self._number) != self._number:
+                continue
+            elif "return" in answer:
+                return answer["return"]
+            elif "error" in answer:
+                error = answer["error"] if isinstance(answer["error"], dict) else {}
+                told = error.get("desc")
+                raise QmpError(
+                    f"QEMU refuses {command}: {told or 'it does not say why'}",
+                    native_code=error.get("class"),
+                    native_message=told,
+                )
 
     def next_event(self, timeout: float | None) -> dict[str, Any] | None:
         """Return the next event, ``None`` if none comes within ``timeout`` seconds."""
@@ -122,10 +128,11 @@ class Monitor:
             return self.events.popleft()
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
-            answer = self._receive(deadline, "event")
+            while "event" not in (answer := self._receive(deadline, "event")):
+                pass
         except Timeout:
             return None
-        return answer if "event" in answer else None
+        return answer
 
     # The wire
 
@@ -137,6 +144,8 @@ class Monitor:
                 data = data[sent:]
             if data:
                 self._socket.sendall(data)
+        except BlockingIOError as error:
+            raise Timeout("QEMU does not read what it is told; it is stopped or hangs") from error
         except OSError as error:
             raise Gone(f"QEMU has closed its monitor: {error.strerror}") from error
 
@@ -150,7 +159,7 @@ class Monitor:
                     continue
                 try:
                     answer = json.loads(line)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     raise HypervisorError(
                         f"QEMU's monitor sent what is not JSON: {line[:80]!r}"
                     ) from error
@@ -179,15 +188,27 @@ class Monitor:
         self._buffer += data
 
 
-def connect(sock: socket.socket, path: str) -> None:
-    """Connect to a unix socket whose path may be longer than the kernel's 107 bytes."""
+def connect(sock: socket.socket, path: str, timeout: float) -> None:
+    """Connect to a unix socket whose path may be longer than the kernel's 107 bytes.
+
+    Raises:
+        Gone: nobody listens there.
+        Timeout: as many wait there already as may, and nobody is let in.
+    """
     folder, name = os.path.split(path)
     try:
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise Gone(f"QEMU is not there: {folder}: {error.strerror}") from error
     try:
+        # A socket with a Python timeout does not wait at all where the queue is full.
+        limit = struct.pack("@ll", int(timeout), int(timeout % 1 * 1e6) or 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
         sock.connect(f"/proc/self/fd/{handle}/{name}")
+    except BlockingIOError as error:
+        raise Timeout(
+            f"QEMU does not answer at {path}: it is stopped or hangs, and others wait for it"
+        ) from error
     except OSError as error:
         raise Gone(f"QEMU is not there: {path}: {error.strerror}") from error
     finally:

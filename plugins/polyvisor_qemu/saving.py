@@ -15,17 +15,23 @@ if TYPE_CHECKING:
     from polyvisor.model import DomainSpec
     from polyvisor_qemu.hypervisor import QemuHypervisor
 
-__all__ = ["restore", "save"]
+__all__ = ["abandon", "restore", "save"]
 
 
 def save(hypervisor: QemuHypervisor, guest: Guest, fd: int, job: Job) -> None:
     """Let QEMU write straight into the file."""
     with hypervisor.monitor(guest) as monitor:
         stream.prepare(monitor, stream.UNLIMITED, stream.DOWNTIME)
-        monitor.execute("getfd", fds=(fd,), fdname="save")
         job.check()
+        monitor.execute("getfd", fds=(fd,), fdname="save")
         monitor.execute("migrate", uri="fd:save")
         stream.wait_out(monitor, guest, job, "memory")
+
+
+def abandon(hypervisor: QemuHypervisor, guest: Guest) -> None:
+    """Stop QEMU's writing, if it still goes on; the guest stays stopped."""
+    with hypervisor.monitor(guest) as monitor:
+        stream.abandon(monitor, "save")
 
 
 def restore(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from polyvisor.local import Guest
     from polyvisor_qemu.qmp import Monitor
 
-__all__ = ["DOWNTIME", "UNLIMITED", "cancel", "events_on", "prepare", "wait_in", "wait_out"]
+__all__ = ["DOWNTIME", "UNLIMITED", "abandon", "events_on", "prepare", "wait_in", "wait_out"]
 
 #: Bytes per second: as good as no limit, which QEMU has no word for.
 UNLIMITED = 1 << 50
@@ -143,6 +143,23 @@ def wait_in(monitor: Monitor, job: Job | None, timeout: float = 600.0) -> None:
         if left <= 0:
             raise Timeout(f"QEMU did not have the whole guest after {timeout:g} s")
         poller.poll(left * 1000)
+
+
+def abandon(monitor: Monitor, fdname: str) -> None:
+    """Stop a stream that perhaps still goes on though who began it was killed.
+
+    The guest stands still afterwards.
+
+    Args:
+        monitor: its monitor.
+        fdname: name of the descriptor that QEMU may have been given for it.
+    """
+    cancel(monitor)
+    if monitor.execute("query-status")["status"] == "running":
+        monitor.execute("stop")
+    # It was killed before it said what to do with the descriptor: QEMU would keep it.
+    with suppress(QmpError):
+        monitor.execute("closefd", fdname=fdname)
 
 
 def cancel(monitor: Monitor) -> None:

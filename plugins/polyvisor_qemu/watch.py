@@ -13,6 +13,7 @@ from uuid import UUID
 
 import attrs
 
+from polyvisor.errors import Timeout
 from polyvisor.events import EventKind
 from polyvisor_qemu.qmp import MAX_LINE, Gone, connect
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from polyvisor_qemu.process import Process
 
 __all__ = ["Watch"]
+
+#: Seconds that a guest whose QEMU lets nobody in may keep the watch from the others.
+PATIENCE = 0.1
 
 # QMP events (qapi/run-state.json) that a domain's listeners hear of, and as what.
 _KINDS = {
@@ -120,9 +124,9 @@ class Watch:
         monitor: socket.socket | None = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         assert monitor is not None
         try:
-            connect(monitor, f"{guest.run_dir}/events")
+            connect(monitor, f"{guest.run_dir}/events", PATIENCE)
             monitor.setblocking(False)
-        except Gone:
+        except (Gone, Timeout):
             monitor.close()
             monitor = None
         watched = _Watched(guest, fd, monitor)

@@ -1,0 +1,184 @@
+"""Definitions for QEMU, and hosts of real QEMU that are empty again after each test."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import attrs
+import pytest
+
+import polyvisor
+from polyvisor.demo._bootsector import write_image
+from polyvisor.model import DomainSpec
+
+GUEST = """\
+<domain type='{kind}'>
+  <name>{name}</name>
+  <memory unit='MiB'>{memory}</memory>
+  <vcpu>{vcpus}</vcpu>
+  <os><type arch='x86_64' machine='{machine}'>hvm</type>{boot}</os>
+  {more}
+  <devices>{devices}</devices>
+</domain>
+"""
+
+
+def _make_spec(
+    name: str = "guest",
+    *,
+    kind: str = "qemu",
+    memory: int = 16,
+    vcpus: int = 1,
+    machine: str = "pc",
+    boot: str = "",
+    more: str = "",
+    devices: str = "",
+) -> DomainSpec:
+    return DomainSpec.from_xml(
+        GUEST.format(
+            kind=kind,
+            name=escape(name),
+            memory=memory,
+            vcpus=vcpus,
+            machine=machine,
+            boot=boot,
+            more=more,
+            devices=devices,
+        )
+    )
+
+
+@pytest.fixture(scope="session")
+def make_spec() -> Callable[..., DomainSpec]:
+    """Hold a function that makes a definition.
+
+    It takes the guest's ``name`` and ``kind``, its ``memory`` in MiB, ``vcpus`` and
+    ``machine``, and as text what stands in ``<os>`` (``boot``), beside it (``more``) and in
+    ``<devices>``.
+    """
+    return _make_spec
+
+
+@attrs.frozen
+class Hosts:
+    """Hosts of real QEMU under one folder, and processes that do something on them."""
+
+    root: Path
+    opened: list[polyvisor.Connection] = attrs.field(factory=list)
+
+    def uri(self, name: str = "a") -> str:
+        """Return what opens the host of a name."""
+        return f"qemu:///session?root={self.root / name}"
+
+    def open(self, name: str = "a", **settings: float) -> polyvisor.Connection:
+        """Open a host.
+
+        Args:
+            name: its name.
+            settings: the plugin's settings.
+        """
+        lines = "".join(f"{key} = {value!r}\n" for key, value in settings.items())
+        config = self.root / "config.toml"
+        config.write_text(f"[plugins.qemu]\n{lines}")
+        self.opened.append(polyvisor.open(self.uri(name), config=config))
+        return self.opened[-1]
+
+    @property
+    def serial(self) -> Path:
+        """Where the counting guest counts."""
+        return self.root / "serial"
+
+    def counting(self, name: str = "guest", *, memory: int = 16, more: str = "") -> DomainSpec:
+        """Return the definition of a guest that counts aloud on its serial port."""
+        disk = self.root / "tick.img"
+        if not disk.exists():
+            write_image(disk)
+        return _make_spec(
+            name,
+            memory=memory,
+            devices=f"<disk type='file' device='disk'><driver name='qemu' type='raw'/>"
+            f"<source file='{disk}'/><target dev='hda' bus='ide'/></disk>"
+            f"<serial type='file'><source path='{self.serial}' append='on'/>"
+            f"<target port='0'/></serial>{more}",
+        )
+
+    def count(self) -> int:
+        """Return how many lines were counted so far."""
+        return self.serial.read_bytes().count(b"\n") if self.serial.exists() else 0
+
+    def wait_for_count(self, more: int = 2) -> int:
+        """Wait until some further lines were counted; return how many there are."""
+        wanted = self.count() + more
+        deadline = time.monotonic() + 30
+        while (have := self.count()) < wanted:
+            assert time.monotonic() < deadline, f"the guest counted {have}, not {wanted}"
+            time.sleep(0.01)
+        return have
+
+    def processes(self) -> list[int]:
+        """Return the QEMU processes that have something of these hosts open."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                line = (entry / "cmdline").read_bytes()
+                if b"qemu-system" in line and any(
+                    os.readlink(fd).startswith(str(self.root)) for fd in (entry / "fd").iterdir()
+                ):
+                    found.append(int(entry.name))
+            except OSError:
+                continue
+        return found
+
+    def start_process(self, code: str, *arguments: str) -> subprocess.Popen[str]:
+        """Start a Python process with ``polyvisor`` and ``uri`` at hand."""
+        prelude = f"import os, sys, polyvisor\nuri = {self.uri()!r}\n"
+        return subprocess.Popen(
+            [sys.executable, "-c", prelude + textwrap.dedent(code), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run_process(self, code: str, *arguments: str) -> str:
+        """Run such a process to its end and return what it printed."""
+        with self.start_process(code, *arguments) as process:
+            out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+        return out
+
+
+@pytest.fixture
+def hosts(own_home: Path) -> Iterator[Hosts]:
+    """Hold hosts of real QEMU; when the test ends, no guest may be left that nobody knows."""
+    from polyvisor_qemu.probe import usable
+
+    answer = usable()
+    if not answer.usable:
+        pytest.skip(f"{answer.reason}; {answer.remedy}")
+    root = own_home / "h"
+    root.mkdir()
+    hosts = Hosts(root)
+    yield hosts
+    for connection in hosts.opened:
+        if not connection.closed:
+            connection.close()
+    for folder in root.iterdir():
+        if (folder / "session").is_dir():
+            with polyvisor.open(hosts.uri(folder.name)) as connection:
+                for domain in connection.domains.list(inactive=False):
+                    domain.destroy()
+    left = hosts.processes()
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert left == [], "QEMU ran on that no host knew of"
