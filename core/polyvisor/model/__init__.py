@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from polyvisor.model.domain import DomainSpec, MetadataElement, Vcpu
     from polyvisor.model.forms import schema
     from polyvisor.model.os import Os
+    from polyvisor.model.storage_pool import StoragePoolSpec
+    from polyvisor.model.storage_volume import StorageVolumeSpec
 
 __all__ = [
     "Device",
@@ -31,6 +33,8 @@ __all__ = [
     "MetadataElement",
     "Os",
     "RawXml",
+    "StoragePoolSpec",
+    "StorageVolumeSpec",
     "Vcpu",
     "schema",
 ]
@@ -46,6 +50,8 @@ __getattr__, __dir__ = attach(
         "MetadataElement": "domain",
         "Os": "os",
         "RawXml": "binding",
+        "StoragePoolSpec": "storage_pool",
+        "StorageVolumeSpec": "storage_volume",
         "Vcpu": "domain",
         "schema": "forms",
     },

@@ -10,7 +10,7 @@ import attrs
 from polyvisor.model._codecs import Fault, exact_size, nearest, scaled
 from polyvisor.model._declare import Binding, Choice, Element, Extra, Ref, bindings_of, resolve
 from polyvisor.model._namespaces import adopt
-from polyvisor.model._xml import ATTRIBUTES, CHILDREN, TEXT, Node, RawXml, raw
+from polyvisor.model._xml import ATTRIBUTES, CHILDREN, TAG, TEXT, Node, RawXml, raw
 
 __all__ = ["readers"]
 
@@ -196,11 +196,22 @@ def _finished(cls: Any, read: Reader) -> Reader:
             try:
                 refuse(value)
             except Fault as fault:
-                fault.node = fault.node or node
+                fault.node = fault.node or _below(node, fault.trail)
                 raise
         return value
 
     return read_finished
+
+
+def _below(node: Node, trail: list[str]) -> Node:
+    """Return the node at the end of a trail such as ``["ip[2]", "dhcp"]``, or the last found."""
+    for step in trail:
+        tag, _, number = step.rstrip("]").partition("[")
+        twins = [below for below in node[CHILDREN:] if below[TAG] == tag]
+        if len(twins) < int(number or 1):
+            break
+        node = twins[int(number or 1) - 1]
+    return node
 
 
 def _taken(

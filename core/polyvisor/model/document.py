@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import attrs
 
 from polyvisor.model._plain import PlainForms
-from polyvisor.model.binding import Element, Source, element, read_document, write_document
+from polyvisor.model.binding import (
+    Element,
+    Source,
+    bindings_of,
+    element,
+    read_document,
+    write_document,
+)
 
-__all__ = ["Document"]
+__all__ = ["Document", "known_only"]
 
 
 @element(kw_only=True)
@@ -52,3 +59,27 @@ class Document(PlainForms, Element):
             xml = write_document(self, self.XML_TAG)
             object.__setattr__(self, "_xml", xml)
         return xml
+
+    def definition(self) -> Self:
+        """Return what libvirt keeps of it when it is defined.
+
+        That is without what libvirt does not know, and without what only describes a running
+        or existing object.
+        """
+        known: Self = known_only(self)
+        return known
+
+
+def known_only(value: Any) -> Any:
+    """Return an element without what it and those below it carry unread."""
+    changes: dict[str, Any] = {} if value.extra is None else {"extra": None}
+    for name, binding in bindings_of(value.__class__):
+        if binding.kind == "child":
+            held = getattr(value, name)
+            if held.__class__ is tuple:
+                kept: Any = tuple(known_only(one) for one in held)
+                if any(new is not old for new, old in zip(kept, held, strict=True)):
+                    changes[name] = kept
+            elif held is not None and (kept := known_only(held)) is not held:
+                changes[name] = kept
+    return attrs.evolve(value, **changes) if changes else value

@@ -169,7 +169,19 @@ def missing(grammar: Grammar, root: str, cls: type[Element]) -> list[str]:
     return gaps
 
 
-DOCUMENTS = [("domain.rng", "domain", "DomainSpec")]
+DOCUMENTS = [
+    ("domain.rng", "domain", "DomainSpec"),
+    ("storagepool.rng", "pool", "StoragePoolSpec"),
+    ("storagevol.rng", "volume", "StorageVolumeSpec"),
+]
+
+
+#: What the schemas allow and libvirt's parsers never look at.
+UNREAD = {
+    # storagepool.rng puts them below the format; virStoragePoolDefParseSource reads ./vendor.
+    "pool/source/format/product",
+    "pool/source/format/vendor",
+}
 
 
 @pytest.mark.parametrize(("file", "root", "name"), DOCUMENTS)
@@ -180,5 +192,5 @@ def test_the_schema_is_typed(file: str, root: str, name: str) -> None:
         pytest.skip("no schemas: set POLYVISOR_CORPORA to libvirt's test data")
     cls = getattr(model, name)
     grammar = Grammar(schemas / file, getattr(cls, "XML_NAMESPACES", {}))
-    gaps = missing(grammar, root, cls)
+    gaps = [gap for gap in missing(grammar, root, cls) if gap not in UNREAD]
     assert not gaps, f"{len(gaps)} not typed: {', '.join(gaps)}"
