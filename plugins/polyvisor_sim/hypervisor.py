@@ -23,7 +23,6 @@ from polyvisor.local import (
     WatchesGuests,
 )
 from polyvisor.states import DomainState, StateReason
-from polyvisor_sim import transfer
 from polyvisor_sim.console import console_file, lines, open_console, write_lines
 from polyvisor_sim.defaults import complete
 from polyvisor_sim.machine import Machine, Moment, now
@@ -257,6 +256,8 @@ class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests)
 
     def save_stream(self, guest: Guest, fd: int, job: Job) -> None:
         """Write memory and clock."""
+        from polyvisor_sim import transfer
+
         machine, _ = self._present(guest)
         with self.rack.memory(guest, machine.memory) as memory:
             machine, moment = self.catch_up(memory, guest)
@@ -264,6 +265,8 @@ class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests)
 
     def restore_stream(self, guest: Guest, spec: DomainSpec, fd: int, job: Job) -> dict[str, Any]:
         """Make a machine from a stream; without one, a machine that boots."""
+        from polyvisor_sim import transfer
+
         machine = self.machine_for(spec)
         try:
             self.rack.add_memory(guest, machine.memory)

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from polyvisor.errors import SchemaError
-from polyvisor.model import RawXml
 
 if TYPE_CHECKING:
     from polyvisor.model import DomainSpec
@@ -67,6 +66,8 @@ class Parameters:
         element = spec.metadata_element(NAMESPACE, "guest")
         if element is None and spec.metadata is not None and spec.extra is not None:
             # Perhaps the prefix is declared on <domain>, of which <metadata> knows nothing.
+            from polyvisor.model import RawXml
+
             for name, uri in spec.extra.attributes:
                 if uri == NAMESPACE:
                     opening = f'<metadata {name}="{uri}"'

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -25,6 +24,8 @@ def _plain(value: object) -> object:
 
 def read_spec(file: str) -> DomainSpec:
     """Read a definition from a file, ``-`` for standard input."""
+    from pathlib import Path
+
     from polyvisor.connection import as_spec
 
     if file == "-":

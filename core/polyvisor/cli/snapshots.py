@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -26,6 +25,8 @@ def snapshot_create_command(domain: str, xmlfile: str | None) -> None:
     """Take a snapshot of DOMAIN, named and described in XMLFILE if that is given."""
     name = description = None
     if xmlfile is not None:
+        from pathlib import Path
+
         from polyvisor.errors import SchemaError
         from polyvisor.model import RawXml
 

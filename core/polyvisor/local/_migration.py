@@ -15,11 +15,11 @@ from uuid import UUID
 
 from polyvisor.driver import Begun, Finished, Migration, MigrationOptions, Outcome, Prepared
 from polyvisor.errors import MigrationError, OperationInvalid, PolyvisorError
-from polyvisor.local._arrival import Arrival
-from polyvisor.local._departure import Departure
 
 if TYPE_CHECKING:
     from polyvisor.jobs import Job
+    from polyvisor.local._arrival import Arrival
+    from polyvisor.local._departure import Departure
     from polyvisor.local._keeper import Keeper
     from polyvisor.model import DomainSpec
 
@@ -39,6 +39,8 @@ class LocalMigration(Migration):
     # Source
 
     def begin(self, uuid: UUID, options: MigrationOptions, job: Job) -> Begun:
+        from polyvisor.local._departure import Departure
+
         departure = Departure(self._keeper, uuid, options, job)
         self._departures[uuid] = departure
         return departure.begun
@@ -83,6 +85,8 @@ class LocalMigration(Migration):
     def prepare(
         self, spec: DomainSpec, cookie: bytes | None, options: MigrationOptions
     ) -> Prepared:
+        from polyvisor.local._arrival import Arrival
+
         arrival = Arrival(self._keeper, spec, cookie, options)
         self._arrived.discard(arrival.uuid)
         self._arrivals[arrival.uuid] = arrival
