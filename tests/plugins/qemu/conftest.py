@@ -131,7 +131,7 @@ class Hosts:
                 continue
             try:
                 line = (entry / "cmdline").read_bytes()
-                if b"qemu-system" in line and any(
+                if b"qemu-system" in line.split(b"\0")[0] and any(
                     os.readlink(fd).startswith(str(self.root)) for fd in (entry / "fd").iterdir()
                 ):
                     found.append(int(entry.name))
