@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -18,6 +20,9 @@ import pytest
 import polyvisor
 from polyvisor.demo._bootsector import write_image
 from polyvisor.model import DomainSpec
+
+#: From linux/prctl.h.
+PR_SET_CHILD_SUBREAPER = 36
 
 GUEST = """\
 <domain type='{kind}'>
@@ -159,7 +164,25 @@ class Hosts:
 
 
 @pytest.fixture
-def hosts(own_home: Path) -> Iterator[Hosts]:
+def adopting() -> Iterator[None]:
+    """Be the parent of guests whose starters ended, and wait for them in the end.
+
+    In a container whose first process waits for nobody they would stay in the table.
+    """
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    yield
+    prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with suppress(OSError):
+                name, _, facts = (entry / "stat").read_text().rpartition(")")
+                if facts.split()[:2] == ["Z", str(os.getpid())] and "qemu-system" in name:
+                    os.waitpid(int(entry.name), os.WNOHANG)
+
+
+@pytest.fixture
+def hosts(own_home: Path, adopting: None) -> Iterator[Hosts]:
     """Hold hosts of real QEMU; when the test ends, no guest may be left that nobody knows."""
     from polyvisor_qemu.probe import usable
 
