@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from polyvisor.model.devices import Device, Devices
     from polyvisor.model.domain import DomainSpec, MetadataElement, Vcpu
     from polyvisor.model.forms import schema
+    from polyvisor.model.network import NetworkSpec
     from polyvisor.model.os import Os
     from polyvisor.model.storage_pool import StoragePoolSpec
     from polyvisor.model.storage_volume import StorageVolumeSpec
@@ -31,6 +32,7 @@ __all__ = [
     "Element",
     "Extra",
     "MetadataElement",
+    "NetworkSpec",
     "Os",
     "RawXml",
     "StoragePoolSpec",
@@ -48,6 +50,7 @@ __getattr__, __dir__ = attach(
         "Element": "binding",
         "Extra": "binding",
         "MetadataElement": "domain",
+        "NetworkSpec": "network",
         "Os": "os",
         "RawXml": "binding",
         "StoragePoolSpec": "storage_pool",

@@ -173,6 +173,7 @@ DOCUMENTS = [
     ("domain.rng", "domain", "DomainSpec"),
     ("storagepool.rng", "pool", "StoragePoolSpec"),
     ("storagevol.rng", "volume", "StorageVolumeSpec"),
+    ("network.rng", "network", "NetworkSpec"),
 ]
 
 
