@@ -201,7 +201,12 @@ class _File:
 
     def __init__(self, path: str, text: str) -> None:
         self._path = path
-        self._lines = dict(_key_lines(text))
+        self._lines: dict[str, int] = {}
+        for key, line in _key_lines(text):
+            self._lines[key] = line
+            # A table that no header names begins with the first that is below it.
+            while key := key.rpartition(".")[0]:
+                self._lines.setdefault(key, line)
         self._origins: dict[str, str] = {}
 
     def config(self, data: dict[str, Any]) -> Config:

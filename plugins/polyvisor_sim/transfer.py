@@ -76,21 +76,15 @@ def take_state(machine: Machine, memory: Memory, state: State) -> Machine:
 
 
 def save(memory: Memory, machine: Machine, moment: Moment, guest: Guest, fd: int, job: Job) -> None:
-    """Write a stopped machine to a file.
+    """Write a stopped machine to a file; ``OSError`` goes through.
 
     Raises:
-        StorageError: the file cannot be written.
         Cancelled: the job was cancelled.
     """
     progress = _Progress(job, "memory", memory.size)
-    try:
-        writer = StreamWriter(FileSink(fd), VERSIONS[-1], memory, guest.uuid, progress.step)
-        writer.all_pages()
-        writer.finish(state_of(machine, moment))
-    except OSError as error:
-        raise StorageError(
-            f"cannot write the save image: {error.strerror}", path=_path(fd)
-        ) from error
+    writer = StreamWriter(FileSink(fd), VERSIONS[-1], memory, guest.uuid, progress.step)
+    writer.all_pages()
+    writer.finish(state_of(machine, moment))
 
 
 def restore(memory: Memory, guest: Guest, fd: int, job: Job) -> State | None:
