@@ -76,15 +76,21 @@ def take_state(machine: Machine, memory: Memory, state: State) -> Machine:
 
 
 def save(memory: Memory, machine: Machine, moment: Moment, guest: Guest, fd: int, job: Job) -> None:
-    """Write a stopped machine to a file; ``OSError`` goes through.
+    """Write a stopped machine to a file.
 
     Raises:
+        StorageError: the file cannot be written.
         Cancelled: the job was cancelled.
     """
     progress = _Progress(job, "memory", memory.size)
-    writer = StreamWriter(FileSink(fd), VERSIONS[-1], memory, guest.uuid, progress.step)
-    writer.all_pages()
-    writer.finish(state_of(machine, moment))
+    try:
+        writer = StreamWriter(FileSink(fd), VERSIONS[-1], memory, guest.uuid, progress.step)
+        writer.all_pages()
+        writer.finish(state_of(machine, moment))
+    except OSError as error:
+        raise StorageError(
+            f"cannot write the save image: {error.strerror}", path=_path(fd)
+        ) from error
 
 
 def restore(memory: Memory, guest: Guest, fd: int, job: Job) -> State | None:
@@ -133,9 +139,9 @@ class _Progress:
 
 
 def _path(fd: int) -> str | None:
-    """Return the path of an open file, ``None`` if it is something else."""
+    """Return the path of an open file, ``None`` if it has none."""
     try:
         path = os.readlink(f"/proc/self/fd/{fd}")
     except OSError:
         return None
-    return path if path.startswith("/") else None
+    return path if path.startswith("/") and not path.endswith(" (deleted)") else None

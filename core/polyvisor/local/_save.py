@@ -148,6 +148,11 @@ def write_image(
             image.flush()
     except OSError as error:
         raise file.failed(error) from error
+    except StorageError as error:
+        # Who wrote the stream knows its descriptor alone.
+        if error.path is None and isinstance(error.__cause__, OSError):
+            raise file.failed(error.__cause__) from error
+        raise
     except HypervisorError as error:
         # The hypervisor's own words for it are seldom so clear.
         room = os.fstatvfs(file.fd)
