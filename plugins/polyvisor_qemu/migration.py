@@ -6,12 +6,12 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from polyvisor.errors import MigrationError, PolyvisorError, Timeout
+from polyvisor.errors import HypervisorError, PolyvisorError, Timeout
 from polyvisor.states import DomainState
 from polyvisor_qemu import stream
 from polyvisor_qemu.devices import RUN_FD
 from polyvisor_qemu.launch import last_words
-from polyvisor_qemu.qmp import Gone, connect
+from polyvisor_qemu.qmp import Gone, QmpError, connect
 
 if TYPE_CHECKING:
     from polyvisor.driver import MigrationOptions
@@ -29,7 +29,13 @@ CONNECTING = 30.0
 def receive(
     hypervisor: QemuHypervisor, guest: Guest, spec: DomainSpec, listen: str | None
 ) -> tuple[dict[str, Any], str]:
-    """Start a QEMU that listens for a stream."""
+    """Start a QEMU that listens for a stream.
+
+    Raises:
+        HypervisorError: it cannot listen there.
+    """
+    if listen is not None:
+        _kind_of(listen)  # QEMU knows more kinds, one of which runs programs.
     runtime = hypervisor.spawn(guest, spec, "-incoming", "defer")
     try:
         with hypervisor.monitor(guest) as monitor:
@@ -40,8 +46,14 @@ def receive(
                 return runtime, f"unix:{guest.run_dir}/migration"
             monitor.execute("migrate-incoming", uri=listen)
             return runtime, listen
-    except BaseException:
+    except BaseException as error:
         hypervisor.destroy(guest)
+        if isinstance(error, QmpError):
+            raise HypervisorError(
+                f"cannot listen on {listen}: {error.native_message}",
+                domain=guest.name,
+                native_message=error.native_message,
+            ) from error
         raise
 
 
@@ -88,7 +100,7 @@ def received(hypervisor: QemuHypervisor, guest: Guest, timeout: float) -> None:
             stream.wait_in(monitor, None, timeout)
     except Gone as error:
         told = last_words(guest, f"receive {guest.name!r}")
-        raise MigrationError(
+        raise HypervisorError(
             told.message, domain=guest.name, native_message=told.native_message
         ) from error
 
@@ -101,19 +113,31 @@ def take_back(hypervisor: QemuHypervisor, guest: Guest) -> None:
 
 def _connected(uri: str) -> socket.socket:
     """Return a socket that is connected to where a destination listens."""
-    kind, _, place = uri.partition(":")
+    kind, place = _kind_of(uri)
     if kind == "unix":
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             connect(made, place, CONNECTING)
         except (Gone, Timeout) as error:
             made.close()
-            raise MigrationError(f"the destination does not listen on {uri}") from error
+            raise HypervisorError(f"the destination does not listen on {uri}") from error
         return made
-    if kind == "tcp":
-        host, _, port = place.rpartition(":")
-        try:
-            return socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECTING)
-        except (OSError, ValueError) as error:
-            raise MigrationError(f"cannot connect to {uri}: {error}") from error
-    raise MigrationError(f"{uri!r} is no address for a migration; use unix:PATH or tcp:HOST:PORT")
+    host, _, port = place.rpartition(":")
+    try:
+        return socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECTING)
+    except (OSError, ValueError, OverflowError) as error:
+        raise HypervisorError(f"cannot connect to {uri}: {error}") from error
+
+
+def _kind_of(uri: str) -> tuple[str, str]:
+    """Take an address for a migration apart.
+
+    Raises:
+        HypervisorError: it is none.
+    """
+    kind, _, place = uri.partition(":")
+    if kind not in ("unix", "tcp") or not place:
+        raise HypervisorError(
+            f"{uri!r} is no address for a migration; use unix:PATH or tcp:HOST:PORT"
+        )
+    return kind, place
