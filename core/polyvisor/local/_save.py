@@ -149,9 +149,10 @@ def write_image(
     except OSError as error:
         raise file.failed(error) from error
     except StorageError as error:
-        # Who wrote the stream knows its descriptor alone.
-        if error.path is None and isinstance(error.__cause__, OSError):
-            raise file.failed(error.__cause__) from error
+        # Who wrote the stream knows its descriptor alone, or the name it has until it is whole.
+        cause, folder = error.__cause__, os.path.dirname(file.path)
+        if isinstance(cause, OSError) and os.path.dirname(error.path or file.path) == folder:
+            raise file.failed(cause) from error
         raise
     except HypervisorError as error:
         # The hypervisor's own words for it are seldom so clear.
