@@ -24,7 +24,6 @@ from polyvisor.local import (
     WatchesGuests,
 )
 from polyvisor.states import DomainState, StateReason
-from polyvisor_qemu import argv
 from polyvisor_qemu.process import Process
 from polyvisor_qemu.qmp import Gone, Monitor
 
@@ -81,6 +80,8 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
 
     def complete(self, spec: DomainSpec) -> DomainSpec:
         """Fill in architecture, machine type and emulator; refuse what QEMU is not given yet."""
+        from polyvisor_qemu import argv
+
         if spec.type not in self.domain_types:
             raise SemanticError(
                 f"domain {spec.name!r}: type {spec.type!r} is not run by QEMU; use "
@@ -138,6 +139,7 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
 
     def _emulator(self, spec: DomainSpec) -> str:
         from polyvisor.errors import PluginUnusable
+        from polyvisor_qemu.argv import architecture
         from polyvisor_qemu.probe import emulator_for, usable
 
         named = spec.devices.emulator
@@ -150,11 +152,11 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
                     domain=spec.name,
                 )
             return named
-        found = emulator_for(argv.architecture(spec), self.settings)
+        found = emulator_for(architecture(spec), self.settings)
         if found is None:
             answer = usable()
             raise PluginUnusable(
-                f"start {spec.name!r}: no QEMU for {argv.architecture(spec)} is installed; "
+                f"start {spec.name!r}: no QEMU for {architecture(spec)} is installed; "
                 f"{answer.remedy or 'install it'}",
                 domain=spec.name,
             )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from polyvisor.errors import HypervisorError
 from polyvisor_qemu import argv
-from polyvisor_qemu.devices import RUN_FD
+from polyvisor_qemu.builder import RUN_FD
 from polyvisor_qemu.process import Process, spawn
 from polyvisor_qemu.qmp import Gone, Monitor, listen
 
