@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple, Self, TypeAlias, TypeVar
 
@@ -322,8 +322,13 @@ def resolve(ref: Ref) -> type[Element]:
     return found
 
 
-def bindings_of(cls: type) -> list[tuple[str, Binding]]:
-    """Return the bound fields of a class in the order in which they are written."""
+def bindings_of(cls: type, behind: Mapping[str, str] | None = None) -> list[tuple[str, Binding]]:
+    """Return the bound fields of a class in the order in which they are written.
+
+    Args:
+        cls: the class.
+        behind: which fields stand behind which, instead of what ``XML_BEHIND`` says.
+    """
     found = []
     for field in attrs.fields(cls):
         binding = field.metadata.get("xml")
@@ -335,7 +340,9 @@ def bindings_of(cls: type) -> list[tuple[str, Binding]]:
         for name in vars(base).get("__annotations__", ()):
             place.setdefault(name, len(place))
     found.sort(key=lambda pair: (pair[1].last, place[pair[0]]))
-    for moved, before in getattr(cls, "XML_BEHIND", {}).items():
+    if behind is None:
+        behind = getattr(cls, "XML_BEHIND", {})
+    for moved, before in behind.items():
         pair = found.pop([name for name, _ in found].index(moved))
         found.insert([name for name, _ in found].index(before) + 1, pair)
     return found

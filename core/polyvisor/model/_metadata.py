@@ -16,7 +16,7 @@ from polyvisor.model._xml import (
     raw,
 )
 
-__all__ = ["find"]
+__all__ = ["find", "sanitised"]
 
 
 def find(
@@ -62,3 +62,26 @@ def _alone(xml: RawXml, node: Node, scopes: tuple[Mapping[str, str], ...]) -> Ra
             at = 1 + len(node[TAG])
             xml = RawXml(f'{xml[:at]} {key}="{escape_attribute(uri)}"{xml[at:]}')
     return xml
+
+
+def sanitised(metadata: RawXml) -> RawXml | None:
+    """Return metadata with one element of each namespace (virXMLNodeSanitizeNamespaces).
+
+    Args:
+        metadata: the ``<metadata>`` element.
+    """
+    data = metadata.encode()
+    root = parse(data)
+    seen: set[str | None] = {None}
+    kept = []
+    for node in root[CHILDREN:]:
+        prefix, colon, _ = node[TAG].rpartition(":")
+        declaration = f"xmlns:{prefix}" if colon else "xmlns"
+        uri = node[ATTRIBUTES].get(declaration, root[ATTRIBUTES].get(declaration))
+        if uri not in seen:
+            seen.add(uri)
+            kept.append(raw(data, node, '"'))
+    if len(kept) == len(root) - CHILDREN:
+        return metadata
+    head = metadata[: metadata.index(">")].rstrip("/")
+    return RawXml.parse(f"{head}>{''.join(kept)}</{root[TAG]}>") if kept else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from polyvisor.model._codecs import BYTES, STR, Fault, in_unit, nearest
@@ -21,7 +21,10 @@ class Writers(dict[type, Writer]):
     def __missing__(self, cls: type) -> Writer:
         if not issubclass(cls, Element):
             raise Fault(f"a {cls.__name__} stands where an element is expected")
-        writer = self[cls] = _make_writer(cls)
+        writer = _make_writer(cls)
+        if (when := getattr(cls, "XML_BEHIND_WHEN", None)) is not None:
+            writer = _either(writer, _make_writer(cls, when[2]), when[0], when[1])
+        self[cls] = writer
         return writer
 
 
@@ -35,8 +38,17 @@ def _getter(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:
     return get if len(names) > 1 else lambda value: (get(value),)
 
 
-def _make_writer(cls: type[Element]) -> Writer:
-    bindings = bindings_of(cls)
+def _either(usual: Writer, other: Writer, name: str, wanted: Any) -> Writer:
+    """Return a writer that has another order when a field has a certain value."""
+
+    def write(value: Any, indent: str, tag: str) -> str:
+        return (other if getattr(value, name) == wanted else usual)(value, indent, tag)
+
+    return write
+
+
+def _make_writer(cls: type[Element], behind: Mapping[str, str] | None = None) -> Writer:
+    bindings = bindings_of(cls, behind)
     attribute_bindings = [(name, b) for name, b in bindings if b.kind == "attr"]
     child_bindings = [(name, b) for name, b in bindings if b.kind not in {"attr", "text", "beside"}]
     own_attributes = _getter([name for name, _ in attribute_bindings])

@@ -18,8 +18,10 @@ A class is declared field by field, in the order in which libvirt prints::
         hosts: tuple[Host, ...] = children(Host, "host")          #   <host/> any number of times
 
 A class whose fields are not written in the order of declaration says which stands behind
-which: ``XML_BEHIND = {"driver": "mac"}``.  Children of a namespace of its own are declared
-with the prefix that libvirt writes, ``child(Options, "fs:mount_opts")``, in a class that says
+which: ``XML_BEHIND = {"driver": "mac"}``; where that depends on a field's value,
+``XML_BEHIND_WHEN = ("type", "hostdev", {"driver": "mac"})``.  Children of a namespace of its
+own are declared with the prefix that libvirt writes, ``child(Options, "fs:mount_opts")``, in
+a class that says
 ``XML_NAMESPACES = {"fs": "http://libvirt.org/schemas/storagepool/fs/1.0"}``.
 
 What libvirt makes explicit when it reads, a class makes explicit in ``__attrs_post_init__``,

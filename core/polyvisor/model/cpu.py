@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from polyvisor.model._codecs import ON_OFF, UINT, ULONG, YES_NO, choices
+from polyvisor.model._cpuset import CPUSET
 from polyvisor.model.binding import (
     Element,
     attr,
@@ -163,7 +164,7 @@ class NumaCell(Element):
     """One NUMA cell of the guest."""
 
     id: int | None = attr(UINT)
-    cpus: str | None = attr()
+    cpus: str | None = attr(CPUSET)
     #: In the unit of ``unit``.
     memory: int | None = attr(ULONG)
     unit: str | None = attr()

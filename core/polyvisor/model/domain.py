@@ -19,6 +19,7 @@ from polyvisor.model._codecs import (
     choices,
     integer,
 )
+from polyvisor.model._cpuset import CPUSET
 from polyvisor.model.binding import (
     Element,
     RawXml,
@@ -86,7 +87,7 @@ class Vcpu(Element):
 
     placement: VcpuPlacement | None = attr(choices(VcpuPlacement))
     #: Host CPUs that they may run on.
-    cpuset: str | None = attr()
+    cpuset: str | None = attr(CPUSET)
     #: How many are plugged in at start; None: all.
     current: int | None = attr(integer(1, 2**31 - 1))
     #: How many there can be.
@@ -288,6 +289,22 @@ class DomainSpec(Document):
         if self.uuid is not None:
             return self
         return attrs.evolve(self, uuid=uuid or uuid4())
+
+    def normalised(self, *, live: bool = False) -> Self:
+        """Return the definition as libvirt would keep it, before a hypervisor has a say.
+
+        What is implied is made explicit, and devices stand in libvirt's order;
+        :mod:`polyvisor.model.normal` tells what that is.
+
+        Args:
+            live: keep what only a running domain has, such as its number and block jobs.
+
+        Raises:
+            SchemaError: it says something that libvirt's parser cannot follow.
+        """
+        from polyvisor.model.normal import normalised
+
+        return normalised(self, live=live)
 
     @property
     def vcpus(self) -> int:

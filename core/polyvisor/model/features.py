@@ -186,7 +186,7 @@ class Smm(Element):
 
     state: bool | None = attr(ON_OFF)
     #: In bytes.
-    tseg: int | None = size()
+    tseg: int | None = size(unit="", scale=1024 * 1024)
 
 
 @element(kw_only=True)
@@ -196,15 +196,15 @@ class Features(Element):
     acpi: bool = flag()
     apic: Apic | None = child(Apic)
     pae: bool = flag()
-    hap: bool | None = inner("hap", "state", ON_OFF)
+    hap: bool | None = inner("hap", "state", ON_OFF, missing=True)
     privnet: bool = flag()
     viridian: bool = flag()
     hyperv: HyperV | None = child(HyperV)
     kvm: KvmFeatures | None = child(KvmFeatures)
-    pvspinlock: bool | None = inner("pvspinlock", "state", ON_OFF)
+    pvspinlock: bool | None = inner("pvspinlock", "state", ON_OFF, missing=True)
     capabilities: Capabilities | None = child(Capabilities)
-    pmu: bool | None = inner("pmu", "state", ON_OFF)
-    vmport: bool | None = inner("vmport", "state", ON_OFF)
+    pmu: bool | None = inner("pmu", "state", ON_OFF, missing=True)
+    vmport: bool | None = inner("vmport", "state", ON_OFF, missing=True)
     smm: Smm | None = child(Smm)
     #: ``"2"``, ``"3"`` or ``"host"``.
     gic: str | None = inner("gic", "version")
@@ -212,7 +212,7 @@ class Features(Element):
         "ioapic", "driver", choices(Literal["qemu", "kvm"])
     )
     hpt: Hpt | None = child(Hpt)
-    vmcoreinfo: bool | None = inner("vmcoreinfo", "state", ON_OFF)
+    vmcoreinfo: bool | None = inner("vmcoreinfo", "state", ON_OFF, missing=True)
     htm: bool | None = inner("htm", "state", ON_OFF)
     nested_hv: bool | None = inner("nested-hv", "state", ON_OFF)
     msrs: Literal["ignore", "fault"] | None = inner(

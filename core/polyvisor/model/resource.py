@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from polyvisor.model._codecs import UINT, ULONG, choices
+from polyvisor.model._cpuset import CPUSET
 from polyvisor.model.binding import Element, attr, children, element, inner, value
 
 __all__ = [
@@ -65,14 +66,14 @@ class TuneMonitor(Element):
     """Virtual CPUs whose use is measured together."""
 
     level: int | None = attr(UINT)
-    vcpus: str | None = attr()
+    vcpus: str | None = attr(CPUSET)
 
 
 @element(kw_only=True)
 class CacheTune(Element):
     """Parts of the host's caches for some virtual CPUs."""
 
-    vcpus: str | None = attr()
+    vcpus: str | None = attr(CPUSET)
     id: str | None = attr()
     caches: tuple[TuneCache, ...] = children(TuneCache, "cache")
     monitors: tuple[TuneMonitor, ...] = children(TuneMonitor, "monitor")
@@ -90,6 +91,6 @@ class TuneNode(Element):
 class CpuMemoryTune(Element):
     """Memory bandwidth for some virtual CPUs: ``<memorytune>``."""
 
-    vcpus: str | None = attr()
+    vcpus: str | None = attr(CPUSET)
     nodes: tuple[TuneNode, ...] = children(TuneNode, "node")
     monitors: tuple[TuneMonitor, ...] = children(TuneMonitor, "monitor")

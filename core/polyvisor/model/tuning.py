@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from polyvisor.model._codecs import UINT, ULONG, choices, integer
+from polyvisor.model._cpuset import CPUSET
 from polyvisor.model.binding import (
     Element,
     attr,
@@ -49,14 +50,14 @@ class VcpuPin(Element):
     """Host CPUs of one virtual CPU."""
 
     vcpu: int | None = attr(UINT)
-    cpuset: str | None = attr()
+    cpuset: str | None = attr(CPUSET)
 
 
 @element(kw_only=True)
 class EmulatorPin(Element):
     """Host CPUs of the emulator's own threads."""
 
-    cpuset: str | None = attr()
+    cpuset: str | None = attr(CPUSET)
 
 
 @element(kw_only=True)
@@ -64,7 +65,7 @@ class IoThreadPin(Element):
     """Host CPUs of one I/O thread."""
 
     iothread: int | None = attr(UINT)
-    cpuset: str | None = attr()
+    cpuset: str | None = attr(CPUSET)
 
 
 @element(kw_only=True)
@@ -79,7 +80,7 @@ class EmulatorSched(Element):
 class VcpuSched(Element):
     """The scheduling class of virtual CPUs."""
 
-    vcpus: str | None = attr()
+    vcpus: str | None = attr(CPUSET)
     scheduler: Scheduler | None = attr(choices(Scheduler))
     priority: int | None = attr(UINT)
 
@@ -88,7 +89,7 @@ class VcpuSched(Element):
 class IoThreadSched(Element):
     """The scheduling class of I/O threads."""
 
-    iothreads: str | None = attr()
+    iothreads: str | None = attr(CPUSET)
     scheduler: Scheduler | None = attr(choices(Scheduler))
     priority: int | None = attr(UINT)
 
@@ -132,7 +133,7 @@ class HugePage(Element):
 
     size: int | None = attr(ULONG)
     unit: str | None = attr()
-    nodeset: str | None = attr()
+    nodeset: str | None = attr(CPUSET)
 
 
 @element(kw_only=True)
@@ -168,7 +169,7 @@ class NumaMemory(Element):
     """Host nodes of all the memory."""
 
     mode: NumaMode | None = attr(choices(NumaMode))
-    nodeset: str | None = attr()
+    nodeset: str | None = attr(CPUSET)
     placement: Literal["static", "auto"] | None = attr(choices(Literal["static", "auto"]))
 
 
@@ -178,7 +179,7 @@ class MemNode(Element):
 
     cellid: int | None = attr(UINT)
     mode: NumaMode | None = attr(choices(NumaMode))
-    nodeset: str | None = attr()
+    nodeset: str | None = attr(CPUSET)
 
 
 @element(kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from polyvisor.model._codecs import HEX, ON_OFF, UINT, ULONG, YES_NO, choices
 from polyvisor.model.binding import (
@@ -339,6 +339,9 @@ class InterfaceTune(Element):
 class Interface(Device):
     """A network interface."""
 
+    #: As libvirt writes it for any device of the host (virDomainHostdevDefFormatSubsysPCI).
+    XML_BEHIND_WHEN: ClassVar = ("type", "hostdev", {"driver": "mac"})
+
     type: InterfaceType = attr(choices(InterfaceType), default="network")
     managed: bool | None = attr(YES_NO)
     trust_guest_rx_filters: bool | None = attr(YES_NO, name="trustGuestRxFilters")
@@ -346,13 +349,14 @@ class Interface(Device):
     source: InterfaceSource | None = child(InterfaceSource)
     vlan: Vlan | None = child(Vlan)
     virtualport: VirtualPort | None = child(VirtualPort)
+    bandwidth: Bandwidth | None = child(Bandwidth)
+    port_isolated: bool | None = inner("port", "isolated", YES_NO)
     ips: tuple[InterfaceIp, ...] = children(InterfaceIp, "ip")
     routes: tuple[InterfaceRoute, ...] = children(InterfaceRoute, "route")
     port_forwards: tuple[PortForward, ...] = children(PortForward, "portForward")
     script: str | None = inner("script", "path")
     downscript: str | None = inner("downscript", "path")
     backenddomain: str | None = inner("backenddomain", "name")
-    bandwidth: Bandwidth | None = child(Bandwidth)
     target: str | None = inner("target", "dev")
     #: False: the host's device is there already and stays.
     target_managed: bool | None = beside("target", "managed", YES_NO)
@@ -366,4 +370,3 @@ class Interface(Device):
     mtu: int | None = inner("mtu", "size", UINT)
     coalesce: Coalesce | None = child(Coalesce)
     teaming: Teaming | None = child(Teaming)
-    port_isolated: bool | None = inner("port", "isolated", YES_NO)

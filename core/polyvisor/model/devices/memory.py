@@ -6,6 +6,7 @@ from typing import Literal
 from uuid import UUID
 
 from polyvisor.model._codecs import UINT, UUID_TEXT, YES_NO, choices
+from polyvisor.model._cpuset import CPUSET
 from polyvisor.model.binding import Element, attr, child, element, flag, value
 from polyvisor.model.binding import size as sized
 from polyvisor.model.devices import Device
@@ -19,8 +20,8 @@ MemoryModel = Literal["dimm", "nvdimm", "virtio-pmem", "virtio-mem", "sgx-epc"]
 class MemorySource(Element):
     """What the module is made of on the host; sizes in bytes."""
 
+    nodemask: str | None = value(CPUSET)
     pagesize: int | None = sized()
-    nodemask: str | None = value()
     path: str | None = value()
     alignsize: int | None = sized()
     pmem: bool = flag()
