@@ -26,6 +26,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"connection", "domain", "migration", "saveimage", "polyvisor"}),
     frozenset({"local", "state"}),
     frozenset({"cli", "aio", "demo", "fleet", "testing"}),
+    frozenset({"__main__"}),
 )
 
 # Arrows that point upwards for type checkers alone, each with its reason.

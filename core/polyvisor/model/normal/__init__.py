@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["STEPS", "normalised"]
 
-D = TypeVar("D", bound="DomainSpec")
+_D = TypeVar("_D", bound="DomainSpec")
 
 #: What is done, in this order: devices must be known before controllers are added for them.
 STEPS: tuple[Callable[[DomainSpec], DomainSpec], ...] = (
@@ -43,7 +43,7 @@ STEPS: tuple[Callable[[DomainSpec], DomainSpec], ...] = (
 )
 
 
-def normalised(spec: D, *, live: bool = False) -> D:
+def normalised(spec: _D, *, live: bool = False) -> _D:
     """Return a definition with all that libvirt's generic parser makes explicit.
 
     Args:
@@ -56,4 +56,4 @@ def normalised(spec: D, *, live: bool = False) -> D:
     result: DomainSpec = spec if live else stored(spec)
     for step in STEPS:
         result = step(result)
-    return cast("D", result)
+    return cast("_D", result)
