@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from polyvisor.model.devices import Device, Devices
     from polyvisor.model.domain import DomainSpec, MetadataElement, Vcpu
     from polyvisor.model.forms import schema
+    from polyvisor.model.interface import InterfaceSpec
     from polyvisor.model.network import NetworkSpec
+    from polyvisor.model.network_port import NetworkPortSpec
+    from polyvisor.model.nwfilter import NwFilterSpec
     from polyvisor.model.os import Os
+    from polyvisor.model.secret import SecretSpec
     from polyvisor.model.storage_pool import StoragePoolSpec
     from polyvisor.model.storage_volume import StorageVolumeSpec
 
@@ -31,10 +35,14 @@ __all__ = [
     "DomainSpec",
     "Element",
     "Extra",
+    "InterfaceSpec",
     "MetadataElement",
+    "NetworkPortSpec",
     "NetworkSpec",
+    "NwFilterSpec",
     "Os",
     "RawXml",
+    "SecretSpec",
     "StoragePoolSpec",
     "StorageVolumeSpec",
     "Vcpu",
@@ -49,10 +57,14 @@ __getattr__, __dir__ = attach(
         "DomainSpec": "domain",
         "Element": "binding",
         "Extra": "binding",
+        "InterfaceSpec": "interface",
         "MetadataElement": "domain",
+        "NetworkPortSpec": "network_port",
         "NetworkSpec": "network",
+        "NwFilterSpec": "nwfilter",
         "Os": "os",
         "RawXml": "binding",
+        "SecretSpec": "secret",
         "StoragePoolSpec": "storage_pool",
         "StorageVolumeSpec": "storage_volume",
         "Vcpu": "domain",

@@ -62,6 +62,10 @@ DOCUMENTS = [
         "",
         refused=("nat-network-forward-ifaces",),
     ),
+    Document("InterfaceSpec", "interfaceschemadata", "interfaceschemadata", ""),
+    Document("SecretSpec", "secretxml2xmlin", "secretxml2xmlin", ""),
+    # Outputs of inputs that are refused are what older versions made of them.
+    Document("NwFilterSpec", "nwfilterxml2xmlin", "nwfilterxml2xmlout", "", 0.97),
 ]
 
 
@@ -191,7 +195,15 @@ def _documents(document: Document) -> Iterator[tuple[Path, bool]]:
     for folder in dict.fromkeys((document.inputs, document.outputs)):
         for path in sorted((CORPORA / folder).glob("*.xml")):
             if root in path.read_bytes():
-                yield path, (document.suite, path.stem) in refused or path.stem in document.refused
+                yield (
+                    path,
+                    (
+                        (document.suite, path.stem) in refused
+                        or path.stem in document.refused
+                        # So upstream names inputs that its parser must refuse.
+                        or path.stem.endswith("-invalid")
+                    ),
+                )
 
 
 @needs_corpora
@@ -233,8 +245,7 @@ def test_a_definition_is_printed_as_upstream_does(document: Document) -> None:
     cls = getattr(model, document.cls)
     same, different = [], []
     for path, refused in _documents(document):
-        # Inputs that the schema, not the parser, finds wrong say so in their name.
-        expected = CORPORA / document.outputs / path.name.replace("-invalid", "")
+        expected = CORPORA / document.outputs / path.name
         if refused or not expected.is_file():
             continue
         written = cls.from_xml(path).definition().to_xml()

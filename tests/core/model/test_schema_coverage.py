@@ -174,6 +174,10 @@ DOCUMENTS = [
     ("storagepool.rng", "pool", "StoragePoolSpec"),
     ("storagevol.rng", "volume", "StorageVolumeSpec"),
     ("network.rng", "network", "NetworkSpec"),
+    ("networkport.rng", "networkport", "NetworkPortSpec"),
+    ("interface.rng", "interface", "InterfaceSpec"),
+    ("secret.rng", "secret", "SecretSpec"),
+    ("nwfilter.rng", "filter", "NwFilterSpec"),
 ]
 
 
