@@ -45,6 +45,8 @@ exec unshare --mount --pid --fork --kill-child bash -c '
     set -e
     root=$1; shift
     mount --make-rprivate /
+    # A mount point, as a root folder is; else nothing in it could have mounts of its own.
+    mount --bind "$root" "$root"
     mount -t proc proc "$root/proc"
     mount -t sysfs sys "$root/sys"
     mount --rbind /dev "$root/dev"
