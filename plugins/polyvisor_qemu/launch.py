@@ -55,7 +55,7 @@ def launch(
             "-mon", f"chardev={name},mode=control",
         ]  # fmt: skip
     line += ["-pidfile", f"/proc/self/fd/{RUN_FD}/qemu.pid", *more]
-    log, log_from = log_path(guest), log_size(guest)
+    log_from = log_size(guest)
     with suppress(FileNotFoundError):
         os.unlink(f"{guest.run_dir}/qemu.pid")
     run = os.open(guest.run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -65,7 +65,7 @@ def launch(
         process = spawn(
             line,
             fds={CONTROL_FD: control.fileno(), EVENTS_FD: events.fileno(), RUN_FD: run},
-            log=log,
+            log=log_path(guest),
         )
     except OSError as error:
         raise HypervisorError(
@@ -75,7 +75,7 @@ def launch(
         control.close()
         events.close()
         os.close(run)
-    runtime = {"pid": process.pid, "started": process.started, "log": log}
+    runtime = {"pid": process.pid, "started": process.started}
     guest.runtime = runtime
     try:
         Monitor(f"{guest.run_dir}/control", timeout=timeout).close()
@@ -104,8 +104,8 @@ def last_words(guest: Guest, what: str, log_from: int = 0) -> HypervisorError:
     import re
 
     words = ""
-    with suppress(OSError, KeyError):
-        with open(guest.runtime["log"], encoding="utf-8", errors="replace") as file:
+    with suppress(OSError):
+        with open(log_path(guest), encoding="utf-8", errors="replace") as file:
             file.seek(log_from)
             lines = [line.strip() for line in file.read()[-4000:].splitlines() if line.strip()]
         told = [re.sub(r"^\S+Z\s+", "", line) for line in lines]

@@ -64,15 +64,6 @@ class Parameters:
             SchemaError: an attribute is unknown or its value not allowed.
         """
         element = spec.metadata_element(NAMESPACE, "guest")
-        if element is None and spec.metadata is not None and spec.extra is not None:
-            # Perhaps the prefix is declared on <domain>, of which <metadata> knows nothing.
-            from polyvisor.model import RawXml
-
-            for name, uri in spec.extra.attributes:
-                if uri == NAMESPACE:
-                    opening = f'<metadata {name}="{uri}"'
-                    metadata = RawXml(spec.metadata.replace("<metadata", opening, 1))
-                    element = attrs.evolve(spec, metadata=metadata).metadata_element(uri, "guest")
         return cls() if element is None else cls.parse(element.attrib)
 
     @classmethod

@@ -139,9 +139,9 @@ class _Progress:
 
 
 def _path(fd: int) -> str | None:
-    """Return the path of an open file, ``None`` if it has none."""
+    """Return the path of an open file, ``None`` if it is something else."""
     try:
         path = os.readlink(f"/proc/self/fd/{fd}")
     except OSError:
         return None
-    return path if path.startswith("/") and not path.endswith(" (deleted)") else None
+    return path if path.startswith("/") else None

@@ -16,6 +16,7 @@ __all__ = [
     "UNICAST_MAC_TEXT",
     "bits_of",
     "ip_number",
+    "mask_length",
     "masked",
     "prefix_of",
 ]
@@ -99,6 +100,12 @@ def masked(address: str, prefix: int) -> tuple[int, int]:
     return bits, number >> (bits - prefix) << (bits - prefix)
 
 
+def mask_length(number: int, bits: int) -> int | None:
+    """Return how many ones a mask begins with, ``None`` if others follow behind a zero."""
+    inverted = number ^ ((1 << bits) - 1)
+    return None if inverted & (inverted + 1) else bits - inverted.bit_length()
+
+
 def prefix_of(address: str, prefix: int | None, netmask: str | None) -> int:
     """Return the length of the network's part of an address.
 
@@ -109,10 +116,10 @@ def prefix_of(address: str, prefix: int | None, netmask: str | None) -> int:
         return prefix
     if netmask is not None:
         bits, number = ip_number(netmask)
-        inverted = number ^ ((1 << bits) - 1)
-        if inverted & (inverted + 1):
+        length = mask_length(number, bits)
+        if length is None:
             raise Fault(f"{netmask} is not a netmask", "use one such as 255.255.255.0")
-        return bits - inverted.bit_length()
+        return length
     bits, number = ip_number(address)
     if bits == 128:
         return 64

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from polyvisor.model._codecs import STR, Codec, Fault, nearest
-from polyvisor.model._net_codecs import IP, MAC, ip_number
+from polyvisor.model._net_codecs import IP, MAC, ip_number, mask_length
 
 __all__ = [
     "ARP_OPCODE", "DSCP", "ETHER_TYPE", "ETHER_TYPE_IN_VLAN", "GRATUITOUS", "IP4", "IP4_MASK",
@@ -155,11 +155,10 @@ def _prefix(bits: int) -> Callable[[str], int]:
             if int(text) > bits:
                 raise Fault(f"the mask {text} is out of range", f"use 0 to {bits}")
             return int(text)
-        number = ip_number(read_address(text))[1]
-        inverted = number ^ ((1 << bits) - 1)
-        if inverted & (inverted + 1):
+        length = mask_length(ip_number(read_address(text))[1], bits)
+        if length is None:
             raise Fault(f"{text} is not a mask", f"use 0 to {bits}")
-        return bits - inverted.bit_length()
+        return length
 
     return read
 
@@ -180,8 +179,7 @@ def _read_mac(text: str) -> str:
 
 def _read_mac_mask(text: str) -> str:
     mac = _read_mac(text)
-    inverted = int(mac.replace(":", ""), 16) ^ 0xFFFFFFFFFFFF
-    if inverted & (inverted + 1):
+    if mask_length(int(mac.replace(":", ""), 16), 48) is None:
         raise Fault(f"{mac} is not a mask", "use one such as ff:ff:ff:00:00:00")
     return mac
 
