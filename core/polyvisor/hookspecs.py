@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from polyvisor.driver import DriverInfo
     from polyvisor.events import Event
     from polyvisor.model import DomainSpec
+    from polyvisor.native import NativeInfo
     from polyvisor.saveimage import FormatInfo
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "polyvisor_drivers",
     "polyvisor_event",
     "polyvisor_migration_phase",
+    "polyvisor_native_formats",
     "polyvisor_save_formats",
 ]
 
@@ -39,6 +41,12 @@ def polyvisor_drivers() -> Sequence[DriverInfo]:
 @hookspec
 def polyvisor_save_formats() -> Sequence[FormatInfo]:
     """Announce save image formats; called once, must not import them."""
+    raise AssertionError
+
+
+@hookspec
+def polyvisor_native_formats() -> Sequence[NativeInfo]:
+    """Announce formats of foreign configurations; called once, must not import them."""
     raise AssertionError
 
 

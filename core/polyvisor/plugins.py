@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from polyvisor.driver import Driver, DriverInfo, Usability
     from polyvisor.events import Event
     from polyvisor.model import DomainSpec
+    from polyvisor.native import NativeInfo
     from polyvisor.saveimage import FormatInfo
 
 __all__ = [
@@ -69,6 +70,7 @@ class PluginStatus:
         faults: what went wrong, in words; may be non-empty for a loaded plugin.
         drivers: the drivers it announced and that are in force.
         formats: the save image formats it announced and that are in force.
+        native_formats: the same for formats of foreign configurations.
         plugin: the module or object itself, once loaded.
     """
 
@@ -80,6 +82,7 @@ class PluginStatus:
     faults: list[str] = attrs.field(factory=list)
     drivers: list[DriverInfo] = attrs.field(factory=list)
     formats: list[FormatInfo] = attrs.field(factory=list)
+    native_formats: list[NativeInfo] = attrs.field(factory=list)
     plugin: object | None = attrs.field(default=None, repr=False)
 
 
@@ -127,6 +130,7 @@ class Registry:
         self._statuses: dict[str, PluginStatus] = {}
         self._schemes: dict[str, tuple[DriverInfo, PluginStatus]] = {}
         self._formats: dict[str, tuple[FormatInfo, PluginStatus]] = {}
+        self._native_formats: dict[str, tuple[NativeInfo, PluginStatus]] = {}
         chosen = None if only is None else set(only)
         refused = set(disable)
         found = _entrypoints.find(GROUP) if points is None else list(points)
@@ -172,6 +176,11 @@ class Registry:
     def formats(self) -> Mapping[str, FormatInfo]:
         """The save image formats by name."""
         return {name: info for name, (info, _) in self._formats.items()}
+
+    @property
+    def native_formats(self) -> Mapping[str, NativeInfo]:
+        """The formats of foreign configurations by name."""
+        return {name: info for name, (info, _) in self._native_formats.items()}
 
     def driver_for(self, scheme: str) -> tuple[DriverInfo, str]:
         """Return the driver that opens ``scheme``, and its plugin's name.
@@ -361,6 +370,15 @@ class Registry:
             else:
                 self._formats[announced.name] = (announced, status)
                 status.formats.append(announced)
+        for native in self._collect(hook.polyvisor_native_formats, by_plugin):
+            if native.name in self._native_formats:
+                owner = self._native_formats[native.name][1].name
+                status.faults.append(
+                    f"configuration format {native.name!r} already belongs to plugin {owner!r}"
+                )
+            else:
+                self._native_formats[native.name] = (native, status)
+                status.native_formats.append(native)
 
     def _claim(self, status: PluginStatus, info: DriverInfo) -> None:
         free = []

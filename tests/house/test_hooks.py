@@ -111,6 +111,41 @@ def test_polyvisor_save_formats(third_party: Third) -> None:
     assert third_party(plugin, script) == "third 3 14\n"
 
 
+def test_polyvisor_native_formats(third_party: Third) -> None:
+    """A configuration in a language that a third party announces is recognised and read."""
+    plugin = """
+        from polyvisor.native import NativeFormat, NativeInfo
+
+        @polyvisor.hookimpl
+        def polyvisor_native_formats():
+            return [NativeInfo("third-ini", "A test", (".ini",), "polyvisor_third:Third")]
+
+        class Third(NativeFormat):
+            name = "third-ini"
+
+            def recognises(self, data):
+                return data.startswith(b"name=")
+
+            def read(self, data, *, path):
+                from polyvisor.model import DomainSpec
+
+                return DomainSpec(type="third", name=data[5:].decode().strip(), memory=1 << 20)
+
+            def write(self, spec):
+                return f"name={spec.name}"
+    """
+    script = """
+        import os, pathlib
+        from polyvisor import native
+
+        file = pathlib.Path(os.environ["HOME"], "guest.ini")
+        file.write_text("name=guest\\n")
+        spec = native.load(file)
+        print(spec.name, native.open_format("third-ini").write(spec))
+    """
+    assert third_party(plugin, script) == "guest name=guest\n"
+
+
 def test_polyvisor_commands(third_party: Third) -> None:
     """A command that a third party adds runs as a command of polyvisor's own."""
     plugin = """

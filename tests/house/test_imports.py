@@ -23,7 +23,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"model"}),
     frozenset({"states", "uri", "support", "host", "events", "jobs"}),
     frozenset({"config", "driver", "hookspecs", "plugins"}),
-    frozenset({"connection", "domain", "migration", "saveimage", "polyvisor"}),
+    frozenset({"connection", "domain", "migration", "native", "saveimage", "polyvisor"}),
     frozenset({"local", "state"}),
     frozenset({"cli", "aio", "demo", "fleet", "testing"}),
     frozenset({"__main__"}),
@@ -32,6 +32,8 @@ LAYERS: tuple[frozenset[str], ...] = (
 # Arrows that point upwards for type checkers alone, each with its reason.
 TYPES_ONLY = {
     ("hookspecs", "saveimage"): "the hook polyvisor_save_formats returns its FormatInfo",
+    ("hookspecs", "native"): "the hook polyvisor_native_formats returns its NativeInfo",
+    ("plugins", "native"): "the registry lists what that hook returned",
     ("plugins", "saveimage"): "the registry lists what that hook returned",
 }
 

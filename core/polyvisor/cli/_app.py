@@ -31,6 +31,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reset": ("domains", "Reset a machine at once."),
     "autostart": ("domains", "Start a domain together with the host, or not."),
     "dumpxml": ("facts", "Print a domain's definition."),
+    "domxml-from-native": ("native", "Print a hypervisor's own configuration as XML."),
+    "domxml-to-native": ("native", "Print a definition as a hypervisor's own configuration."),
     "dominfo": ("facts", "Print a domain's figures."),
     "domstate": ("facts", "Print a domain's state."),
     "domid": ("facts", "Print a domain's id."),

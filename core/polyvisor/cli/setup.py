@@ -53,6 +53,7 @@ def _plugin(found: Registry, status: PluginStatus) -> dict[str, Any]:
         "schemes": [scheme for info in status.drivers for scheme in info.schemes],
         "summary": "; ".join(info.summary for info in status.drivers),
         "formats": [info.name for info in status.formats],
+        "native_formats": [info.name for info in status.native_formats],
         "usable": usable,
         "notes": notes,
         "faults": list(status.faults),
