@@ -253,10 +253,10 @@ def scaled(text: str | None, unit: str, default: int = 1024) -> int:
     """
     assert ULONG.read is not None
     count = ULONG.read(text)  # type: ignore[arg-type]
-    size: int = count * unit_factor(unit, default)
+    size: int = -(-count * unit_factor(unit, default) // 1024) * 1024
     if size > MAX_SIZE:
         raise Fault(f"{text} {unit or 'KiB'} is out of range", "sizes end below 8 EiB")
-    return -(-size // 1024) * 1024
+    return size
 
 
 def exact_size(text: str | None, unit: str, default: int = 1) -> int:

@@ -88,7 +88,7 @@ def parse_size(text: str | int) -> int:
         raise SchemaError(f"{fault.fault}; {fault.advice}", fault=fault.fault) from None
 
 
-def _read_size(given: object) -> int:
+def _read_size(given: object, step: int = 1) -> int:
     if isinstance(given, int) and not isinstance(given, bool):
         size = given
     else:
@@ -101,9 +101,9 @@ def _read_size(given: object) -> int:
         if exact.denominator != 1:
             raise Fault(f"{given!r} is not a whole number of bytes", "use a smaller unit")
         size = int(exact)
-    if not 0 <= size <= _codecs.MAX_SIZE:
+    if size < 0 or -(-size // step) * step > _codecs.MAX_SIZE:
         raise Fault(f"{given!r} is out of range", "sizes are 0 up to below 8 EiB")
-    return size
+    return -(-size // step) * step
 
 
 def is_size(binding: Binding) -> bool:
@@ -232,9 +232,8 @@ def _read_one(binding: Binding, given: Any, where: str) -> Any:
         if binding.kind == "raw":
             return _read_raw(binding.name, given)
         if is_size(binding):
-            size = _read_size(given)
             rounded = binding.codec is BYTES or binding.unit == "KiB"
-            return -(-size // 1024) * 1024 if rounded else size
+            return _read_size(given, 1024 if rounded else 1)
         if binding.codec is UUID_TEXT and isinstance(given, str):
             assert UUID_TEXT.read is not None
             return UUID_TEXT.read(given)

@@ -109,6 +109,7 @@ BASE: dict[str, Any] = {"type": "kvm", "name": "web", "memory": 1024}
         ({"memory": "2 GiBs"}, "memory", "not a unit of size"),
         ({"memory": 2**70}, "memory", "out of range"),
         ({"memory": -1}, "memory", "out of range"),
+        ({"memory": 2**63 - 1}, "memory", "out of range"),
         ({"memory": True}, "memory", "not a size"),
         ({"memory": 1.5}, "memory", "not a size"),
         ({"name": ""}, "name", "empty"),
