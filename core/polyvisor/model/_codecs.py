@@ -22,9 +22,11 @@ from polyvisor.model._xml import (
 )
 
 __all__ = [
+    "BIT",
     "BYTES",
     "HEX",
     "INT",
+    "INT64",
     "NAME",
     "ON_OFF",
     "STR",
@@ -151,6 +153,7 @@ def _table(pairs: dict[str, Any], what: str) -> Codec:
 
 
 YES_NO = _table({"yes": True, "no": False}, "yes or no")
+BIT = _table({"1": True, "0": False}, "1 or 0")
 ON_OFF = _table({"on": True, "off": False}, "on or off")
 
 
@@ -208,6 +211,7 @@ def integer(low: int, high: int, form: str = "d") -> Codec:
 
 
 INT = integer(-(2**31), 2**31 - 1)
+INT64 = integer(-(2**63), 2**63 - 1)
 UINT = integer(0, 2**32 - 1)
 ULONG = integer(0, 2**64 - 1)
 

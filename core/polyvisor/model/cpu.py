@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from polyvisor.model._codecs import ON_OFF, UINT, ULONG, YES_NO, choices
 from polyvisor.model._cpuset import CPUSET
@@ -15,6 +15,7 @@ from polyvisor.model.binding import (
     text,
     value,
 )
+from polyvisor.model.document import Document
 
 __all__ = [
     "Cpu",
@@ -183,8 +184,14 @@ class Numa(Element):
 
 
 @element(kw_only=True)
-class Cpu(Element):
-    """The guest's CPU."""
+class Cpu(Document):
+    """The guest's CPU, in a domain or as a document of its own: libvirt's ``<cpu>``.
+
+    Values are frozen; :func:`attrs.evolve` makes a changed one.
+    """
+
+    XML_TAG: ClassVar = "cpu"
+    XML_TITLE: ClassVar = "CPU"
 
     mode: CpuMode | None = attr(choices(CpuMode))
     match: CpuMatch | None = attr(choices(CpuMatch))
