@@ -10,14 +10,12 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-
-import attrs
+from typing import NamedTuple
 
 __all__ = ["EntryPoint", "find"]
 
 
-@attrs.frozen
-class EntryPoint:
+class EntryPoint(NamedTuple):
     """One entry point.
 
     Attributes:

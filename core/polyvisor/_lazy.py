@@ -12,11 +12,12 @@ __all__ = ["attach"]
 def attach(
     package: str, rooms: Mapping[str, str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
-    """Return ``__getattr__`` and ``__dir__`` for a package.
+    """Return ``__getattr__`` and ``__dir__`` for a package, or for a module.
 
     Args:
         package: its dotted name.
-        rooms: for each public name the module below the package where it lives.
+        rooms: for each public name the module below the package where it lives; for a
+            module that is no package, the one beside it.
     """
 
     def find(name: str) -> Any:
@@ -25,8 +26,10 @@ def attach(
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         from importlib import import_module
 
-        value = getattr(import_module(f"{package}.{room}"), name)
-        vars(sys.modules[package])[name] = value
+        home = sys.modules[package]
+        above = package if hasattr(home, "__path__") else package.rpartition(".")[0]
+        value = getattr(import_module(f"{above}.{room}"), name)
+        vars(home)[name] = value
         return value
 
     def names() -> list[str]:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import attrs
-
-from polyvisor._values import frozen_mapping
+from polyvisor._lazy import attach
 
 if TYPE_CHECKING:
-    from datetime import datetime
-    from uuid import UUID
+    from polyvisor._event import DomainRef, Event
 
 __all__ = ["DomainRef", "Event", "EventKind"]
 
@@ -38,31 +34,5 @@ class EventKind(StrEnum):
     GUEST = "guest"  # anything else that the hypervisor reports; ``data`` has it
 
 
-@attrs.frozen
-class DomainRef:
-    """Names a domain without a connection."""
-
-    uuid: UUID
-    name: str
-
-
-@attrs.frozen
-class Event:
-    """One thing that happened to one domain.
-
-    Attributes:
-        sequence: number that grows by one with each event of a connection's host.
-        domain: which domain.
-        kind: what happened.
-        detail: why or how, in libvirt's words: ``"booted"``, ``"migrated"``,
-            ``"destroyed"``, ``"added"``, ``"updated"`` …
-        time: when, aware, in UTC.
-        data: facts beyond that, plain JSON values.
-    """
-
-    sequence: int
-    domain: DomainRef
-    kind: EventKind
-    detail: str
-    time: datetime
-    data: Mapping[str, Any] = attrs.field(factory=dict, converter=frozen_mapping)
+# An event itself; imported when it is first asked for.
+__getattr__, __dir__ = attach(__name__, {"DomainRef": "_event", "Event": "_event"})

@@ -10,6 +10,7 @@ Whatever one plugin does wrong is recorded against its name, and the others work
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -131,6 +132,8 @@ class Registry:
         self._schemes: dict[str, tuple[DriverInfo, PluginStatus]] = {}
         self._formats: dict[str, tuple[FormatInfo, PluginStatus]] = {}
         self._native_formats: dict[str, tuple[NativeInfo, PluginStatus]] = {}
+        self._unasked: list[PluginStatus] = []
+        self._asking = threading.RLock()
         chosen = None if only is None else set(only)
         refused = set(disable)
         found = _entrypoints.find(GROUP) if points is None else list(points)
@@ -158,6 +161,7 @@ class Registry:
         status = self._new_status(_entrypoints.EntryPoint(name, "", "", ""))
         self._take_in(status, plugin)
         self._bind_hooks()
+        self._ask_formats()
         return status
 
     # Asking
@@ -165,6 +169,7 @@ class Registry:
     @property
     def statuses(self) -> Mapping[str, PluginStatus]:
         """All plugins by name, whatever became of them."""
+        self._ask_formats()
         return self._statuses
 
     @property
@@ -175,11 +180,13 @@ class Registry:
     @property
     def formats(self) -> Mapping[str, FormatInfo]:
         """The save image formats by name."""
+        self._ask_formats()
         return {name: info for name, (info, _) in self._formats.items()}
 
     @property
     def native_formats(self) -> Mapping[str, NativeInfo]:
         """The formats of foreign configurations by name."""
+        self._ask_formats()
         return {name: info for name, (info, _) in self._native_formats.items()}
 
     def driver_for(self, scheme: str) -> tuple[DriverInfo, str]:
@@ -357,10 +364,19 @@ class Registry:
             self._break(status, f"it implements unknown hooks: {', '.join(unknown)}")
             return
         status.plugin = plugin
-        by_plugin = {status.name: status}
-        hook = self._manager.hook
-        for info in self._collect(hook.polyvisor_drivers, by_plugin):
+        for info in self._collect(self._manager.hook.polyvisor_drivers, {status.name: status}):
             self._claim(status, info)
+        self._unasked.append(status)
+
+    def _ask_formats(self) -> None:
+        """Collect the formats of plugins that were not asked yet; most commands need none."""
+        with self._asking:
+            while self._unasked:
+                self._take_formats(self._unasked.pop(0))
+
+    def _take_formats(self, status: PluginStatus) -> None:
+        hook = self._manager.hook
+        by_plugin = {status.name: status}
         for announced in self._collect(hook.polyvisor_save_formats, by_plugin):
             if announced.name in self._formats:
                 owner = self._formats[announced.name][1].name

@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from polyvisor._lazy import attach
+
 if TYPE_CHECKING:
     from uuid import UUID
+
+    from polyvisor._figures import DomainInfo, DomainStatus
 
 __all__ = ["DomainInfo", "DomainState", "DomainStatus", "DomainSummary", "StateReason"]
 
@@ -69,14 +73,6 @@ class StateReason(StrEnum):
 
 
 @attrs.frozen
-class DomainStatus:
-    """A state together with its reason."""
-
-    state: DomainState
-    reason: StateReason = StateReason.UNKNOWN
-
-
-@attrs.frozen
 class DomainSummary:
     """One line of a domain list.
 
@@ -103,20 +99,5 @@ class DomainSummary:
     title: str | None = None
 
 
-@attrs.frozen
-class DomainInfo(DomainSummary):
-    """What ``dominfo`` prints.
-
-    Attributes:
-        os_type: the ``<os><type>`` text, such as ``"hvm"``.
-        vcpus: number of vCPUs now.
-        cpu_time: seconds of CPU time used, or ``None`` if not known.
-        max_memory: bytes the domain may have at most.
-        memory: bytes it has now.
-    """
-
-    os_type: str = "hvm"
-    vcpus: int = 1
-    cpu_time: float | None = None
-    max_memory: int = 0
-    memory: int = 0
+# What is asked of one domain; imported when it is first asked for.
+__getattr__, __dir__ = attach(__name__, {"DomainInfo": "_figures", "DomainStatus": "_figures"})

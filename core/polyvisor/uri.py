@@ -6,7 +6,6 @@ The form is libvirt's (https://libvirt.org/uri.html).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 import attrs
 
@@ -48,6 +47,12 @@ class ConnectionUri:
         """
         if any(ord(character) < 0x20 for character in text):
             raise UriError(f"connection URI {text!r}: control characters are not allowed in a URI")
+        # Most URIs are of this machine, and urllib costs more than all else here.
+        scheme, _, path = text.partition("://")
+        if path.startswith("/") and _is_plain(path) and scheme.isascii() and scheme.isalpha():
+            return cls(scheme=scheme.lower(), path=path)
+        from urllib.parse import parse_qsl, unquote, urlsplit
+
         try:
             parts = urlsplit(text)
             port = parts.port
@@ -76,7 +81,28 @@ class ConnectionUri:
         host = self.host or ""
         if ":" in host:
             host = f"[{host}]"
-        user = f"{quote(self.user, safe='')}@" if self.user else ""
+        user = f"{quoted(self.user, safe='')}@" if self.user else ""
         port = f":{self.port}" if self.port is not None else ""
-        query = f"?{urlencode(self.query)}" if self.query else ""
-        return f"{scheme}://{user}{host}{port}{quote(self.path)}{query}"
+        query = f"?{_encoded(self.query)}" if self.query else ""
+        return f"{scheme}://{user}{host}{port}{quoted(self.path)}{query}"
+
+
+def quoted(text: str, *, safe: str = "/") -> str:
+    """Return ``text`` as it stands in a URI."""
+    if (text.isascii() and text.isalnum()) or (safe == "/" and _is_plain(text)):
+        return text
+    from urllib.parse import quote
+
+    return quote(text, safe=safe)
+
+
+def _encoded(query: Mapping[str, str]) -> str:
+    from urllib.parse import urlencode
+
+    return urlencode(query)
+
+
+def _is_plain(path: str) -> bool:
+    """Say whether a path is of letters, digits and slashes, which mean nothing else in a URI."""
+    words = path.replace("/", "").replace("-", "").replace("_", "").replace(".", "")
+    return words.isascii() and (words.isalnum() or not words)

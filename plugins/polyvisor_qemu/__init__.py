@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import polyvisor
-from polyvisor.driver import DriverInfo
-from polyvisor.saveimage import FormatInfo
+from typing import TYPE_CHECKING
+
+from polyvisor.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from polyvisor.driver import DriverInfo
+    from polyvisor.saveimage import FormatInfo
 
 __all__ = ["polyvisor_api", "polyvisor_drivers", "polyvisor_save_formats"]
 
 polyvisor_api = 1
 
 
-@polyvisor.hookimpl
+@hookimpl
 def polyvisor_drivers() -> list[DriverInfo]:
     """Announce the driver."""
+    from polyvisor.driver import DriverInfo
+
     return [
         DriverInfo(
             name="qemu",
@@ -26,9 +32,11 @@ def polyvisor_drivers() -> list[DriverInfo]:
     ]
 
 
-@polyvisor.hookimpl
+@hookimpl
 def polyvisor_save_formats() -> list[FormatInfo]:
     """Announce libvirt's QEMU save image."""
+    from polyvisor.saveimage import FormatInfo
+
     return [
         FormatInfo(
             name="libvirt-qemu",

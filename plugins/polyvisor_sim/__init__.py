@@ -10,13 +10,15 @@ It is also the reference for those who write a plugin. In reading order:
 
 ``hypervisor``     what a hypervisor must be able to do, in terms of the rooms below
 ``machine``        a machine's clock, and what it does of itself
+``clock``          the host's time, by which machines go
 ``pages``          which page holds what, as a function of ticks
 ``memory``         the sparse file that holds the pages
+``check``          comparing memory with what ticks made of it
 ``rack``           where machines are kept, in files or in this process
-``stream``         memory and clock as a stream; ``image``: save images
+``stream``         memory and clock as a stream (``versions``); ``image``: save images
 ``outgoing``       live migration, the sending side; ``incoming``: the receiving side
-``driver``         ``sim:///NAME``; ``testdriver``: ``test:///``, and ``node``: what that
-                   begins with
+``driver``         ``sim:///NAME``; ``testdriver``: ``test:///``, which begins with what is
+                   in ``default`` or is read by ``node``
 """
 
 from __future__ import annotations

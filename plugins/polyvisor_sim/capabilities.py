@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from polyvisor_sim.node import World
+from collections.abc import Sequence
 
 __all__ = ["capabilities"]
 
 _CPUS_PER_CELL = 8
 
 
-def capabilities(world: World) -> str:
-    """Return the document (``testBuildCapabilities`` of ``src/test/test_driver.c``)."""
-    cells = "".join(_cell(number, memory) for number, memory in enumerate(world.cells))
+def capabilities(memory: Sequence[int]) -> str:
+    """Return the document (``testBuildCapabilities`` of ``src/test/test_driver.c``).
+
+    Args:
+        memory: KiB of each NUMA node.
+    """
+    cells = "".join(_cell(number, size) for number, size in enumerate(memory))
     guests = "".join(_GUEST.format(os_type=os_type) for os_type in ("hvm", "xen"))
-    return _HEAD + _TOPOLOGY.format(count=len(world.cells), cells=cells) + guests + _FOOT
+    return _HEAD + _TOPOLOGY.format(count=len(memory), cells=cells) + guests + _FOOT
 
 
 def _cell(number: int, memory: int) -> str:

@@ -23,13 +23,10 @@ from polyvisor.local import (
     WatchesGuests,
 )
 from polyvisor.states import DomainState, StateReason
+from polyvisor_sim.clock import now
 from polyvisor_sim.console import console_file, lines, open_console, write_lines
 from polyvisor_sim.defaults import complete
-from polyvisor_sim.machine import Machine, Moment, now
-from polyvisor_sim.memory import Mark
-from polyvisor_sim.pages import PAGE_SIZE
-from polyvisor_sim.parameters import Parameters
-from polyvisor_sim.stream import VERSIONS
+from polyvisor_sim.versions import VERSIONS
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -38,11 +35,13 @@ if TYPE_CHECKING:
     from polyvisor.events import EventKind
     from polyvisor.jobs import Job
     from polyvisor.model import DomainSpec
+    from polyvisor_sim.check import MemoryCheck
     from polyvisor_sim.incoming import Receiver
+    from polyvisor_sim.machine import Machine, Moment
     from polyvisor_sim.memory import Memory
     from polyvisor_sim.rack import Rack
 
-__all__ = ["MemoryCheck", "SimHypervisor"]
+__all__ = ["SimHypervisor"]
 
 _MOST_MEMORY = 1 << 46
 
@@ -55,30 +54,6 @@ _ENDED = {
     "shutdown": Observation(DomainState.SHUTOFF, StateReason.SHUTDOWN),
     "crashed": Observation(DomainState.SHUTOFF, StateReason.CRASHED),
 }
-
-
-@attrs.frozen
-class MemoryCheck:
-    """What comparing a guest's memory with its ticks showed.
-
-    Attributes:
-        ticks: ticks done since its boot.
-        boots: which boot it is in, from 1.
-        pages: pages of memory, all of which were compared.
-        wrong_page: number of the first wrong page; ``None`` if all are right.
-        fault: what is wrong with it, in words.
-    """
-
-    ticks: int
-    boots: int
-    pages: int
-    wrong_page: int | None = None
-    fault: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """Whether every byte is as it should be."""
-        return self.wrong_page is None
 
 
 class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests):
@@ -109,6 +84,8 @@ class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests)
 
     def complete(self, spec: DomainSpec) -> DomainSpec:
         """Fill in what libvirt does, and check what is said about the simulation."""
+        from polyvisor_sim.parameters import Parameters
+
         Parameters.of(spec)
         if not 0 < spec.memory <= _MOST_MEMORY:
             raise SemanticError(
@@ -126,7 +103,9 @@ class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests)
 
     def launch(self, guest: Guest, spec: DomainSpec) -> dict[str, Any]:
         """Make a machine that has just been switched on, its clock not yet going."""
-        machine = self.machine_for(spec)
+        from polyvisor_sim.machine import machine_for
+
+        machine = machine_for(spec)
         try:
             self.rack.add_memory(guest, machine.memory)
             self._start_console(guest, machine, append=console_file(spec)[1])
@@ -135,21 +114,6 @@ class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests)
             self.rack.remove(guest)
             raise
         return {}
-
-    def machine_for(self, spec: DomainSpec) -> Machine:
-        """Return the machine that a definition describes, switched off."""
-        return Machine(
-            parameters=Parameters.of(spec),
-            memory=max(1, spec.memory // PAGE_SIZE) * PAGE_SIZE,
-            balloon=spec.current_memory or spec.memory,
-            vcpus=spec.vcpus,
-            console=console_file(spec)[0],
-            after=(
-                _action(spec.on_poweroff, "destroy"),
-                _action(spec.on_reboot, "restart"),
-                _action(spec.on_crash, "destroy"),
-            ),
-        )
 
     def observe(self, guest: Guest, *, deep: bool) -> Observation:
         """Look at the machine; both ways of looking cost the same here."""
@@ -266,8 +230,9 @@ class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests)
     def restore_stream(self, guest: Guest, spec: DomainSpec, fd: int, job: Job) -> dict[str, Any]:
         """Make a machine from a stream; without one, a machine that boots."""
         from polyvisor_sim import transfer
+        from polyvisor_sim.machine import machine_for
 
-        machine = self.machine_for(spec)
+        machine = machine_for(spec)
         try:
             self.rack.add_memory(guest, machine.memory)
             with self.rack.memory(guest, machine.memory) as memory:
@@ -287,8 +252,9 @@ class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests)
     ) -> tuple[dict[str, Any], str]:
         """Make a machine that is filled by a thread of this process."""
         from polyvisor_sim.incoming import Receiver
+        from polyvisor_sim.machine import machine_for
 
-        machine = attrs.evolve(self.machine_for(spec), incoming="waiting")
+        machine = attrs.evolve(machine_for(spec), incoming="waiting")
         try:
             self.rack.add_memory(guest, machine.memory)
             self.rack.put(guest, machine)
@@ -331,14 +297,11 @@ class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests)
 
     def verify_memory(self, guest: Guest) -> MemoryCheck:
         """Compare every page of an active guest with what its ticks must have made of it."""
+        from polyvisor_sim.check import check_memory
+
         machine, _ = self._present(guest)
         with self.rack.memory(guest, machine.memory) as memory, memory.locked():
-            machine, moment = self._catch_up(memory, guest)
-            wrong = memory.verify(machine.pattern(moment.boots), moment.ticks)
-        pages = machine.memory // PAGE_SIZE
-        if wrong is None:
-            return MemoryCheck(moment.ticks, moment.boots, pages)
-        return MemoryCheck(moment.ticks, moment.boots, pages, wrong.page, wrong.fault)
+            return check_memory(memory, *self._catch_up(memory, guest))
 
     def _catch_up(self, memory: Memory, guest: Guest) -> tuple[Machine, Moment]:
         # Looked at only now that memory is locked: nobody has been there at a later moment.
@@ -377,6 +340,8 @@ class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests)
 
     def _start_console(self, guest: Guest, machine: Machine, *, append: bool) -> None:
         if machine.console is not None:
+            from polyvisor_sim.memory import Mark
+
             begin = open_console(machine.console, append=append)
             with self.rack.memory(guest, machine.memory) as memory:
                 memory.set_mark(Mark(console=begin))
@@ -387,16 +352,6 @@ class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests)
         if machine is not None and machine.console is not None and machine.incoming is None:
             with self.rack.memory(guest, machine.memory) as memory:
                 self.catch_up(memory, guest)
-
-
-def _action(said: str | None, default: str) -> str:
-    """Return what to do when a guest ends: renaming and dumping count as what they end in."""
-    if said in (None, ""):
-        return default
-    assert said is not None
-    return {"rename-restart": "restart", "coredump-restart": "restart"}.get(
-        said, "destroy" if said == "coredump-destroy" else said
-    )
 
 
 def _sleep(fd: int, time: int, *until: int | None) -> None:

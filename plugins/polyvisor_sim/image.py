@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from polyvisor.errors import InvalidArgument, SaveImageError
 from polyvisor.saveimage import ImageHeader, SaveFormat
-from polyvisor_sim.stream import VERSIONS
+from polyvisor_sim.versions import VERSIONS
 
 if TYPE_CHECKING:
     from polyvisor.model import DomainSpec

@@ -8,23 +8,21 @@ off meanwhile. :meth:`Machine.at` works that out.
 
 from __future__ import annotations
 
-import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from polyvisor_sim.pages import Pattern
+from polyvisor_sim.console import console_file
+from polyvisor_sim.pages import PAGE_SIZE, Pattern
 from polyvisor_sim.parameters import Parameters
 
-__all__ = ["Machine", "Moment", "now"]
+if TYPE_CHECKING:
+    from polyvisor.model import DomainSpec
+
+__all__ = ["Machine", "Moment", "machine_for"]
 
 _SECOND = 1_000_000_000
 _NEVER = 1 << 80
-
-
-def now() -> int:
-    """Return the host's time in nanoseconds; it goes on while the host is suspended."""
-    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
 
 
 @attrs.frozen
@@ -94,8 +92,6 @@ class Machine:
 
     def pattern(self, boots: int) -> Pattern:
         """Return what its boot number ``boots`` writes where."""
-        from polyvisor_sim.pages import PAGE_SIZE
-
         known = self.parameters
         return Pattern(self.memory // PAGE_SIZE, known.seed + boots, known.dirty, known.working_set)
 
@@ -197,3 +193,29 @@ class Machine:
         fields["after"] = tuple(fields["after"])
         fields["due"] = None if fields["due"] is None else tuple(fields["due"])
         return cls(**fields)
+
+
+def machine_for(spec: DomainSpec) -> Machine:
+    """Return the machine that a definition describes, switched off."""
+    return Machine(
+        parameters=Parameters.of(spec),
+        memory=max(1, spec.memory // PAGE_SIZE) * PAGE_SIZE,
+        balloon=spec.current_memory or spec.memory,
+        vcpus=spec.vcpus,
+        console=console_file(spec)[0],
+        after=(
+            _action(spec.on_poweroff, "destroy"),
+            _action(spec.on_reboot, "restart"),
+            _action(spec.on_crash, "destroy"),
+        ),
+    )
+
+
+def _action(said: str | None, default: str) -> str:
+    """Return what to do when a guest ends: renaming and dumping count as what they end in."""
+    if said in (None, ""):
+        return default
+    assert said is not None
+    return {"rename-restart": "restart", "coredump-restart": "restart"}.get(
+        said, "destroy" if said == "coredump-destroy" else said
+    )

@@ -1,8 +1,6 @@
-"""What a ``test:///`` host is and holds when it is opened.
+"""What a ``test:///path/node.xml`` host is and holds when it is opened.
 
-``test:///default`` has the host facts and the one domain of libvirt's test driver
-(``defaultNodeInfo`` and ``defaultConnXML`` of ``src/test/test_driver.c``).
-``test:///path/node.xml`` reads the same from a file in libvirt's format::
+The file is in libvirt's format; what it does not say is as on ``test:///default``::
 
     <node>
       <domain type='test' xmlns:test='http://libvirt.org/schemas/domain/test/1.0'>
@@ -21,64 +19,26 @@ Networks, pools and devices in it are left alone.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from polyvisor.errors import SchemaError
-from polyvisor.host import HostInfo
 from polyvisor.model.binding import Element, attr, child, children, element, read_document, text
 from polyvisor.model.binding import value as text_of
+from polyvisor_sim.default import facts
 
 if TYPE_CHECKING:
+    from polyvisor.host import HostInfo
     from polyvisor.model import DomainSpec
     from polyvisor.model.binding import RawXml
 
-__all__ = ["DEFAULT_CELLS", "StartingDomain", "World", "default_world", "read_world"]
+__all__ = ["StartingDomain", "World", "read_world"]
 
 _NAMESPACE = "http://libvirt.org/schemas/domain/test/1.0"
 
 # Numbers of virDomainState (libvirt-domain.h).
 _RUNNING, _PAUSED, _SHUTOFF, _CRASHED, _LAST = 1, 3, 5, 6, 8
-
-#: Memory in KiB of each NUMA node of ``test:///default``; each has eight CPUs.
-DEFAULT_CELLS = (2 << 20, 4 << 20)
-
-# As libvirt completes the definition when it opens the connection.
-_DEFAULT_DOMAIN = """\
-<domain type='test'>
-  <name>test</name>
-  <uuid>6695eb01-f6a4-8304-79aa-97f2502e193f</uuid>
-  <memory unit='KiB'>8388608</memory>
-  <currentMemory unit='KiB'>2097152</currentMemory>
-  <vcpu placement='static'>2</vcpu>
-  <os>
-    <type arch='i686'>hvm</type>
-    <boot dev='hd'/>
-  </os>
-  <clock offset='utc'/>
-  <on_poweroff>destroy</on_poweroff>
-  <on_reboot>restart</on_reboot>
-  <on_crash>destroy</on_crash>
-  <devices>
-    <disk type='file' device='disk'>
-      <source file='/guest/diskimage1'/>
-      <target dev='vda' bus='virtio'/>
-      <address type='pci' domain='0x0000' bus='0x01' slot='0x00' function='0x0'/>
-    </disk>
-    <interface type='network'>
-      <mac address='aa:bb:cc:dd:ee:ff'/>
-      <source network='default'/>
-      <target dev='testnet0'/>
-      <address type='pci' domain='0x0000' bus='0x00' slot='0x01' function='0x0'/>
-    </interface>
-    <memballoon model='virtio'>
-      <address type='pci' domain='0x0000' bus='0x00' slot='0x02' function='0x0'/>
-    </memballoon>
-  </devices>
-</domain>
-"""
 
 
 @attrs.frozen
@@ -106,40 +66,13 @@ class World:
 
     Attributes:
         host: facts about it.
-        cells: memory of each NUMA node in KiB.
         domains: the domains it has.
         users: passwords by user name; ``None`` for a user without; empty: open to all.
     """
 
     host: HostInfo
-    cells: tuple[int, ...]
     domains: tuple[StartingDomain, ...]
     users: dict[str, str | None] = attrs.field(factory=dict, repr=False)
-
-
-def default_world() -> World:
-    """Return what ``test:///default`` begins with."""
-    from polyvisor.model import DomainSpec
-
-    domain = StartingDomain(DomainSpec.from_xml(_DEFAULT_DOMAIN))
-    return World(_default_host(), DEFAULT_CELLS, (domain,))
-
-
-def _default_host() -> HostInfo:
-    return HostInfo(
-        hostname=os.uname().nodename,
-        hypervisor="TEST",
-        hypervisor_version="0.0.2",
-        architecture="i686",
-        memory=3 << 30,
-        cpus=16,
-        cpu_model="i686",
-        cpu_mhz=1400,
-        numa_nodes=2,
-        sockets=2,
-        cores=2,
-        threads=2,
-    )
 
 
 @element(kw_only=True)
@@ -205,7 +138,6 @@ def read_world(path: str) -> World:
     users = node.auth.users if node.auth is not None else ()
     return World(
         _in_file(path, lambda: _host(node)),
-        (),
         tuple(domains),
         {user.name or "": user.password for user in users},
     )
@@ -284,7 +216,7 @@ def _take_test_elements(spec: DomainSpec) -> tuple[DomainSpec, dict[str, str]]:
 
 
 def _host(node: _Node) -> HostInfo:
-    usual = _default_host()
+    usual = facts()
     cpu = node.cpu if node.cpu is not None else _Cpu()
     nodes = _number("nodes", cpu.nodes, usual.numa_nodes)
     sockets = _number("sockets", cpu.sockets, usual.sockets)

@@ -8,23 +8,22 @@ truth about whether a guest is there and runs.
 
 from __future__ import annotations
 
-import contextlib
 import errno
-import json
 import os
 import threading
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from polyvisor.errors import HypervisorError, StorageError
 from polyvisor.state import boot_id
-from polyvisor_sim.machine import Machine
-from polyvisor_sim.memory import Memory
 
 if TYPE_CHECKING:
     from polyvisor.local import Guest
     from polyvisor.state import Bells
+    from polyvisor_sim.machine import Machine
+    from polyvisor_sim.memory import Memory
 
 __all__ = ["FileRack", "ProcessRack", "Rack"]
 
@@ -86,6 +85,10 @@ class FileRack(Rack):
             return None
         except OSError as error:
             raise StorageError(f"cannot read {path}: {error.strerror}", path=path) from error
+        import json
+
+        from polyvisor_sim.machine import Machine
+
         try:
             data = json.loads(text)
             if data.pop("host boot") != boot_id():
@@ -100,6 +103,8 @@ class FileRack(Rack):
 
     def put(self, guest: Guest, machine: Machine) -> None:
         """Replace the guest's ``machine.json`` in one step, then ring."""
+        import json
+
         path = f"{guest.run_dir}/machine.json"
         data = {"host boot": boot_id(), **machine.to_dict()}
         try:
@@ -113,7 +118,7 @@ class FileRack(Rack):
     def remove(self, guest: Guest) -> None:
         """Remove the machine first, so that nobody finds one without memory."""
         for name in ("machine.json", "machine.json.new", "memory", "migration.sock"):
-            with contextlib.suppress(FileNotFoundError):
+            with suppress(FileNotFoundError):
                 os.unlink(f"{guest.run_dir}/{name}")
         self.bells.ring()
 
@@ -127,7 +132,7 @@ class FileRack(Rack):
             finally:
                 os.close(fd)
         except OSError as error:
-            with contextlib.suppress(OSError):
+            with suppress(OSError):
                 os.unlink(path)
             raise StorageError(
                 f"cannot make {size} bytes of guest memory in {path}: {error.strerror}", path=path
@@ -145,6 +150,8 @@ class FileRack(Rack):
                 path=path,
                 domain=guest.name,
             ) from error
+        from polyvisor_sim.memory import Memory
+
         return Memory(fd, size, path)
 
 
@@ -180,6 +187,8 @@ class ProcessRack(Rack):
 
     def memory(self, guest: Guest, size: int) -> Memory:
         """Open the guest's memory, a memfd."""
+        from polyvisor_sim.memory import Memory
+
         name = f"memory of {guest.name}"
         try:
             with self._lock:

@@ -36,14 +36,12 @@ import attrs
 from polyvisor.errors import SaveImageError
 from polyvisor_sim.memory import CHUNK
 from polyvisor_sim.pages import PAGE_SIZE
+from polyvisor_sim.versions import VERSIONS
 
 if TYPE_CHECKING:
     from polyvisor_sim.memory import Memory
 
-__all__ = ["VERSIONS", "Sink", "Source", "State", "StreamReader", "StreamWriter"]
-
-#: Versions that can be read and written.
-VERSIONS = (1, 2)
+__all__ = ["Sink", "Source", "State", "StreamReader", "StreamWriter"]
 
 _HEADER = Struct("<8sIIQ16s")
 _MAGIC = b"PVSIMSTR"

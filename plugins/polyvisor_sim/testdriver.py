@@ -10,17 +10,14 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Self
 
-import attrs
-
-from polyvisor.driver import DomainOptions, OpenContext, SaveOptions
 from polyvisor.errors import AuthError, UriError
-from polyvisor.jobs import Job
 from polyvisor.state import Home
 from polyvisor_sim.driver import SimulatorDriver, refuse_strange
 from polyvisor_sim.hypervisor import SimHypervisor
 from polyvisor_sim.rack import ProcessRack
 
 if TYPE_CHECKING:
+    from polyvisor.driver import OpenContext
     from polyvisor.events import Event
     from polyvisor.host import HostInfo
     from polyvisor.model import DomainSpec
@@ -33,23 +30,25 @@ __all__ = ["TestDriver"]
 _ARCHITECTURE = "i686"
 
 
-@attrs.define(eq=False)
 class _Host:
     """A host in this process.
 
+    Args:
+        world: what its node file says; ``None`` for the default host.
+
     Attributes:
-        world: what it began with.
         home: where its domains are.
         rack: where their machines are.
         hypervisor: runs them.
         connections: how many are open.
     """
 
-    world: World
-    home: Home
-    rack: ProcessRack
-    hypervisor: SimHypervisor
-    connections: int = 0
+    def __init__(self, world: World | None) -> None:
+        self.world = world
+        self.home = Home.in_memory()
+        self.rack = ProcessRack(self.home.bells)
+        self.hypervisor = SimHypervisor(self.rack, arch=_ARCHITECTURE)
+        self.connections = 0
 
 
 # The host of test:///default while there are connections to it.
@@ -76,14 +75,16 @@ class TestDriver(SimulatorDriver):
             return cls._connect(str(uri), _new_host(read_world(uri.path)), context)
         with _lock:
             if _default is None:
-                from polyvisor_sim.node import default_world
+                from polyvisor_sim.default import begin
 
-                _default = _new_host(default_world())
+                _default = _Host(None)
+                begin(_default.home, _default.rack, _default.hypervisor.clock())
             return cls._connect("test:///default", _default, context)
 
     @classmethod
     def _connect(cls, uri: str, host: _Host, context: OpenContext) -> Self:
-        _check_user(host.world, context)
+        if host.world is not None:
+            _check_user(host.world, context)
         driver = cls(uri, host.hypervisor, host.home, context)
         driver.migration = None
         driver._host = host
@@ -107,7 +108,11 @@ class TestDriver(SimulatorDriver):
     def host(self) -> HostInfo:
         """Return the facts that the host began with."""
         assert self._host is not None
-        return self._host.world.host
+        if self._host.world is not None:
+            return self._host.world.host
+        from polyvisor_sim.default import facts
+
+        return facts()
 
     def support(self) -> SupportTable:
         """Return what works on this connection."""
@@ -118,24 +123,28 @@ class TestDriver(SimulatorDriver):
     def capabilities(self) -> str:
         """Return what libvirt's test driver prints."""
         from polyvisor_sim.capabilities import capabilities
+        from polyvisor_sim.default import CELLS
 
         assert self._host is not None
-        return capabilities(self._host.world)
+        return capabilities(CELLS if self._host.world is None else ())
 
 
 def _new_host(world: World) -> _Host:
     """Return a host with the domains of a world, running as it says."""
-    home = Home.in_memory()
-    rack = ProcessRack(home.bells)
-    hypervisor = SimHypervisor(rack, arch=_ARCHITECTURE)
+    from polyvisor.driver import OpenContext
+
+    host = _Host(world)
     # Nobody is told of what was there before anybody looked.
-    quietly = TestDriver("test:///", hypervisor, home, OpenContext(hooks=_NoHooks()))
+    quietly = TestDriver("test:///", host.hypervisor, host.home, OpenContext(hooks=_NoHooks()))
     for domain in world.domains:
         _begin(quietly, domain)
-    return _Host(world, home, rack, hypervisor)
+    return host
 
 
 def _begin(driver: SimulatorDriver, domain: StartingDomain) -> None:
+    from polyvisor.driver import DomainOptions, SaveOptions
+    from polyvisor.jobs import Job
+
     options = DomainOptions(paused=domain.paused)
     if not domain.persistent:
         driver.domains.create(domain.spec, options)

@@ -11,7 +11,8 @@ from polyvisor.errors import HypervisorError, StorageError
 from polyvisor_sim.channel import FileSink, FileSource
 from polyvisor_sim.console import TICKS_PER_LINE, open_console
 from polyvisor_sim.memory import Mark
-from polyvisor_sim.stream import VERSIONS, State, StreamReader, StreamWriter
+from polyvisor_sim.stream import State, StreamReader, StreamWriter
+from polyvisor_sim.versions import VERSIONS
 
 if TYPE_CHECKING:
     from polyvisor.jobs import Job

@@ -54,3 +54,10 @@ def test_a_uri_survives_being_written_and_read(scheme, user, path, query) -> Non
     """Whatever stands in the parts, writing and reading gives the same value."""
     uri = ConnectionUri(scheme, None, user, "host", 1, f"/{path}", query)
     assert ConnectionUri.parse(str(uri)) == uri
+
+
+@given(st.from_regex(r"[a-zA-Z]{1,5}:///[A-Za-z0-9/._-]{0,20}", fullmatch=True))
+def test_a_plain_uri_means_the_same_as_one_with_an_empty_query(text: str) -> None:
+    """The short way to read the URIs of this machine finds what the long one does."""
+    assert ConnectionUri.parse(text) == ConnectionUri.parse(f"{text}?")
+    assert ConnectionUri.parse(str(ConnectionUri.parse(text))) == ConnectionUri.parse(text)

@@ -21,7 +21,7 @@ PLUGINS = sorted(
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "_deprecate", "_entrypoints", "_lazy", "_values", "_version"}),
     frozenset({"model"}),
-    frozenset({"states", "uri", "support", "host", "events", "jobs"}),
+    frozenset({"states", "_figures", "uri", "support", "host", "events", "_event", "jobs"}),
     frozenset({"config", "driver", "hookspecs", "plugins"}),
     frozenset({"connection", "domain", "migration", "native", "saveimage", "polyvisor"}),
     frozenset({"local", "state"}),

@@ -17,6 +17,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Args:
         arguments: what follows the program's name; ``None``: the process's own.
     """
+    if arguments is not None:
+        from polyvisor.cli._app import run
+
+        return run(arguments)
+    # Most commands are over before there is garbage: looking for it while modules are
+    # imported, and once more in all of them at the end, would take a sixth of their time.
+    import gc
+
+    gc.set_threshold(100_000, 10, 10)
     from polyvisor.cli._app import run
 
-    return run(arguments)
+    try:
+        return run(None)
+    finally:
+        gc.freeze()

@@ -13,17 +13,24 @@ from several threads at once.
 
 from __future__ import annotations
 
-from polyvisor.driver._base import Driver, DriverInfo, Hooks, OpenContext, Usability
-from polyvisor.driver._domains import DomainOptions, Domains
-from polyvisor.driver._migration import (
-    Begun,
-    Finished,
-    Migration,
-    MigrationOptions,
-    Outcome,
-    Prepared,
-)
-from polyvisor.driver._parts import Devices, Events, Save, SaveOptions, SnapshotInfo, Snapshots
+from typing import TYPE_CHECKING
+
+from polyvisor._lazy import attach
+
+if TYPE_CHECKING:
+    from polyvisor.driver._base import Driver, DriverInfo, Hooks, OpenContext
+    from polyvisor.driver._domains import Domains
+    from polyvisor.driver._migration import (
+        Begun,
+        Finished,
+        Migration,
+        MigrationOptions,
+        Outcome,
+        Prepared,
+    )
+    from polyvisor.driver._options import DomainOptions, SaveOptions
+    from polyvisor.driver._parts import Devices, Events, Save, SnapshotInfo, Snapshots
+    from polyvisor.driver._usability import Usability
 
 __all__ = [
     "Begun",
@@ -46,3 +53,29 @@ __all__ = [
     "Snapshots",
     "Usability",
 ]
+
+# Where each public name lives; imported when it is first asked for.
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "Begun": "_migration",
+        "Devices": "_parts",
+        "DomainOptions": "_options",
+        "Domains": "_domains",
+        "Driver": "_base",
+        "DriverInfo": "_base",
+        "Events": "_parts",
+        "Finished": "_migration",
+        "Hooks": "_base",
+        "Migration": "_migration",
+        "MigrationOptions": "_migration",
+        "OpenContext": "_base",
+        "Outcome": "_migration",
+        "Prepared": "_migration",
+        "Save": "_parts",
+        "SaveOptions": "_options",
+        "SnapshotInfo": "_parts",
+        "Snapshots": "_parts",
+        "Usability": "_usability",
+    },
+)

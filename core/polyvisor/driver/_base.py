@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from polyvisor.support import SupportTable
     from polyvisor.uri import ConnectionUri
 
-__all__ = ["Driver", "DriverInfo", "Hooks", "OpenContext", "Usability"]
+__all__ = ["Driver", "DriverInfo", "Hooks", "OpenContext"]
 
 
 @attrs.frozen
@@ -33,7 +33,7 @@ class DriverInfo:
         summary: one line for ``polyvisor plugins``.
         factory: ``"module:Class"`` of a :class:`Driver`, imported on first use.
         probe: ``"module:function"`` that takes no argument and returns a
-            :class:`Usability`; ``None`` if the driver works everywhere.
+            :class:`~polyvisor.driver.Usability`; ``None`` if the driver works everywhere.
         default_uri: what ``polyvisor`` opens when only the driver is named.
     """
 
@@ -43,21 +43,6 @@ class DriverInfo:
     factory: str
     probe: str | None = None
     default_uri: str | None = None
-
-
-@attrs.frozen
-class Usability:
-    """Whether a driver can work on this machine.
-
-    Attributes:
-        usable: whether it can.
-        reason: what is missing, or which version was found.
-        remedy: what to install or do, such as ``"apt install qemu-system-x86"``.
-    """
-
-    usable: bool
-    reason: str = ""
-    remedy: str = ""
 
 
 class Hooks(Protocol):

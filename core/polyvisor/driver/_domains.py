@@ -6,31 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from polyvisor.driver._options import DomainOptions
     from polyvisor.jobs import JobProgress
     from polyvisor.model import DomainSpec
     from polyvisor.states import DomainInfo, DomainStatus, DomainSummary
 
-__all__ = ["DomainOptions", "Domains"]
-
-
-@attrs.frozen
-class DomainOptions:
-    """How to start a domain.
-
-    Attributes:
-        paused: leave its vCPUs stopped.
-        autodestroy: destroy it when the connection closes.
-        force_boot: boot afresh even if there is a managed save image, and drop that.
-    """
-
-    paused: bool = False
-    autodestroy: bool = False
-    force_boot: bool = False
+__all__ = ["Domains"]
 
 
 class Domains(ABC):

@@ -12,27 +12,11 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from polyvisor.driver._options import SaveOptions
     from polyvisor.events import Event
     from polyvisor.jobs import Job
-    from polyvisor.model import DomainSpec
 
-__all__ = ["Devices", "Events", "Save", "SaveOptions", "SnapshotInfo", "Snapshots"]
-
-
-@attrs.frozen
-class SaveOptions:
-    """How to save or restore.
-
-    Attributes:
-        paused: whether the guest is to be paused after restoring, or running;
-            ``None``: as it was when it was saved.
-        spec: a changed definition to store or to restore with, or ``None``.
-        compression: ``"none"``, ``"gzip"``, ``"zstd"`` …; ``None``: as configured.
-    """
-
-    paused: bool | None = None
-    spec: DomainSpec | None = None
-    compression: str | None = None
+__all__ = ["Devices", "Events", "Save", "SnapshotInfo", "Snapshots"]
 
 
 class Save(ABC):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from polyvisor.driver import DomainOptions, Domains
+from polyvisor.driver import Domains
 from polyvisor.errors import (
     AlreadyExists,
     Busy,
@@ -20,16 +20,18 @@ from polyvisor.errors import (
 )
 from polyvisor.events import EventKind
 from polyvisor.local._keeper import LIVELY
-from polyvisor.state import Document, Record
-from polyvisor.states import DomainInfo, DomainState, DomainStatus, DomainSummary, StateReason
+from polyvisor.states import DomainState, DomainSummary, StateReason
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from polyvisor.driver import DomainOptions
     from polyvisor.jobs import JobProgress
     from polyvisor.local._hold import Hold
     from polyvisor.local._keeper import Keeper
     from polyvisor.model import DomainSpec
+    from polyvisor.state import Document, Record
+    from polyvisor.states import DomainInfo, DomainStatus
 
 __all__ = ["LocalDomains", "forget_definition"]
 
@@ -110,10 +112,14 @@ class LocalDomains(Domains):
         return self._keeper.look(uuid).name
 
     def status(self, uuid: UUID) -> DomainStatus:
+        from polyvisor.states import DomainStatus
+
         record = self._keeper.look(uuid, deep=True)
         return DomainStatus(record.state, record.reason)
 
     def info(self, uuid: UUID) -> DomainInfo:
+        from polyvisor.states import DomainInfo
+
         record = self._keeper.look(uuid, deep=True)
         document = record.live or record.definition
         assert document is not None
@@ -181,6 +187,7 @@ class LocalDomains(Domains):
 
     def define(self, spec: DomainSpec) -> UUID:
         from polyvisor.local._launch import completed
+        from polyvisor.state import Document, Record
 
         spec = completed(self._keeper, spec, "define")
         uuid = spec.uuid
@@ -371,6 +378,8 @@ class LocalDomains(Domains):
 
     def wait(self, uuid: UUID, *, timeout: float | None = None) -> DomainStatus:
         from time import monotonic
+
+        from polyvisor.states import DomainStatus
 
         deadline = None if timeout is None else monotonic() + timeout
         record = self._keeper.need(uuid)

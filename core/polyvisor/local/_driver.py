@@ -2,26 +2,77 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from threading import RLock
+from typing import TYPE_CHECKING, Any, cast
 
 from polyvisor.driver import Driver
 from polyvisor.local._domains import LocalDomains
-from polyvisor.local._events import LocalEvents
 from polyvisor.local._hypervisor import MigratesGuests, SavesGuests
 from polyvisor.local._keeper import Keeper
-from polyvisor.local._migration import LocalMigration
-from polyvisor.local._save import LocalSave
-from polyvisor.local._snapshots import LocalSnapshots
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from uuid import UUID
 
-    from polyvisor.driver import OpenContext
+    from polyvisor.driver import Events, Migration, OpenContext, Save, Snapshots
     from polyvisor.local._hold import Hold
     from polyvisor.local._hypervisor import Guest, LocalHypervisor
     from polyvisor.state import Home
 
 __all__ = ["LocalDriver"]
+
+
+class _Part:
+    """A part of the driver that is made, and its module imported, when it is first used.
+
+    Args:
+        make: makes the part.
+    """
+
+    def __init__(self, make: Callable[[Any], Any]) -> None:
+        self._make = make
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, driver: Any, owner: type) -> Any:
+        if driver is None:
+            return None  # as of a driver without the part
+        with driver._making:
+            if self._name not in vars(driver):
+                part = vars(driver)[self._name] = self._make(driver)
+                driver._made.append(part)
+        return vars(driver)[self._name]
+
+
+def _save(driver: LocalDriver) -> Save | None:
+    if not isinstance(driver.hypervisor, SavesGuests):
+        return None
+    from polyvisor.local._save import LocalSave
+
+    return LocalSave(driver._keeper)
+
+
+def _snapshots(driver: LocalDriver) -> Snapshots | None:
+    if not isinstance(driver.hypervisor, SavesGuests):
+        return None
+    from polyvisor.local._snapshots import LocalSnapshots
+
+    return LocalSnapshots(driver._keeper)
+
+
+def _migration(driver: LocalDriver) -> Migration | None:
+    if not isinstance(driver.hypervisor, MigratesGuests):
+        return None
+    from polyvisor.local._migration import LocalMigration
+
+    return LocalMigration(driver._keeper)
+
+
+def _events(driver: LocalDriver) -> Events | None:
+    from polyvisor.local._events import LocalEvents
+
+    return LocalEvents(driver._keeper)
 
 
 class LocalDriver(Driver):
@@ -44,6 +95,11 @@ class LocalDriver(Driver):
         home: where everything is kept.
     """
 
+    save: Save | None = cast("Save", _Part(_save))
+    snapshots: Snapshots | None = cast("Snapshots", _Part(_snapshots))
+    migration: Migration | None = cast("Migration", _Part(_migration))
+    events: Events | None = cast("Events", _Part(_events))
+
     def __init__(
         self, uri: str, hypervisor: LocalHypervisor, home: Home, context: OpenContext
     ) -> None:
@@ -51,16 +107,9 @@ class LocalDriver(Driver):
         self.hypervisor = hypervisor
         self.home = home
         self._keeper = Keeper(uri, hypervisor, home, context)
-        self._domains = LocalDomains(self._keeper)
-        self._events = LocalEvents(self._keeper)
-        self._migration: LocalMigration | None = None
-        self.domains = self._domains
-        self.events = self._events
-        if isinstance(hypervisor, SavesGuests):
-            self.save = LocalSave(self._keeper)
-            self.snapshots = LocalSnapshots(self._keeper)
-        if isinstance(hypervisor, MigratesGuests):
-            self.migration = self._migration = LocalMigration(self._keeper)
+        self.domains = self._domains = LocalDomains(self._keeper)
+        self._made: list[Any] = []
+        self._making = RLock()
 
     def hold(self, uuid: UUID, operation: str) -> Hold:
         """Lock a domain for an operation of the plugin's own; use it in a ``with`` block.
@@ -87,8 +136,8 @@ class LocalDriver(Driver):
 
     def close(self) -> None:
         """Stop listening, give up open migrations, destroy what was to last as long as this."""
-        self._events.close()
-        if self._migration is not None:
-            self._migration.close()
+        for part in self._made:
+            if hasattr(part, "close"):
+                part.close()
         self._domains.destroy_own()
         self.home.close()

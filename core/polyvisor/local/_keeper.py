@@ -8,7 +8,6 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from polyvisor.errors import ConfigError, NotFound, PolyvisorError
-from polyvisor.local._hold import Hold
 from polyvisor.local._hypervisor import Guest
 from polyvisor.state import boot_id
 from polyvisor.states import DomainState
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from polyvisor.driver import OpenContext, Outcome
     from polyvisor.events import Event
+    from polyvisor.local._hold import Hold
     from polyvisor.local._hypervisor import LocalHypervisor
     from polyvisor.state import Home, NewEvent, Record
 
@@ -104,6 +104,8 @@ class Keeper:
         lock = self.home.locks.try_acquire(str(record.uuid), "look")
         if lock is None:
             return record
+        from polyvisor.local._hold import Hold
+
         with Hold(self, record.uuid, "look", lock) as hold:
             with suppress(PolyvisorError):  # Told to the next one who changes something.
                 hold.settle()
@@ -170,6 +172,8 @@ class Keeper:
             NotFound: it does not exist.
             Busy: another operation held it for longer than the time allowed.
         """
+        from polyvisor.local._hold import Hold
+
         record = self._store.get(uuid)
         if record is None and not may_be_missing:
             raise missing(uuid)

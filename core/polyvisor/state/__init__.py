@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from polyvisor.state._bells import Bell, Bells
     from polyvisor.state._document import Document
     from polyvisor.state._files import AtomicFile, FileIdentity, remove_tree
+    from polyvisor.state._history import NewEvent, Snapshot
     from polyvisor.state._home import Home, boot_id
     from polyvisor.state._jobs import JobBoard
     from polyvisor.state._locks import Claim, Lock, Locks
-    from polyvisor.state._records import NewEvent, Record, Snapshot
+    from polyvisor.state._records import Record
     from polyvisor.state._roots import Roots
     from polyvisor.state._store import Store
 
@@ -67,10 +68,10 @@ __getattr__, __dir__ = attach(
         "JobBoard": "_jobs",
         "Lock": "_locks",
         "Locks": "_locks",
-        "NewEvent": "_records",
+        "NewEvent": "_history",
         "Record": "_records",
         "Roots": "_roots",
-        "Snapshot": "_records",
+        "Snapshot": "_history",
         "Store": "_store",
         "boot_id": "_home",
         "remove_tree": "_files",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import threading
 import time
@@ -77,6 +76,8 @@ class FileLocks(Locks):
         return claim
 
     def holder(self, name: str) -> str:
+        import json
+
         try:
             with open(self._path(name), encoding="utf-8") as file:
                 facts = json.loads(file.read())
@@ -146,6 +147,8 @@ class _Queue(threading.Thread):
 
 def _held(fd: int, path: str, operation: str) -> Lock:
     """Write down who holds the lock, and return it."""
+    import json
+
     facts = {"pid": os.getpid(), "operation": operation, "since": time.time()}
     with suppress(OSError):  # A full disk must not keep anybody from stopping a domain.
         os.ftruncate(fd, 0)

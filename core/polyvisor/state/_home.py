@@ -6,7 +6,6 @@ import os
 from functools import cache
 from typing import TYPE_CHECKING
 
-from polyvisor.state._files import remove_tree
 from polyvisor.state._roots import private_folder
 
 if TYPE_CHECKING:
@@ -125,6 +124,8 @@ class _Scratch:
         import weakref
         from contextlib import suppress
 
+        from polyvisor.state._files import remove_tree
+
         above = private_folder(f"{tempfile.gettempdir()}/polyvisor-{os.getuid()}")
         self.path = tempfile.mkdtemp(prefix="memory-", dir=above)
         self._fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -145,5 +146,7 @@ class _Scratch:
 
 def _remove_scratch(path: str, fd: int, owner: int) -> None:
     if os.getpid() == owner:
+        from polyvisor.state._files import remove_tree
+
         remove_tree(path)
         os.close(fd)

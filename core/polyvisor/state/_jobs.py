@@ -6,9 +6,7 @@ while nobody asks.
 
 from __future__ import annotations
 
-import json
 import os
-import select
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -143,10 +141,11 @@ class SocketJobBoard(JobBoard):
         return self._ask(name, {"ask": "cancel", "reason": reason}) is not None
 
     def _ask(self, name: str, question: dict[str, str]) -> dict[str, Any] | None:
-        import socket
-
         if not os.path.exists(f"{self._folder}/{name}"):
             return None
+        import json
+        import socket
+
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as asker:
             asker.settimeout(ANSWER_TIMEOUT)
             try:
@@ -170,6 +169,9 @@ class _SocketPosting(threading.Thread, Posting):
         self._stop_fd = os.eventfd(0, os.EFD_CLOEXEC)
 
     def run(self) -> None:
+        import json
+        import select
+
         poller = select.poll()
         poller.register(self._stop_fd, select.POLLIN)
         poller.register(self._listener, select.POLLIN)

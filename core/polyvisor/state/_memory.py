@@ -5,19 +5,19 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from polyvisor.errors import AlreadyExists, OperationFailed
-from polyvisor.events import DomainRef, Event
 from polyvisor.state._store import KEPT_EVENTS, Store
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from polyvisor.driver import Outcome
-    from polyvisor.state._records import NewEvent, Record, Snapshot
+    from polyvisor.events import Event
+    from polyvisor.state._history import NewEvent, Snapshot
+    from polyvisor.state._records import Record
 
 __all__ = ["MemoryStore"]
 
@@ -128,6 +128,12 @@ class MemoryStore(Store):
             return self._append(events)
 
     def _append(self, events: Sequence[NewEvent]) -> list[Event]:
+        if not events:
+            return []
+        from datetime import UTC, datetime
+
+        from polyvisor.events import DomainRef, Event
+
         numbered = []
         for event in events:
             self._sequence += 1

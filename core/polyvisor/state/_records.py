@@ -1,8 +1,7 @@
-"""What a store keeps."""
+"""What a store keeps of a domain."""
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -12,10 +11,9 @@ from polyvisor.states import DomainState, StateReason
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from polyvisor.events import EventKind
     from polyvisor.state._document import Document
 
-__all__ = ["NewEvent", "Record", "Snapshot"]
+__all__ = ["Record"]
 
 
 @attrs.frozen(eq=False)
@@ -67,49 +65,3 @@ class Record:
     def active(self) -> bool:
         """Whether the hypervisor holds, or is about to hold, a guest for it."""
         return self.id is not None
-
-
-@attrs.frozen
-class Snapshot:
-    """One snapshot of a domain.
-
-    Attributes:
-        uuid: the domain's.
-        name: the snapshot's.
-        parent: name of the one it grew from.
-        created: when, aware, in UTC.
-        state: the domain's state then.
-        description: free text.
-        current: whether the domain's present state grew from it.
-        xml: the domain's definition then.
-        path: file with the guest's memory, or ``None`` if there was no guest.
-    """
-
-    uuid: UUID
-    name: str
-    parent: str | None
-    created: datetime
-    state: DomainState
-    description: str | None
-    current: bool
-    xml: str
-    path: str | None
-
-
-@attrs.frozen
-class NewEvent:
-    """An event that has no number yet.
-
-    Attributes:
-        uuid: the domain's.
-        name: its name.
-        kind: what happened.
-        detail: why or how, in libvirt's words.
-        data: facts beyond that, plain JSON values.
-    """
-
-    uuid: UUID
-    name: str
-    kind: EventKind
-    detail: str
-    data: dict[str, Any] = attrs.field(factory=dict)

@@ -137,9 +137,9 @@ def private_folder(path: str) -> str:
 
 def _folder_name(path: str) -> str:
     """Turn any text into one name of a folder, different texts into different names."""
-    from urllib.parse import quote
+    from polyvisor.uri import quoted
 
-    name = quote(path.strip("/"), safe="")
+    name = quoted(path.strip("/"), safe="")
     if not name:
         raise InvalidArgument("the name of a host cannot be empty")
     if name.startswith("."):  # "." and ".." would leave the folder

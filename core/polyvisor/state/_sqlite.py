@@ -8,29 +8,26 @@ of any process; only those marked durable wait for the disk.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from polyvisor.errors import AlreadyExists, StorageError
-from polyvisor.events import DomainRef, Event, EventKind
 from polyvisor.state._document import Document
-from polyvisor.state._memory import lagged
-from polyvisor.state._records import Record, Snapshot
+from polyvisor.state._records import Record
 from polyvisor.state._schema import VERSION, upgrade
 from polyvisor.state._store import KEPT_EVENTS, Store
 from polyvisor.states import DomainState, StateReason
 
 if TYPE_CHECKING:
     from polyvisor.driver import Outcome
-    from polyvisor.state._records import NewEvent
+    from polyvisor.events import Event
+    from polyvisor.state._history import NewEvent, Snapshot
 
 __all__ = ["SqliteStore"]
 
@@ -167,22 +164,22 @@ class SqliteStore(Store):
         return Record(
             UUID(uuid),
             name,
-            Document(load=lambda: self._text("definition", uuid)) if defined else None,
-            Document(load=lambda: self._text("live", uuid)) if live else None,
+            Document(load=lambda: self._document("definition", uuid)) if defined else None,
+            Document(load=lambda: self._document("live", uuid)) if live else None,
             number,
             DomainState(state),
             StateReason(reason),
             bool(autostart),
             title,
             managed_save,
-            json.loads(runtime),
+            _facts(runtime) or {},
             run_dir,
             boot_id,
-            json.loads(intent) if intent is not None else None,
+            _facts(intent),
             owner,
         )
 
-    def _text(self, column: str, uuid: str) -> str:
+    def _document(self, column: str, uuid: str) -> str:
         from polyvisor.errors import NotFound
 
         with self._connection() as connection:
@@ -243,10 +240,10 @@ class SqliteStore(Store):
             record.autostart,
             record.title,
             record.managed_save,
-            json.dumps(record.runtime),
+            _text(record.runtime),
             record.run_dir,
             record.boot_id,
-            json.dumps(record.intent) if record.intent is not None else None,
+            _text(record.intent) if record.intent is not None else None,
             record.owner,
         )
         with self._writing(durable=durable) as connection:
@@ -293,10 +290,16 @@ class SqliteStore(Store):
             return self._append(connection, events)
 
     def _append(self, connection: sqlite3.Connection, events: Sequence[NewEvent]) -> list[Event]:
+        if not events:
+            return []
+        from datetime import UTC, datetime
+
+        from polyvisor.events import DomainRef, Event
+
         numbered = []
         for event in events:
             now = time.time()
-            data = json.dumps(event.data) if event.data else None
+            data = _text(event.data) if event.data else None
             sequence = connection.execute(
                 "INSERT INTO events (time, uuid, name, kind, detail, data) "
                 "VALUES (?, ?, ?, ?, ?, ?)",
@@ -328,7 +331,13 @@ class SqliteStore(Store):
             ).fetchall()
         # Numbers have no gaps: they are given and committed one writer after another.
         if rows and rows[0][0] != sequence + 1:
+            from polyvisor.state._memory import lagged
+
             raise lagged(sequence, rows[0][0])
+        from datetime import UTC, datetime
+
+        from polyvisor.events import DomainRef, Event, EventKind
+
         return [
             Event(
                 number,
@@ -336,7 +345,7 @@ class SqliteStore(Store):
                 EventKind(kind),
                 detail,
                 datetime.fromtimestamp(when, UTC),
-                json.loads(data) if data else {},
+                _facts(data) or {},
             )
             for number, when, uuid, name, kind, detail, data in rows
         ]
@@ -351,6 +360,10 @@ class SqliteStore(Store):
     # Snapshots
 
     def snapshots(self, uuid: UUID) -> list[Snapshot]:
+        from datetime import UTC, datetime
+
+        from polyvisor.state._history import Snapshot
+
         with self._connection() as connection:
             rows = connection.execute(
                 "SELECT name, parent, created, state, description, current, xml, path "
@@ -435,6 +448,25 @@ class SqliteStore(Store):
                 (str(outcome), migration),
             )
             return settled.rowcount == 1
+
+
+def _text(facts: dict[str, Any]) -> str:
+    if not facts:
+        return "{}"
+    from json import dumps
+
+    return dumps(facts)
+
+
+def _facts(text: str | None) -> dict[str, Any] | None:
+    """Return what :func:`_text` wrote; most records have none, and JSON is slow to import."""
+    if text is None:
+        return None
+    if text == "{}":
+        return {}
+    from json import loads
+
+    return dict(loads(text))
 
 
 def _kinds(active: bool, inactive: bool) -> str:

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
     from polyvisor.driver import Outcome
     from polyvisor.events import Event
-    from polyvisor.state._records import NewEvent, Record, Snapshot
+    from polyvisor.state._history import NewEvent, Snapshot
+    from polyvisor.state._records import Record
 
 __all__ = ["KEPT_EVENTS", "Store"]
 

@@ -28,6 +28,7 @@ from polyvisor.local import Guest, Observation
 from polyvisor.model import DomainSpec
 from polyvisor.states import DomainState, StateReason
 from polyvisor_sim.console import MOST_LINES
+from polyvisor_sim.machine import machine_for
 
 if TYPE_CHECKING:
     from conftest import Bench
@@ -199,7 +200,7 @@ def test_parameters_are_found_wherever_the_namespace_is_declared(
     assert declared in inside
     outside = inside.replace(f" {declared}", "").replace("<domain ", f"<domain {declared} ", 1)
     for text in (inside, outside, inside.replace("sim:guest", "x:guest").replace(":sim=", ":x=")):
-        machine = bench.hypervisor.machine_for(DomainSpec.from_xml(text))
+        machine = machine_for(DomainSpec.from_xml(text))
         assert machine.parameters.seed == 5
 
 

@@ -17,7 +17,7 @@ from polyvisor.driver import MigrationOptions
 from polyvisor.errors import Cancelled, HypervisorError, Timeout
 from polyvisor.jobs import Job, JobProgress
 from polyvisor.states import DomainState
-from polyvisor_sim.stream import VERSIONS
+from polyvisor_sim.versions import VERSIONS
 
 if TYPE_CHECKING:
     from conftest import Bench

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from polyvisor.errors import SaveImageError
 from polyvisor_sim.memory import Memory
 from polyvisor_sim.pages import PAGE_SIZE
-from polyvisor_sim.stream import VERSIONS, State, StreamReader, StreamWriter
+from polyvisor_sim.stream import State, StreamReader, StreamWriter
+from polyvisor_sim.versions import VERSIONS
 
 UUID_HERE = UUID("6695eb01-f6a4-8304-79aa-97f2502e193f")
 STATE = State(

@@ -11,7 +11,11 @@ import pytest
 
 import polyvisor
 from polyvisor.errors import AuthError, SpecError, StorageError, Unsupported, UriError
+from polyvisor.model import DomainSpec
 from polyvisor.states import DomainState
+from polyvisor_sim.default import DOMAIN, MACHINE
+from polyvisor_sim.defaults import complete
+from polyvisor_sim.machine import machine_for
 
 NODE = """\
 <node>
@@ -98,6 +102,26 @@ def assert_same_facts(host: polyvisor.Connection, expected: dict[str, str]) -> N
         "NUMA cell(s)": str(found.numa_nodes),
         "Memory size": f"{found.memory >> 10} KiB",
     } == expected
+
+
+def test_the_domain_is_as_if_it_had_been_defined_and_started(host: polyvisor.Connection) -> None:
+    """It is put there without being read, and no different from one that was."""
+    domain = host.domains["test"]
+    written = domain.xml(inactive=True)
+    assert written == DOMAIN == domain.spec(inactive=True).to_xml()
+    spec = DomainSpec.from_xml(DOMAIN)
+    assert complete(spec, "i686") == spec
+    assert machine_for(spec) == MACHINE
+    before = domain.status()
+    started = domain.xml()
+    domain.destroy()
+    domain.undefine()
+    again = host.domains.define(written)
+    again.start()
+    assert again.uuid == domain.uuid
+    assert again.status() == before
+    assert again.xml().replace("id='2'", "id='1'") == started
+    assert "id='1'" in started
 
 
 # Beside libvirt
