@@ -204,6 +204,9 @@ class SavesGuests(ABC):
 
     #: Name of the save image format that is written (see :mod:`polyvisor.saveimage`).
     image_format: ClassVar[str]
+    #: Version of the stream to state in the header, where the format has a place for it
+    #: (:class:`polyvisor.saveimage.VersionedStream`); ``None``: the one that it writes.
+    image_stream: int | None = None
 
     @abstractmethod
     def save_stream(self, guest: Guest, fd: int, job: Job) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from polyvisor.local._hypervisor import Guest, LocalHypervisor
     from polyvisor.local._keeper import Keeper
     from polyvisor.model import DomainSpec
-    from polyvisor.saveimage import ImageHeader
+    from polyvisor.saveimage import ImageHeader, SaveFormat
 
 __all__ = [
     "LocalSave",
@@ -131,13 +131,11 @@ def write_image(
     Raises:
         StorageError: the file could not be written.
     """
-    from polyvisor.saveimage import open_format
-
     hypervisor = saves_guests(hold.keeper.hypervisor)
     compression = options.compression or "none"
     try:
         with open(file.fd, "r+b", closefd=False) as image:
-            complete = open_format(hypervisor.image_format).write_header(
+            complete = _format(hypervisor).write_header(
                 image, spec, was_running=resume, compression=compression
             )
             image.flush()
@@ -164,6 +162,15 @@ def write_image(
                 native_code="ENOSPC",
             ) from error
         raise
+
+
+def _format(hypervisor: SavesGuests) -> SaveFormat:
+    from polyvisor.saveimage import VersionedStream, open_format
+
+    form = open_format(hypervisor.image_format)
+    if hypervisor.image_stream is None or not isinstance(form, VersionedStream):
+        return form
+    return form.writing(hypervisor.image_stream)
 
 
 def go_on(hold: Hold, *, abandoned: bool = False) -> None:

@@ -1,11 +1,8 @@
-"""Save images: a versioned header, the domain's XML, and the hypervisor's own stream.
-
-This is the registry of formats. A format is announced by a plugin with the hook
-``polyvisor_save_formats`` and imported when an image of it is met.
-"""
+"""Formats: how they are announced, recognised and opened, and what a header says."""
 
 from __future__ import annotations
 
+import io
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -13,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 import attrs
 
-from polyvisor.errors import PluginError, SaveImageError, StorageError
+from polyvisor.errors import InvalidArgument, PluginError, SaveImageError, StorageError
 
 if TYPE_CHECKING:
     from polyvisor.model import DomainSpec
@@ -28,7 +25,8 @@ class FormatInfo:
 
     Attributes:
         name: its short name, such as ``"libvirt-qemu"``.
-        magics: first bytes by which images of the format are recognised.
+        magics: first bytes by which images of the format are recognised; none if it has to
+            be named.
         summary: one line.
         factory: ``"module:Class"`` of a :class:`SaveFormat`.
     """
@@ -46,13 +44,15 @@ class ImageHeader:
     Attributes:
         format: name of the format.
         version: version in the header; 0 if the format has none.
-        xml: the domain's definition as it stands in the image.
+        xml: the domain's definition; empty if the image has none.
         stream_offset: byte position at which the hypervisor's stream begins.
         stream_version: version of that stream as the header states it, or ``None``.
         was_running: whether the guest is to run after restoring; ``None`` if not said.
         compression: ``"none"``, ``"gzip"`` …
         byte_order: ``"little"`` or ``"big"``.
         cookie: further bytes that the writer kept, or ``None``.
+        native: the definition in the hypervisor's own language, as it stands in the image,
+            if it is not XML.
     """
 
     format: str
@@ -64,6 +64,7 @@ class ImageHeader:
     compression: str = "none"
     byte_order: str = "little"
     cookie: bytes | None = None
+    native: str | None = None
 
 
 class SaveFormat(ABC):
@@ -123,7 +124,7 @@ def identify(image: BinaryIO, *, path: str, plugins: Registry | None = None) -> 
     """Recognise the format of an image by its first bytes, and put it back to its start.
 
     Args:
-        image: seekable, opened at its first byte.
+        image: opened at its first byte; a ``BufferedReader`` if it is not seekable.
         path: for the error message.
         plugins: as for :func:`open_format`.
 
@@ -134,8 +135,11 @@ def identify(image: BinaryIO, *, path: str, plugins: Registry | None = None) -> 
 
     formats = (plugins or registry()).formats
     longest = max((len(magic) for info in formats.values() for magic in info.magics), default=0)
-    head = image.read(longest)
-    image.seek(0)
+    if image.seekable():
+        head = image.read(longest)
+        image.seek(0)
+    else:
+        head = _peek(image, longest)
     for info in formats.values():
         if any(head.startswith(magic) for magic in info.magics):
             return _load(info)
@@ -163,6 +167,15 @@ def inspect(path: str | os.PathLike[str], *, plugins: Registry | None = None) ->
         raise StorageError(
             f"cannot read the save image {name}: {error.strerror}", path=name
         ) from error
+
+
+def _peek(image: BinaryIO, size: int) -> bytes:
+    """Return the first bytes of a pipe without taking them, as many as one read gives."""
+    if not isinstance(image, io.BufferedReader):
+        raise InvalidArgument(
+            "a save image that cannot be put back to its start is given as a BufferedReader"
+        )
+    return image.peek(size)[:size]
 
 
 def _load(info: FormatInfo) -> SaveFormat:
