@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 import attrs
 
+from polyvisor.errors import SchemaError
 from polyvisor.model._codecs import ULONG, Codec, Fault, choices
 from polyvisor.model.binding import Element, attr, child, children, element, value
 from polyvisor.model.document import Document
@@ -96,10 +97,51 @@ class CheckpointSpec(Document):
         Args:
             seconds: the time of its creation since 1970; its name, if it has none.
             domain: of which it is made.
+
+        Raises:
+            SchemaError: it names a disk that the domain has not.
         """
         name = self.name or str(seconds)
         spec = attrs.evolve(self, name=name, creation_time=seconds, parent=None, domain=None)
-        return attrs.evolve(spec.definition(), domain=domain)
+        spec = spec.definition()
+        if domain is not None:
+            spec = attrs.evolve(spec, domain=domain, disk_list=spec.aligned(domain))
+        return spec
+
+    def aligned(self, domain: DomainSpec) -> CheckpointDisks:
+        """Return what is done with each disk of a domain.
+
+        When nothing is said of disks, the changes of all that can be written are recorded;
+        otherwise of those named (virDomainCheckpointAlignDisks, checkpoint_conf.c).
+
+        Args:
+            domain: the domain.
+        """
+        said = {disk.name: disk for disk in self.disks}
+        result = []
+        for disk in domain.devices.disks:
+            name = disk.target.dev if disk.target is not None else None
+            source = disk.source
+            path = None if source is None else source.file or source.dev
+            known = said.pop(name or "", None) or said.pop(path or "", None)
+            if known is None:
+                empty = source is None or source == type(source)()
+                recorded = not self.disks and not disk.readonly and not empty
+                known = CheckpointDisk(
+                    name=name or path or "", checkpoint="bitmap" if recorded else "no"
+                )
+            if known.checkpoint != "no":
+                known = attrs.evolve(known, checkpoint="bitmap", bitmap=known.bitmap or self.name)
+            result.append(attrs.evolve(known, name=name or known.name))
+        if said:
+            unknown = next(iter(said))
+            raise SchemaError(
+                f"the domain has no disk {unknown!r}; name one by its target, such as "
+                f"{result[0].name if result else 'vda'!r}",
+                element="domaincheckpoint/disks/disk",
+                fault="unknown disk",
+            )
+        return CheckpointDisks(disks=tuple(result))
 
     def definition(self) -> Self:
         """Return what libvirt keeps of it when it is defined."""

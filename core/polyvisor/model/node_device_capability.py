@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, Self
 from uuid import UUID
 
+import attrs
+
 from polyvisor.model._codecs import BIT, HEX, UINT, ULONG, UUID_TEXT, choices
 from polyvisor.model.binding import (
     Choice,
@@ -163,6 +165,10 @@ class VportOpsCapability(Capability):
     max_vports: int | None = value(UINT)
     vports: int | None = value(UINT)
 
+    def kept(self) -> Self:
+        """Return what libvirt keeps of it: the counts are asked of the hardware."""
+        return attrs.evolve(self, max_vports=0, vports=0)
+
 
 @element(kw_only=True)
 class ScsiHostCapability(Capability):
@@ -175,6 +181,10 @@ class ScsiHostCapability(Capability):
         Choice("type", {"fc_host": FcHostCapability, "vport_ops": VportOpsCapability}),
         "capability",
     )
+
+    def kept(self) -> Self:
+        """Return what libvirt keeps of it."""
+        return attrs.evolve(self, capabilities=tuple(one.kept() for one in self.capabilities))
 
 
 @element(kw_only=True)

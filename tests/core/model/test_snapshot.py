@@ -82,7 +82,16 @@ def test_a_checkpoint_that_is_made_now() -> None:
     )
     made = asked.created(7, DOMAIN)
     assert (made.name, made.creation_time, made.domain) == ("7", 7, DOMAIN)
-    assert [disk.name for disk in made.disks] == ["vda"]
+    assert [(disk.name, disk.checkpoint, disk.bitmap) for disk in made.disks] == [
+        ("vda", "bitmap", "7"),
+        ("vdb", "no", None),
+    ]
+    every = CheckpointSpec(name="c1").created(7, DOMAIN)
+    assert [disk.bitmap for disk in every.disks] == ["c1", "c1"]
+    with pytest.raises(SchemaError, match="the domain has no disk 'hda'"):
+        CheckpointSpec.from_xml(
+            "<domaincheckpoint><disks><disk name='hda'/></disks></domaincheckpoint>"
+        ).created(7, DOMAIN)
     assert CheckpointSpec.from_xml(made.to_xml()) == made
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from polyvisor.model._codecs import ON_OFF, UINT, YES_NO, choices
 from polyvisor.model.binding import Element, attr, child, element
@@ -34,6 +34,8 @@ class VsockDriver(Element):
 @element(kw_only=True)
 class Vsock(Device):
     """A socket device."""
+
+    XML_BEHIND: ClassVar = {"driver": "address"}
 
     model: VsockModel | None = attr(choices(VsockModel))
     cid: VsockCid | None = child(VsockCid)

@@ -10,9 +10,11 @@ Each step takes and returns a whole definition; the steps are kept by subject.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from polyvisor.errors import SchemaError
+from polyvisor.model._codecs import Fault
 from polyvisor.model.normal.chardevs import chardevs
 from polyvisor.model.normal.controllers import controllers
 from polyvisor.model.normal.devices import devices
@@ -24,6 +26,7 @@ from polyvisor.model.normal.processors import processors
 from polyvisor.model.normal.stored import stored
 
 if TYPE_CHECKING:
+    from polyvisor.model.devices.controller import Controller
     from polyvisor.model.domain import DomainSpec
 
 __all__ = ["STEPS", "normalised"]
@@ -43,17 +46,30 @@ STEPS: tuple[Callable[[DomainSpec], DomainSpec], ...] = (
 )
 
 
-def normalised(spec: _D, *, live: bool = False) -> _D:
+def normalised(
+    spec: _D,
+    *,
+    live: bool = False,
+    own: Callable[[tuple[Controller, ...]], Iterable[Controller]] | None = None,
+) -> _D:
     """Return a definition with all that libvirt's generic parser makes explicit.
 
     Args:
         spec: the definition.
         live: keep what only a running domain has.
+        own: the controllers that the machine has by itself, given those that are stated; a
+            hypervisor's plugin knows them.
 
     Raises:
         SchemaError: it says something that libvirt's parser cannot follow.
     """
     result: DomainSpec = spec if live else stored(spec)
-    for step in STEPS:
-        result = step(result)
+    try:
+        for step in STEPS:
+            result = controllers(result, own) if step is controllers else step(result)
+    except Fault as fault:
+        advice = f"; {fault.advice}" if fault.advice else ""
+        raise SchemaError(
+            f"domain {spec.name!r}: {fault.fault}{advice}", element="domain", fault=fault.fault
+        ) from None
     return cast("_D", result)

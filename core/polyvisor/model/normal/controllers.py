@@ -9,7 +9,7 @@ from polyvisor.model.devices.controller import Controller
 from polyvisor.model.normal.change import changed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from polyvisor.model.devices.controller import ControllerType
     from polyvisor.model.devices.smartcard import Smartcard
@@ -18,19 +18,41 @@ if TYPE_CHECKING:
 __all__ = ["controllers"]
 
 
-def controllers(spec: DomainSpec) -> DomainSpec:
-    """Number and order controllers, and add those that devices hang on."""
+#: First ports of a USB 2 controller's companions when they say none (virDomainControllerDefParse).
+MASTER_PORTS = {"ich9-uhci1": 0, "ich9-uhci2": 2, "ich9-uhci3": 4}
+
+
+def controllers(
+    spec: DomainSpec,
+    own: Callable[[tuple[Controller, ...]], Iterable[Controller]] | None = None,
+) -> DomainSpec:
+    """Number and order controllers, and add those that devices hang on.
+
+    Args:
+        spec: the definition.
+        own: the controllers that the machine has by itself, given those that are stated.
+    """
     smartcards = _on_readers(spec.devices.smartcards)
     spec = changed(spec, devices=changed(spec.devices, smartcards=smartcards))
-    known: list[Controller] = []
-    for controller in spec.devices.controllers:
-        _insert(known, controller)
-    known = _numbered(known)
+    known = list(_ordered(spec.devices.controllers))
+    if own is not None:
+        known += own(tuple(known))
     for kind, count in _needed(spec):
         for index in range(count + 1) if kind not in {"virtio-serial", "ccid"} else [count]:
             if not any(c.type == kind and c.index == index for c in known):
-                _insert(known, Controller(type=kind, index=index))
+                known.append(Controller(type=kind, index=index))
     return changed(spec, devices=changed(spec.devices, controllers=tuple(known)))
+
+
+def _ordered(given: Iterable[Controller]) -> list[Controller]:
+    """Return controllers in libvirt's order, each with its number."""
+    known: list[Controller] = []
+    for controller in given:
+        port = MASTER_PORTS.get(controller.model or "")
+        if controller.type == "usb" and controller.master_startport is None and port is not None:
+            controller = changed(controller, master_startport=port)
+        _insert(known, controller)
+    return _numbered(known)
 
 
 def _insert(known: list[Controller], new: Controller) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from polyvisor.model.devices.address import DriveAddress
-from polyvisor.model.normal.change import changed, each
+from polyvisor.model.normal.change import changed, defaults, each
 
 if TYPE_CHECKING:
     from polyvisor.model.devices.disk import Disk
@@ -90,7 +90,22 @@ def _empty(source: DiskSource | None) -> bool:
     return source is None or (source.protocol is None and source.pool is None)
 
 
+#: Ports of servers that say none (virStorageSourceNetworkDefaultPort).
+PORTS = {"http": 80, "https": 443, "ftp": 21, "ftps": 990, "tftp": 69, "sheepdog": 7000} | {
+    "nbd": 10809, "ssh": 22, "iscsi": 3260, "gluster": 24007, "vxhs": 9999
+}  # fmt: skip
+
+
 def _source(source: DiskSource) -> DiskSource:
+    port = PORTS.get(source.protocol or "")
+    if port is not None:
+        hosts = each(
+            source.hosts,
+            lambda host: (
+                host if host.transport not in {None, "tcp"} else defaults(host, port=str(port))
+            ),
+        )
+        source = changed(source, hosts=hosts)
     if source.protocol == "iscsi":
         return changed(source, name=lun_name(source.name))
     return source

@@ -102,7 +102,7 @@ def _one_by_one(scheds: tuple[Any, ...], name: str) -> tuple[Any, ...]:
     return tuple(sched for _, sched in sorted(single, key=lambda pair: pair[0]))
 
 
-def _cpu(cpu: Cpu) -> Cpu:
+def _cpu(cpu: Cpu) -> Cpu | None:
     model = cpu.model
     mode = cpu.mode
     if mode is None and (model is not None or cpu.match is not None):
@@ -115,8 +115,10 @@ def _cpu(cpu: Cpu) -> Cpu:
     topology = cpu.topology
     if topology is not None:
         topology = defaults(topology, dies=1)
+    if model is not None and not model.name and model.vendor_id is None and mode != "custom":
+        model = None
     guest = mode is not None or match is not None
-    return changed(
+    cpu = changed(
         cpu,
         mode=mode,
         match=match,
@@ -125,6 +127,7 @@ def _cpu(cpu: Cpu) -> Cpu:
         features=each(cpu.features, _required) if guest else cpu.features,
         numa=None if cpu.numa is None else _numa(cpu.numa),
     )
+    return None if cpu == type(cpu)() else cpu
 
 
 def _required(feature: CpuFeature) -> CpuFeature:

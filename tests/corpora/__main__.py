@@ -1,0 +1,176 @@
+"""Measures the model against libvirt's own test data: ``python tests/corpora``.
+
+With ``--write`` the figures go into docs/conformance.md, with ``--check`` they are compared
+with what stands there; ``--list SUITE`` shows what differs, or what is accepted that upstream
+refuses (``--list refusals``). The data is where ``POLYVISOR_CORPORA`` says: a folder with
+libvirt's ``tests``, or its sources.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from data import corpora, tree
+from lxml import etree
+from refusals import GROUPS, Refusal, refusals
+from suites import SUITES, Result, Suite, compare, comparisons
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "conformance.md"
+MARKED = re.compile(r"(?<=<!-- conformance -->\n).*?(?=<!-- /conformance -->)", re.DOTALL)
+
+
+def main() -> int:
+    """Measure, and write, compare or show; return the exit code."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--write", action="store_true", help="put the figures into the page")
+    parser.add_argument("--check", action="store_true", help="compare them with the page")
+    parser.add_argument("--list", metavar="SUITE", help="show what is not as upstream")
+    parser.add_argument("--case", default="", help="of these only cases whose name holds this")
+    args = parser.parse_args()
+    if corpora() is None:
+        print("no libvirt test data: set POLYVISOR_CORPORA to an unpacked source tree")
+        return 2
+    if args.list:
+        return _show(args.list, args.case)
+    figures = _figures()
+    page = PAGE.read_text()
+    known = MARKED.search(page)
+    assert known is not None
+    if args.check and known[0] != figures:
+        changed = difflib.unified_diff(
+            known[0].splitlines(), figures.splitlines(), "docs/conformance.md", "now", lineterm=""
+        )
+        print("\n".join(changed))
+        return 1
+    if args.write:
+        PAGE.write_text(MARKED.sub(lambda _: figures, page))
+    if not args.check:
+        print(figures)
+    return 0
+
+
+def _figures() -> str:
+    """Return the part of the page that is measured."""
+    measured = {
+        suite: [compare(one, suite.unknown) for one in comparisons(suite)] for suite in SUITES
+    }
+    refused = list(refusals())
+    return "\n".join(
+        [
+            "",
+            *_equal_table(measured),
+            "",
+            "### What differs",
+            "",
+            *_differences(measured),
+            "",
+            "## What upstream refuses",
+            "",
+            *_refused_table(refused),
+            "",
+            "### What is accepted though the parser refuses it",
+            "",
+            *_accepted(refused),
+            "",
+            "",
+        ]
+    )
+
+
+def _equal_table(measured: dict[Suite, list[Result]]) -> list[str]:
+    lines = [
+        "| suite | documents | equal | share | by the model alone | but for the driver's | not |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for suite, results in measured.items():
+        counts = Counter(result.outcome for result in results)
+        alone = sum(result.alone for result in results)
+        cells = [
+            len(results),
+            counts["equal"],
+            f"{counts['equal'] / len(results):.1%}",
+            alone,
+            counts["driver"] or "",
+            counts["differs"] + counts["refused"] or "",
+        ]
+        lines.append(f"| {suite.name} | " + " | ".join(map(str, cells)) + " |")
+    return lines
+
+
+def _differences(measured: dict[Suite, list[Result]]) -> list[str]:
+    lines = ["| suite | where | documents |", "| --- | --- | --- |"]
+    for suite, results in measured.items():
+        found: dict[str, list[str]] = defaultdict(list)
+        for result in results:
+            if result.outcome in {"differs", "refused"}:
+                where = f"`{result.cause}`" if result.outcome == "differs" else "refused"
+                found[where].append(result.comparison.case)
+        for where, names in sorted(found.items()):
+            lines.append(f"| {suite.name} | {where} | {', '.join(names)} |")
+    return lines
+
+
+def _refused_table(refused: list[Refusal]) -> list[str]:
+    lines = [
+        "| refused upstream by | inputs | refused here | share | naming the same |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for group, words in GROUPS.items():
+        here = [one for one in refused if one.group == group]
+        said = [one for one in here if one.here is not None]
+        known = [one for one in said if one.named is not None]
+        same = f"{sum(bool(one.named) for one in known)} of {len(known)}"
+        lines.append(
+            f"| {words} | {len(here)} | {len(said)} | {len(said) / len(here):.1%} | {same} |"
+        )
+    return lines
+
+
+def _accepted(refused: list[Refusal]) -> list[str]:
+    lines = ["| suite | input | upstream's words |", "| --- | --- | --- |"]
+    for one in refused:
+        if one.group == "parser" and one.here is None:
+            words = one.upstream.replace("|", "\\|").replace("<", "&lt;")
+            lines.append(f"| {one.suite} | {one.case} | {words} |")
+    return lines
+
+
+def _show(name: str, pattern: str) -> int:
+    """Print what is not as upstream."""
+    if name == "refusals":
+        for one in refusals():
+            if pattern in one.case and (one.here is None or not one.named):
+                print(
+                    f"--- {one.suite} {one.case} ({one.group})\n    {one.upstream}\n    {one.here}"
+                )
+        return 0
+    for suite in SUITES:
+        if suite.name == name:
+            for comparison in comparisons(suite):
+                if pattern in comparison.case:
+                    _show_difference(compare(comparison, suite.unknown))
+    return 0
+
+
+def _show_difference(result: Result) -> None:
+    one = result.comparison
+    if result.outcome in {"equal", "driver"}:
+        return
+    print(f"--- {one.case} ({result.outcome}): {result.cause}")
+    if result.outcome == "differs":
+        data, expected = one.input.read_bytes(), one.expected.read_bytes()
+        lines = [
+            etree.tostring(tree(xml), pretty_print=True, encoding="unicode").splitlines()
+            for xml in (one.write(data, expected), expected)
+        ]
+        for line in list(difflib.unified_diff(*lines, "ours", "theirs", n=1, lineterm=""))[2:]:
+            print(f"    {line}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
