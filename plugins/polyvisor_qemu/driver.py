@@ -6,7 +6,7 @@ import os
 import platform
 from typing import TYPE_CHECKING, Any
 
-from polyvisor.errors import PluginUnusable, UriError
+from polyvisor.errors import ConfigError, PluginUnusable, UriError
 from polyvisor.host import HostInfo
 from polyvisor.local import LocalDriver
 from polyvisor.support import Support, SupportStatus, SupportTable
@@ -53,6 +53,13 @@ class QemuDriver(LocalDriver):
             answer = usable()
             named = f"the emulator {emulator!r} is not there" if emulator else answer.reason
             raise PluginUnusable(f"cannot open {uri}: {named}; {answer.remedy}", plugin="qemu")
+        layout = context.settings.get("layout")
+        if layout not in (None, "libvirt"):
+            raise ConfigError(
+                f"cannot open {uri}: the QEMU plugin's setting layout is {layout!r}; use "
+                f"'libvirt' or leave it out",
+                key="plugins.qemu.layout",
+            )
         hypervisor = QemuHypervisor(dict(context.settings), f"{roots.state}/cache")
         driver = cls(roots.canonical(uri), hypervisor, Home.on_disk(roots), context)
         # Memory alone would go back without the disks; see the support table.

@@ -79,7 +79,11 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
     # Definitions
 
     def complete(self, spec: DomainSpec) -> DomainSpec:
-        """Fill in architecture, machine type and emulator; refuse what QEMU is not given yet."""
+        """Fill in architecture and machine type; refuse what QEMU is not given yet.
+
+        With ``layout = "libvirt"`` in the plugin's settings, also all that libvirt's QEMU
+        driver would make explicit.
+        """
         from polyvisor_qemu import argv
 
         if spec.type not in self.domain_types:
@@ -111,8 +115,18 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
             on_reboot=spec.on_reboot or "restart",
             on_crash=spec.on_crash or "destroy",
         )
+        if self.settings.get("layout") == "libvirt":
+            spec = self._as_libvirt(spec)
         argv.build(spec, "qemu")
         return spec
+
+    def _as_libvirt(self, spec: DomainSpec) -> DomainSpec:
+        """Place devices as libvirt does, so that guests can move between it and here."""
+        from polyvisor_qemu.layout import laid_out
+
+        emulator = spec.devices.emulator
+        spec = laid_out(spec)
+        return attrs.evolve(spec, devices=attrs.evolve(spec.devices, emulator=emulator))
 
     def check_start(self, spec: DomainSpec) -> None:
         """Refuse missing disk images and emulators, and KVM where it does not work."""

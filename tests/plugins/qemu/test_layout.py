@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from polyvisor.errors import PolyvisorError, SemanticError
+from polyvisor.errors import ConfigError, PolyvisorError, SemanticError
 from polyvisor.model import Devices, DomainSpec
 from polyvisor.testing.strategies import specs
 from polyvisor_qemu.layout import Abilities, laid_out
@@ -143,3 +145,28 @@ def _in_order(spec: DomainSpec) -> Devices:
     # Added controllers stand behind the others; read again, each type is in order, as libvirt's.
     controllers = sorted(spec.devices.controllers, key=repr)
     return attrs.evolve(spec.devices, controllers=tuple(controllers))
+
+
+@pytest.mark.real
+def test_real_qemu_starts_what_is_laid_out(hosts: Any) -> None:
+    """With ``layout = "libvirt"`` a guest is defined with its places, and QEMU has them all."""
+    more = (
+        "<disk type='file'><source file='{}'/><target dev='vda' bus='virtio'/></disk>"
+        "<interface type='user'/><rng model='virtio'><backend model='random'/></rng>"
+    )
+    spare = hosts.root / "spare.img"
+    spare.write_bytes(bytes(1 << 20))
+    with hosts.open(layout="libvirt") as host:
+        domain = host.domains.define(hosts.counting(more=more.format(spare)))
+        kept = domain.spec()
+        assert _place(kept.devices.interfaces[0]) == (0, 2, 0)
+        assert _place(kept.devices.disks[-1]) == (0, 3, 0)
+        domain.start()
+        hosts.wait_for_count()
+        domain.destroy()
+
+
+def test_an_unknown_layout_is_refused(hosts: Any) -> None:
+    """The message names the setting."""
+    with pytest.raises(ConfigError, match="setting layout is 'random'"):
+        hosts.open(layout="random")
