@@ -234,7 +234,9 @@ SUITES = [
         _pair(
             "bhyvexml2argvdata/bhyvexml2argv-{}", "bhyvexml2xmloutdata/bhyvexml2xmlout-{}", _domain
         ),
-        "devices/controller | devices/*/address[@type = 'pci']",
+        "devices/controller | devices/*/address[@type = 'pci']"
+        # Upstream's test makes up the address of an interface that has none.
+        " | devices/interface/mac[@address = '52:54:00:00:00:00']",
     ),
     _plainly(
         "networkxml2xml", "networkxml2xmltest", "networkxml2xmlin", "networkxml2xmlout",

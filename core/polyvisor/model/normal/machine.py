@@ -77,6 +77,7 @@ def _os(spec: DomainSpec) -> Os:
     boot = held.boot
     if (
         not boot
+        and spec.bootloader is None
         and kind.name == "hvm"
         and not any(
             device.boot is not None and device.boot.order is not None for device in spec.devices
