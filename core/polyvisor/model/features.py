@@ -26,6 +26,8 @@ __all__ = [
 
 HyperVMode = Literal["custom", "passthrough"]
 
+GicVersion = Literal["2", "3", "host"]
+
 
 @element(kw_only=True)
 class Apic(Element):
@@ -206,8 +208,7 @@ class Features(Element):
     pmu: bool | None = inner("pmu", "state", ON_OFF, missing=True)
     vmport: bool | None = inner("vmport", "state", ON_OFF, missing=True)
     smm: Smm | None = child(Smm)
-    #: ``"2"``, ``"3"`` or ``"host"``.
-    gic: str | None = inner("gic", "version")
+    gic: GicVersion | None = inner("gic", "version", choices(GicVersion))
     ioapic: Literal["qemu", "kvm"] | None = inner(
         "ioapic", "driver", choices(Literal["qemu", "kvm"])
     )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from polyvisor.errors import SemanticError
 from polyvisor_qemu.layout.machines import panic_model, usb_model
 
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ def own_controllers(
         stated: those that are.
         machine: the machine.
         new: whether the domain is defined for the first time.
+
+    Raises:
+        SemanticError: its first PCI controller is stated to be another one.
     """
     from polyvisor.model.devices.controller import Controller
 
@@ -68,6 +72,14 @@ def own_controllers(
     root = _root(machine)
     if root is not None and not has("pci"):
         added.append(Controller(type="pci", index=0, model=root))
+    for one in stated:
+        if root is not None and one.type == "pci" and one.index == 0 and one.model != root:
+            fault = f"the PCI controller with index 0 is {one.model!r}"
+            raise SemanticError(
+                f"{fault}, but a machine {machine.name!r} has {root!r}; use that",
+                element="domain/devices/controller",
+                fault=fault,
+            )
     return added
 
 

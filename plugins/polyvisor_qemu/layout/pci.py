@@ -137,7 +137,8 @@ class _Pass:
             address = device.address
             if _is_placed(address) and not self._is_built_in(kind, device) and kind != "consoles":
                 plug = self.plugs.of(kind, device) or PCI
-                self.slots.take((address.bus or 0, address.slot or 0, address.function or 0), plug)
+                place = address.bus or 0, address.slot or 0, address.function or 0
+                self.slots.take(place, plug, told=True)
 
     def _is_built_in(self, kind: str, device: Any) -> bool:
         """Say whether it is the IDE or USB controller of a PC's chips."""

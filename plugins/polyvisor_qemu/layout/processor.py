@@ -82,7 +82,7 @@ def _features(features: Any, machine: Machine) -> Any:
         features is not None and features.gic is not None
     ):
         return features
-    version = "3" if machine.hypervisor == "kvm" and machine.abilities.gic == "3" else "2"
+    version: Any = "3" if machine.hypervisor == "kvm" and machine.abilities.gic == "3" else "2"
     return attrs.evolve(features or Features(), gic=version)
 
 

@@ -90,6 +90,16 @@ class Bus:
             return number == 0 and plug.kind in self.takes
         return plug.kind in self.takes and (self.auto or not plug.auto)
 
+    def fits(self, plug: Plug, number: int) -> bool:
+        """Say whether a device may be here when it is told to."""
+        if plug.integrated:
+            return number == 0
+        takes = self.takes
+        if takes & {"pci", "pcie"}:
+            # Guests find a PCI device in a PCI Express slot, and the other way round.
+            takes = takes | {"pci", "pcie"}
+        return plug.kind in takes or (plug.kind == "pci-bridge" and "pci" in takes)
+
     def free(self, plug: Plug, function: int | None) -> tuple[int, int] | None:
         """Return the first slot and function that are free for a device."""
         for slot in range(self.first, self.last + 1):
@@ -132,11 +142,16 @@ class Slots:
         """Say whether something is in a slot of the first bus."""
         return bool(self.buses[0].used.get(slot))
 
-    def take(self, place: Place, plug: Plug) -> None:
+    def take(self, place: Place, plug: Plug, *, told: bool = False) -> None:
         """Mark a place as taken, adding buses up to it.
 
+        Args:
+            place: the place.
+            plug: how the device connects.
+            told: whether the definition says so.
+
         Raises:
-            SemanticError: it is taken already, or there is no such bus.
+            SemanticError: it is taken already, there is no such bus, or it takes no such device.
         """
         bus, slot, function = place
         while self.grows and bus >= len(self.buses):
@@ -144,6 +159,11 @@ class Slots:
         if bus >= len(self.buses):
             raise _no_place(f"there is no PCI bus {bus}")
         here = self.buses[bus]
+        if told and not here.fits(plug, bus):
+            raise _no_place(
+                f"the device at PCI address 0000:{bus:02x}:{slot:02x}.{function} cannot be plugged "
+                f"into a controller of model {here.model!r}; it needs one that takes {plug.kind!r}"
+            )
         used = here.used.setdefault(slot, set())
         if function in used:
             raise _no_place(f"two devices are at PCI address 0000:{bus:02x}:{slot:02x}.{function}")

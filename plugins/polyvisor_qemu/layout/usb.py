@@ -42,12 +42,21 @@ class _Hub:
         return None
 
     def take(self, way: list[int], hub: _Hub | None = None) -> None:
-        """Mark a port as taken, by a hub or a device."""
+        """Mark a port as taken, by a hub or a device.
+
+        Raises:
+            SemanticError: there is no such port.
+        """
         here: _Hub = self
-        for port in way[:-1]:
+        for depth, port in enumerate(way):
+            said = ".".join(map(str, way[: depth + 1]))
+            if not 1 <= port <= here.ports:
+                raise _no_port(f"USB port {said} is not there: there are {here.ports}")
+            if depth == len(way) - 1:
+                break
             below = here.below.get(port)
             if below is None:
-                return
+                raise _no_port(f"there is no hub at USB port {said}")
             here = below
         here.below[way[-1]] = hub
 
@@ -133,8 +142,12 @@ def _place(buses: dict[int, _Hub], address: UsbAddress | None, hub: _Hub | None)
             bus.take(way, hub)
             port = ".".join(map(str, way))
             return attrs.evolve(address or UsbAddress(), bus=number, port=port)
-    raise SemanticError(
-        "cannot place the devices: there is no free USB port; add a USB controller or a hub",
+    raise _no_port("there is no free USB port")
+
+
+def _no_port(fault: str) -> SemanticError:
+    return SemanticError(
+        f"cannot place the devices: {fault}; add a USB controller or a hub",
         element="domain/devices",
-        fault="no free USB port",
+        fault=fault,
     )

@@ -170,3 +170,34 @@ def test_an_unknown_layout_is_refused(hosts: Any) -> None:
     """The message names the setting."""
     with pytest.raises(ConfigError, match="setting layout is 'random'"):
         hosts.open(layout="random")
+
+
+@pytest.mark.parametrize(
+    ("machine", "devices", "message"),
+    [
+        ("pc", "<controller type='pci' index='0' model='pcie-root'/>", "'pc' has 'pci-root'"),
+        ("q35", "<controller type='pci' index='0' model='pci-root'/>", "'q35' has 'pcie-root'"),
+        (
+            "pc",
+            "<controller type='pci' index='1' model='pci-bridge'/>"
+            "<controller type='pci' index='2' model='pci-expander-bus'>"
+            "<address type='pci' bus='1' slot='1'/></controller>",
+            "0000:01:01.0 cannot be plugged into a controller of model 'pci-bridge'",
+        ),
+        (
+            "pc",
+            "<hub type='usb'><address type='usb' bus='0' port='1'/></hub>"
+            "<input type='tablet' bus='usb'><address type='usb' bus='0' port='1.9'/></input>",
+            "USB port 1.9 is not there: there are 8",
+        ),
+        (
+            "pc",
+            "<input type='tablet' bus='usb'><address type='usb' bus='0' port='1.2'/></input>",
+            "there is no hub at USB port 1",
+        ),
+    ],
+)
+def test_places_that_are_not_there(machine: str, devices: str, message: str) -> None:
+    """The message says what is at fault."""
+    with pytest.raises(SemanticError, match=message):
+        laid_out(_guest(devices, machine=machine))
