@@ -1,4 +1,4 @@
-"""The group of all commands: found by name, imported when called."""
+"""All commands: found by name, imported when called."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-import click
-
-from polyvisor.cli._session import Session, common_options
+from polyvisor.cli._declare import Command, echo
+from polyvisor.cli._read import read
+from polyvisor.cli._session import Session, running
 from polyvisor.errors import PolyvisorError
 
 __all__ = ["run"]
@@ -68,63 +68,16 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 
-class Commands(click.Group):
-    """Our own commands by table, those of plugins by asking the registry."""
+def find(name: str) -> Command | None:
+    """Return the command of ours that is called ``name``."""
+    entry = COMMANDS.get(name)
+    if entry is None:
+        return None
+    from importlib import import_module
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*COMMANDS, *sorted(self._of_plugins())]
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        entry = COMMANDS.get(cmd_name)
-        if entry is None:
-            return self._of_plugins().get(cmd_name)
-        from importlib import import_module
-
-        module = import_module(f"polyvisor.cli.{entry[0]}")
-        command: click.Command = getattr(module, cmd_name.replace("-", "_") + "_command")
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            from difflib import get_close_matches
-
-            near = get_close_matches(args[0], self.list_commands(ctx), n=1) if args else []
-            if near and "did you mean" not in error.message.lower():
-                raise click.UsageError(f"{error.message} Did you mean {near[0]!r}?", ctx) from None
-            raise
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        rows = [(name, summary) for name, (_, summary) in COMMANDS.items()]
-        rows += [
-            (name, command.get_short_help_str(60))
-            for name, command in sorted(self._of_plugins().items())
-        ]
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
-
-    def _of_plugins(self) -> dict[str, click.Command]:
-        from polyvisor.connection import registry
-
-        try:
-            return {command.name: command for command in registry().commands() if command.name}
-        except PolyvisorError:
-            return {}  # a wrong configuration is reported by the command that needs it
-
-
-@click.group(
-    cls=Commands,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="DOMAIN is a name, an id or a UUID. TARGET is a URI or a connection of "
-    "polyvisor.toml; without -c it is the configured default.",
-)
-@common_options
-@click.version_option(package_name="polyvisor", message="%(prog)s %(version)s")
-def polyvisor() -> None:
-    """Run virtual machines on any hypervisor."""
+    module = import_module(f"polyvisor.cli.{entry[0]}")
+    command: Command = getattr(module, name.replace("-", "_") + "_command")
+    return command
 
 
 def run(arguments: Sequence[str] | None) -> int:
@@ -132,15 +85,11 @@ def run(arguments: Sequence[str] | None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     session = Session()
     try:
-        polyvisor.main(given, prog_name="polyvisor", standalone_mode=False, obj=session)
+        with running(session):
+            code = _run(given, session)
         sys.stdout.flush()
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
-    except click.Abort:
-        return _interrupted()
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        if code:
+            return code
     except KeyboardInterrupt:
         return _interrupted()
     except BrokenPipeError:
@@ -159,8 +108,27 @@ def run(arguments: Sequence[str] | None) -> int:
     return session.exit_code
 
 
+def _run(words: list[str], session: Session) -> int:
+    # Shells ask for completions with this variable.
+    if "_POLYVISOR_COMPLETE" not in os.environ:
+        call = read(words, find)
+        if call is not None:
+            try:
+                call.run(session)
+            except Exception as error:
+                if not type(error).__module__.startswith("click."):
+                    raise
+                from polyvisor.cli._click import show
+
+                return show(error, call.command)
+            return 0
+    from polyvisor.cli._click import run as run_with_click
+
+    return run_with_click(words, session)
+
+
 def _interrupted() -> int:
-    click.echo("polyvisor: interrupted", err=True)
+    echo("polyvisor: interrupted", err=True)
     return 130
 
 
@@ -172,8 +140,8 @@ def _report(session: Session, message: str, facts: dict[str, Any]) -> int:
     if session.json:
         import json
 
-        click.echo(json.dumps({"error": facts}, default=str, ensure_ascii=False), err=True)
+        echo(json.dumps({"error": facts}, default=str, ensure_ascii=False), err=True)
     else:
         line = " ".join(message.split())
-        click.echo(f"polyvisor: error: {line}", err=True)
+        echo(f"polyvisor: error: {line}", err=True)
     return 1

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import click
+from polyvisor.cli._declare import argument, command, echo
 
 if TYPE_CHECKING:
+    import click
+
     from polyvisor.connection import Connection
     from polyvisor.domain import Domain
     from polyvisor.jobs import ProgressCallback
 
-__all__ = ["Session", "command", "common_options", "domain_argument", "session"]
+__all__ = ["Session", "command", "domain_argument", "running", "session"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -57,7 +60,7 @@ class Session:
         if self.json:
             import json
 
-            click.echo(json.dumps(data, indent=2, default=str, ensure_ascii=False))
+            echo(json.dumps(data, indent=2, default=str, ensure_ascii=False))
         else:
             plain()
 
@@ -66,15 +69,15 @@ class Session:
         if self.json:
             import json
 
-            click.echo(json.dumps({"done": text, **data}, default=str, ensure_ascii=False))
+            echo(json.dumps({"done": text, **data}, default=str, ensure_ascii=False))
         elif not self.quiet:
-            click.echo(text)
+            echo(text)
 
     def pairs(self, rows: Sequence[tuple[str, Any]]) -> None:
         """Print names and values, the values in one column, as virsh does."""
         width = max(16, *(len(name) + 2 for name, _ in rows))
         for name, value in rows:
-            click.echo(f"{name + ':':<{width}}{value}".rstrip())
+            echo(f"{name + ':':<{width}}{value}".rstrip())
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Print a table: boxes on a terminal where rich is installed, else as virsh does."""
@@ -91,7 +94,7 @@ class Session:
         ]
         lines.insert(1, "-" * (sum(widths) + 3 * len(widths)))
         for number, line in enumerate(lines):
-            click.echo((line if number == 1 else f" {line}").rstrip())
+            echo((line if number == 1 else f" {line}").rstrip())
 
     @contextmanager
     def progress(self, title: str, *, verbose: bool = False) -> Iterator[ProgressCallback | None]:
@@ -161,84 +164,32 @@ def _rich_bar(title: str) -> Any:
 def _print_progress(title: str, report: Any) -> None:
     whole = report.processed + report.remaining
     share = f" {100 * report.processed // whole} %" if whole else ""
-    click.echo(f"{title}: {report.phase}{share}", err=True)
+    echo(f"{title}: {report.phase}{share}", err=True)
 
 
-# --- options that every command has, before or after its name ------------------------------
+# --- the session that is running -----------------------------------------------------------
+
+_running = threading.local()
 
 
 def session() -> Session:
     """Return the session of the command that is running."""
-    found = click.get_current_context().find_object(Session)
-    assert found is not None
+    found: Session = _running.session
     return found
 
 
-def _store(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
-    def callback(ctx: click.Context, _parameter: click.Parameter, value: Any) -> None:
-        found = ctx.find_object(Session)
-        if found is not None and value:
-            setattr(found, name, value)
-
-    return callback
-
-
-def common_options(function: _F) -> _F:
-    """Add the options that every command has."""
-    options = [
-        click.option(
-            "-c",
-            "--connect",
-            metavar="TARGET",
-            expose_value=False,
-            callback=_store("target"),
-            help="URI or configured name of the connection.",
-        ),
-        click.option(
-            "-r",
-            "--readonly",
-            is_flag=True,
-            expose_value=False,
-            callback=_store("readonly"),
-            help="Refuse everything that changes something.",
-        ),
-        click.option(
-            "--json",
-            is_flag=True,
-            expose_value=False,
-            callback=_store("json"),
-            help="Print facts and errors as JSON.",
-        ),
-        click.option(
-            "-q",
-            "--quiet",
-            is_flag=True,
-            expose_value=False,
-            callback=_store("quiet"),
-            help="Print no more than what was asked for.",
-        ),
-        click.option(
-            "--debug",
-            is_flag=True,
-            expose_value=False,
-            callback=_store("debug"),
-            help="Show the traceback of an error.",
-        ),
-    ]
-    for option in reversed(options):
-        function = option(function)
-    return function
+@contextmanager
+def running(found: Session) -> Iterator[None]:
+    """Make a session the one that is running, for the time of a ``with`` block."""
+    before = getattr(_running, "session", None)
+    _running.session = found
+    try:
+        yield
+    finally:
+        _running.session = before
 
 
-def command(name: str) -> Callable[[Callable[..., None]], click.Command]:
-    """Make a command with the common options."""
-
-    def decorate(function: Callable[..., None]) -> click.Command:
-        return click.command(name, context_settings={"help_option_names": ["-h", "--help"]})(
-            common_options(function)
-        )
-
-    return decorate
+# --- what many commands take ----------------------------------------------------------------
 
 
 def _complete_domains(
@@ -263,5 +214,4 @@ def _complete_domains(
 
 def domain_argument(function: _F) -> _F:
     """Add the argument DOMAIN, completed with the names of domains."""
-    added: _F = click.argument("domain", shell_complete=_complete_domains)(function)
-    return added
+    return argument("domain", shell_complete=_complete_domains)(function)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
+from polyvisor.cli._declare import choice, echo, option, path
 from polyvisor.cli._session import command, session
 
 if TYPE_CHECKING:
@@ -15,13 +14,13 @@ __all__: list[str] = []
 
 
 @command("demo")
-@click.option(
+@option(
     "--only",
     multiple=True,
-    type=click.Choice(["sim", "qemu"]),
+    type=choice("sim", "qemu"),
     help="Run on this alone; may be given twice.",
 )
-@click.option("--keep", type=click.Path(file_okay=False), metavar="FOLDER", help="Keep all files.")
+@option("--keep", type=path(file_okay=False), metavar="FOLDER", help="Keep all files.")
 def demo_command(only: tuple[str, ...], keep: str | None) -> None:
     """Save, restore and live-migrate a counting guest, and check that no tick was lost.
 
@@ -37,9 +36,9 @@ def demo_command(only: tuple[str, ...], keep: str | None) -> None:
         if here.json or here.quiet:
             return
         if step is None:
-            click.echo(f"On {report.title}:")
+            echo(f"On {report.title}:")
         else:
-            click.echo(f"  {step.name:<16}{step.seconds * 1000:>9.1f} ms   {step.note}".rstrip())
+            echo(f"  {step.name:<16}{step.seconds * 1000:>9.1f} ms   {step.note}".rstrip())
 
     reports = run(only, keep=keep, tell=tell)
     if any(report.ok is False for report in reports):
@@ -48,6 +47,6 @@ def demo_command(only: tuple[str, ...], keep: str | None) -> None:
     def plain() -> None:
         for report in reports:
             mark = {True: "✓", False: "✗", None: "-"}[report.ok]
-            click.echo(f"{mark} {report.title}: {report.message}")
+            echo(f"{mark} {report.title}: {report.message}")
 
     here.facts([attrs.asdict(report) for report in reports], plain)

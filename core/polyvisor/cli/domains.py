@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-import click
-
+from polyvisor.cli._declare import Command, argument, echo, option, path
 from polyvisor.cli._session import command, domain_argument, session
 
 if TYPE_CHECKING:
@@ -34,13 +33,13 @@ def read_spec(file: str) -> DomainSpec:
 
 
 @command("list")
-@click.option("--all", "everything", is_flag=True, help="Active and inactive domains.")
-@click.option("--inactive", is_flag=True, help="Only inactive domains.")
-@click.option("--name", "only", flag_value="name", help="Print names alone.")
-@click.option("--uuid", "only", flag_value="uuid", help="Print UUIDs alone.")
-@click.option("--id", "only", flag_value="id", help="Print ids alone.")
-@click.option("--title", is_flag=True, help="Show titles.")
-@click.option("--managed-save", is_flag=True, help="Show which have a managed save image.")
+@option("--all", "everything", is_flag=True, help="Active and inactive domains.")
+@option("--inactive", is_flag=True, help="Only inactive domains.")
+@option("--name", "only", flag_value="name", help="Print names alone.")
+@option("--uuid", "only", flag_value="uuid", help="Print UUIDs alone.")
+@option("--id", "only", flag_value="id", help="Print ids alone.")
+@option("--title", is_flag=True, help="Show titles.")
+@option("--managed-save", is_flag=True, help="Show which have a managed save image.")
 def list_command(
     everything: bool, inactive: bool, only: str | None, title: bool, managed_save: bool
 ) -> None:
@@ -57,7 +56,7 @@ def list_command(
         if only is not None:
             for line in lines:
                 value = getattr(line, only)
-                click.echo("-" if value is None else str(value))
+                echo("-" if value is None else str(value))
             return
         headers = ["Id", "Name", "State"]
         rows = []
@@ -76,7 +75,7 @@ def list_command(
 
 
 @command("define")
-@click.argument("file", type=click.Path())
+@argument("file", type=path())
 def define_command(file: str) -> None:
     """Define a persistent domain from FILE ("-": standard input) without starting it."""
     domain = session().connection.domains.define(read_spec(file))
@@ -84,8 +83,8 @@ def define_command(file: str) -> None:
 
 
 @command("create")
-@click.argument("file", type=click.Path())
-@click.option("--paused", is_flag=True, help="Leave its vCPUs stopped.")
+@argument("file", type=path())
+@option("--paused", is_flag=True, help="Leave its vCPUs stopped.")
 def create_command(file: str, paused: bool) -> None:
     """Start a transient domain from FILE; it is forgotten when it stops."""
     domain = session().connection.domains.create(read_spec(file), paused=paused)
@@ -93,10 +92,10 @@ def create_command(file: str, paused: bool) -> None:
 
 
 @command("run")
-@click.argument("file", type=click.Path())
-@click.option("--paused", is_flag=True, help="Leave its vCPUs stopped.")
-@click.option("--wait", is_flag=True, help="Return when the domain has stopped.")
-@click.option("--timeout", type=float, help="Seconds to wait at most.")
+@argument("file", type=path())
+@option("--paused", is_flag=True, help="Leave its vCPUs stopped.")
+@option("--wait", is_flag=True, help="Return when the domain has stopped.")
+@option("--timeout", type=float, help="Seconds to wait at most.")
 def run_command(file: str, paused: bool, wait: bool, timeout: float | None) -> None:
     """Define a domain from FILE and start it; one of that name is defined anew."""
     import attrs
@@ -117,8 +116,8 @@ def run_command(file: str, paused: bool, wait: bool, timeout: float | None) -> N
 
 @command("undefine")
 @domain_argument
-@click.option("--managed-save", is_flag=True, help="Remove its managed save image too.")
-@click.option("--snapshots-metadata", "snapshots", is_flag=True, help="Remove its snapshots too.")
+@option("--managed-save", is_flag=True, help="Remove its managed save image too.")
+@option("--snapshots-metadata", "snapshots", is_flag=True, help="Remove its snapshots too.")
 def undefine_command(domain: str, managed_save: bool, snapshots: bool) -> None:
     """Forget DOMAIN's definition; if it runs, it becomes transient."""
     found = session().domain(domain)
@@ -129,8 +128,8 @@ def undefine_command(domain: str, managed_save: bool, snapshots: bool) -> None:
 
 @command("start")
 @domain_argument
-@click.option("--paused", is_flag=True, help="Leave its vCPUs stopped.")
-@click.option("--force-boot", is_flag=True, help="Boot afresh, drop a managed save image.")
+@option("--paused", is_flag=True, help="Leave its vCPUs stopped.")
+@option("--force-boot", is_flag=True, help="Boot afresh, drop a managed save image.")
 def start_command(domain: str, paused: bool, force_boot: bool) -> None:
     """Start DOMAIN, from its managed save image if it has one."""
     found = session().domain(domain)
@@ -138,7 +137,7 @@ def start_command(domain: str, paused: bool, force_boot: bool) -> None:
     session().done(f"Domain '{found.name}' started", uuid=found.uuid)
 
 
-def _verb(name: str, said: str) -> click.Command:
+def _verb(name: str, said: str) -> Command:
     def run(domain: str) -> None:
         found: Domain = session().domain(domain)
         shown = found.name
@@ -160,8 +159,8 @@ reset_command = _verb("reset", "was reset")
 
 @command("shutdown")
 @domain_argument
-@click.option("--wait", is_flag=True, help="Return when it has stopped.")
-@click.option("--timeout", type=float, help="Seconds to wait at most.")
+@option("--wait", is_flag=True, help="Return when it has stopped.")
+@option("--timeout", type=float, help="Seconds to wait at most.")
 def shutdown_command(domain: str, wait: bool, timeout: float | None) -> None:
     """Ask DOMAIN's guest to shut down."""
     found = session().domain(domain)
@@ -176,7 +175,7 @@ def shutdown_command(domain: str, wait: bool, timeout: float | None) -> None:
 
 @command("autostart")
 @domain_argument
-@click.option("--disable", is_flag=True, help="Do not start it with the host any more.")
+@option("--disable", is_flag=True, help="Do not start it with the host any more.")
 def autostart_command(domain: str, disable: bool) -> None:
     """Start DOMAIN together with the host."""
     found = session().domain(domain)

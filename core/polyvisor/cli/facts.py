@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from polyvisor.cli._declare import argument, echo, option
 from polyvisor.cli._session import command, domain_argument, session
 
 if TYPE_CHECKING:
@@ -16,11 +15,11 @@ __all__: list[str] = []
 
 @command("dumpxml")
 @domain_argument
-@click.option("--inactive", is_flag=True, help="The definition that counts from the next start.")
+@option("--inactive", is_flag=True, help="The definition that counts from the next start.")
 def dumpxml_command(domain: str, inactive: bool) -> None:
     """Print DOMAIN's definition as XML."""
     text = session().domain(domain).xml(inactive=inactive)
-    session().facts({"xml": text}, lambda: click.echo(text))
+    session().facts({"xml": text}, lambda: echo(text))
 
 
 @command("dominfo")
@@ -49,12 +48,12 @@ def dominfo_command(domain: str) -> None:
 
 @command("domstate")
 @domain_argument
-@click.option("--reason", is_flag=True, help="Say why, too.")
+@option("--reason", is_flag=True, help="Say why, too.")
 def domstate_command(domain: str, reason: bool) -> None:
     """Print DOMAIN's state."""
     status = session().domain(domain).status()
     text = f"{status.state} ({status.reason})" if reason else str(status.state)
-    session().facts({"state": status.state, "reason": status.reason}, lambda: click.echo(text))
+    session().facts({"state": status.state, "reason": status.reason}, lambda: echo(text))
 
 
 @command("domid")
@@ -62,7 +61,7 @@ def domstate_command(domain: str, reason: bool) -> None:
 def domid_command(domain: str) -> None:
     """Print DOMAIN's id, "-" if it is not active."""
     number = session().domain(domain).id
-    session().facts({"id": number}, lambda: click.echo("-" if number is None else number))
+    session().facts({"id": number}, lambda: echo("-" if number is None else number))
 
 
 @command("domname")
@@ -70,7 +69,7 @@ def domid_command(domain: str) -> None:
 def domname_command(domain: str) -> None:
     """Print DOMAIN's name."""
     name = session().domain(domain).name
-    session().facts({"name": name}, lambda: click.echo(name))
+    session().facts({"name": name}, lambda: echo(name))
 
 
 @command("domuuid")
@@ -78,11 +77,11 @@ def domname_command(domain: str) -> None:
 def domuuid_command(domain: str) -> None:
     """Print DOMAIN's UUID."""
     uuid = str(session().domain(domain).uuid)
-    session().facts({"uuid": uuid}, lambda: click.echo(uuid))
+    session().facts({"uuid": uuid}, lambda: echo(uuid))
 
 
 @command("domstats")
-@click.argument("domains", nargs=-1, metavar="[DOMAIN]...")
+@argument("domains", nargs=-1, metavar="[DOMAIN]...")
 def domstats_command(domains: tuple[str, ...]) -> None:
     """Print statistics of the DOMAINs, or of all active ones."""
     here = session()
@@ -95,10 +94,10 @@ def domstats_command(domains: tuple[str, ...]) -> None:
 
     def plain() -> None:
         for name, stats in all_of_it.items():
-            click.echo(f"Domain: '{name}'")
+            echo(f"Domain: '{name}'")
             for key, value in stats.items():
-                click.echo(f"  {key}={value}")
-            click.echo()
+                echo(f"  {key}={value}")
+            echo()
 
     here.facts(all_of_it, plain)
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import click
-
+from polyvisor.cli._declare import echo
 from polyvisor.cli._session import command, session
 
 __all__: list[str] = []
@@ -57,7 +56,7 @@ def hosts_command() -> None:
 def hostname_command() -> None:
     """Print the host's name."""
     name = session().connection.host.hostname
-    session().facts({"hostname": name}, lambda: click.echo(name))
+    session().facts({"hostname": name}, lambda: echo(name))
 
 
 @command("nodeinfo")
@@ -79,7 +78,7 @@ def nodeinfo_command() -> None:
 
     def plain() -> None:
         for name, value in rows:
-            click.echo(f"{name + ':':<21}{value}")
+            echo(f"{name + ':':<21}{value}")
 
     session().facts(attrs.asdict(facts), plain)
 
@@ -106,14 +105,14 @@ def version_command() -> None:
 def uri_command() -> None:
     """Print the canonical URI of the connection."""
     uri = session().connection.uri
-    session().facts({"uri": uri}, lambda: click.echo(uri))
+    session().facts({"uri": uri}, lambda: echo(uri))
 
 
 @command("capabilities")
 def capabilities_command() -> None:
     """Print the host's capabilities as XML."""
     text = session().connection.capabilities()
-    session().facts({"xml": text}, lambda: click.echo(text))
+    session().facts({"xml": text}, lambda: echo(text))
 
 
 @command("support")

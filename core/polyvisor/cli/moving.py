@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import click
-
+from polyvisor.cli._declare import argument, number, option, path
 from polyvisor.cli._session import command, domain_argument, session
 
 __all__: list[str] = []
@@ -11,31 +10,31 @@ __all__: list[str] = []
 
 @command("migrate")
 @domain_argument
-@click.argument("desturi", metavar="TARGET")
-@click.argument("migrateuri", required=False)
-@click.option("--live", is_flag=True, help="Keep the guest running meanwhile.")
-@click.option("--offline", is_flag=True, help="Move the definition of a domain that does not run.")
-@click.option("--p2p", is_flag=True, help="Let the source drive.")
-@click.option("--tunnelled", is_flag=True, help="Carry the stream inside the connection.")
-@click.option("--postcopy", is_flag=True, help="Allow switching before all memory is there.")
-@click.option("--persistent", is_flag=True, help="Define it on the destination.")
-@click.option("--undefinesource", is_flag=True, help="Forget its definition here.")
-@click.option("--suspend", is_flag=True, help="Leave it paused on the destination.")
-@click.option("--copy-storage-all", "storage", flag_value="all", help="Copy its disks too.")
-@click.option(
+@argument("desturi", metavar="TARGET")
+@argument("migrateuri", required=False)
+@option("--live", is_flag=True, help="Keep the guest running meanwhile.")
+@option("--offline", is_flag=True, help="Move the definition of a domain that does not run.")
+@option("--p2p", is_flag=True, help="Let the source drive.")
+@option("--tunnelled", is_flag=True, help="Carry the stream inside the connection.")
+@option("--postcopy", is_flag=True, help="Allow switching before all memory is there.")
+@option("--persistent", is_flag=True, help="Define it on the destination.")
+@option("--undefinesource", is_flag=True, help="Forget its definition here.")
+@option("--suspend", is_flag=True, help="Leave it paused on the destination.")
+@option("--copy-storage-all", "storage", flag_value="all", help="Copy its disks too.")
+@option(
     "--copy-storage-inc", "storage", flag_value="incremental", help="Copy what differs of them."
 )
-@click.option("--dname", help="Its name on the destination.")
-@click.option("--xml", type=click.Path(), help="Its definition on the destination.")
-@click.option("--bandwidth", type=click.IntRange(1), metavar="MIB", help="MiB/s at most.")
-@click.option("--downtime", type=click.FloatRange(0), metavar="MS", help="Downtime limit in ms.")
-@click.option(
+@option("--dname", help="Its name on the destination.")
+@option("--xml", type=path(), help="Its definition on the destination.")
+@option("--bandwidth", type=number(int, 1), metavar="MIB", help="MiB/s at most.")
+@option("--downtime", type=number(float, 0), metavar="MS", help="Downtime limit in ms.")
+@option(
     "--timeout",
-    type=click.FloatRange(0),
+    type=number(float, 0),
     metavar="S",
     help="Seconds after which it is finished with the guest stopped.",
 )
-@click.option("--verbose", is_flag=True, help="Show progress even without a terminal.")
+@option("--verbose", is_flag=True, help="Show progress even without a terminal.")
 def migrate_command(
     domain: str,
     desturi: str,

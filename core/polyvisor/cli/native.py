@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import click
-
+from polyvisor.cli._declare import argument, echo, option, path
 from polyvisor.cli._session import command, session
 
 __all__: list[str] = []
 
 
 @command("domxml-from-native")
-@click.argument("format_", metavar="FORMAT")
-@click.argument("file", type=click.Path())
+@argument("format_", metavar="FORMAT")
+@argument("file", type=path())
 def domxml_from_native_command(format_: str, file: str) -> None:
     """Print the machine that FILE, a configuration in FORMAT, describes as XML.
 
@@ -20,19 +19,21 @@ def domxml_from_native_command(format_: str, file: str) -> None:
     from polyvisor import native
 
     text = native.load(file, format_).to_xml()
-    session().facts({"xml": text}, lambda: click.echo(text, nl=not text.endswith("\n")))
+    session().facts({"xml": text}, lambda: echo(text, nl=not text.endswith("\n")))
 
 
 @command("domxml-to-native")
-@click.argument("format_", metavar="FORMAT")
-@click.option("--domain", help="Take the definition of this domain.")
-@click.option("--xml", "xml", type=click.Path(), help="Take the definition in this file.")
+@argument("format_", metavar="FORMAT")
+@option("--domain", help="Take the definition of this domain.")
+@option("--xml", "xml", type=path(), help="Take the definition in this file.")
 def domxml_to_native_command(format_: str, domain: str | None, xml: str | None) -> None:
     """Print a machine's definition as a configuration in FORMAT."""
     from polyvisor import native
 
     if (domain is None) == (xml is None):
-        raise click.UsageError("give either --domain or --xml")
+        from click import UsageError
+
+        raise UsageError("give either --domain or --xml")
     found = native.open_format(format_)
     if xml is not None:
         from polyvisor.cli.domains import read_spec
@@ -42,4 +43,4 @@ def domxml_to_native_command(format_: str, domain: str | None, xml: str | None) 
         assert domain is not None
         spec = session().domain(domain).spec(inactive=True)
     text = found.write(spec)
-    session().facts({"config": text}, lambda: click.echo(text, nl=not text.endswith("\n")))
+    session().facts({"config": text}, lambda: echo(text, nl=not text.endswith("\n")))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import click
-
+from polyvisor.cli._declare import argument, echo, option, path
 from polyvisor.cli._session import command, domain_argument, session
 
 __all__: list[str] = []
 
 _SAVED_STATE = (
-    click.option("--running", "state", flag_value="running", help="Let it run when restored."),
-    click.option("--paused", "state", flag_value="paused", help="Leave it paused when restored."),
+    option("--running", "state", flag_value="running", help="Let it run when restored."),
+    option("--paused", "state", flag_value="paused", help="Leave it paused when restored."),
 )
 
 
@@ -20,11 +19,11 @@ def _paused(state: str | None) -> bool | None:
 
 @command("save")
 @domain_argument
-@click.argument("file", type=click.Path())
-@click.option("--xml", "xml", type=click.Path(), help="Store the definition in this file instead.")
+@argument("file", type=path())
+@option("--xml", "xml", type=path(), help="Store the definition in this file instead.")
 @_SAVED_STATE[0]
 @_SAVED_STATE[1]
-@click.option("--verbose", is_flag=True, help="Show progress even without a terminal.")
+@option("--verbose", is_flag=True, help="Show progress even without a terminal.")
 def save_command(domain: str, file: str, xml: str | None, state: str | None, verbose: bool) -> None:
     """Save the running DOMAIN to FILE and stop it."""
     from polyvisor.cli.domains import read_spec
@@ -38,11 +37,11 @@ def save_command(domain: str, file: str, xml: str | None, state: str | None, ver
 
 
 @command("restore")
-@click.argument("file", type=click.Path())
-@click.option("--xml", "xml", type=click.Path(), help="Use the definition in this file instead.")
+@argument("file", type=path())
+@option("--xml", "xml", type=path(), help="Use the definition in this file instead.")
 @_SAVED_STATE[0]
 @_SAVED_STATE[1]
-@click.option("--verbose", is_flag=True, help="Show progress even without a terminal.")
+@option("--verbose", is_flag=True, help="Show progress even without a terminal.")
 def restore_command(file: str, xml: str | None, state: str | None, verbose: bool) -> None:
     """Start the domain saved in FILE; the file stays."""
     from polyvisor.cli.domains import read_spec
@@ -56,7 +55,7 @@ def restore_command(file: str, xml: str | None, state: str | None, verbose: bool
 
 
 @command("save-image-dumpxml")
-@click.argument("file", type=click.Path())
+@argument("file", type=path())
 def save_image_dumpxml_command(file: str) -> None:
     """Print the definition inside the save image FILE."""
     import attrs
@@ -65,12 +64,12 @@ def save_image_dumpxml_command(file: str) -> None:
 
     header = inspect(file)
     data = attrs.asdict(header, filter=lambda field, _value: field.name != "cookie")
-    session().facts(data, lambda: click.echo(header.xml))
+    session().facts(data, lambda: echo(header.xml))
 
 
 @command("managedsave")
 @domain_argument
-@click.option("--verbose", is_flag=True, help="Show progress even without a terminal.")
+@option("--verbose", is_flag=True, help="Show progress even without a terminal.")
 def managedsave_command(domain: str, verbose: bool) -> None:
     """Save DOMAIN and stop it; its next start goes on from there."""
     found = session().domain(domain)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from polyvisor.cli._declare import argument, choice, echo
 from polyvisor.cli._session import command, session
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ def config_command() -> None:
     }
 
     def plain() -> None:
-        click.echo(f"file: {config.file or 'none of ' + ', '.join(search_path())}")
+        echo(f"file: {config.file or 'none of ' + ', '.join(search_path())}")
         session().table(
             ["Key", "Value", "From"],
             [[key, value, config.origins.get(key, "built in")] for key, value in values.items()],
@@ -107,13 +106,13 @@ def _values(config: Config) -> dict[str, Any]:
 
 
 @command("completion")
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@argument("shell", type=choice("bash", "zsh", "fish"))
 def completion_command(shell: str) -> None:
     """Print a completion script for SHELL, to be sourced or put where the shell looks."""
     from click.shell_completion import get_completion_class
 
-    from polyvisor.cli._app import polyvisor
+    from polyvisor.cli._click import polyvisor
 
     cls = get_completion_class(shell)
     assert cls is not None
-    click.echo(cls(polyvisor, {}, "polyvisor", "_POLYVISOR_COMPLETE").source())
+    echo(cls(polyvisor, {}, "polyvisor", "_POLYVISOR_COMPLETE").source())

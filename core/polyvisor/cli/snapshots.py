@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import click
-
+from polyvisor.cli._declare import argument, echo, option, path
 from polyvisor.cli._session import command, domain_argument, session
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ def _taken(snapshot: SnapshotInfo) -> None:
 
 @command("snapshot-create")
 @domain_argument
-@click.argument("xmlfile", type=click.Path(), required=False)
+@argument("xmlfile", type=path(), required=False)
 def snapshot_create_command(domain: str, xmlfile: str | None) -> None:
     """Take a snapshot of DOMAIN, named and described in XMLFILE if that is given."""
     name = description = None
@@ -46,8 +45,8 @@ def snapshot_create_command(domain: str, xmlfile: str | None) -> None:
 
 @command("snapshot-create-as")
 @domain_argument
-@click.argument("name", required=False)
-@click.argument("description", required=False)
+@argument("name", required=False)
+@argument("description", required=False)
 def snapshot_create_as_command(domain: str, name: str | None, description: str | None) -> None:
     """Take a snapshot of DOMAIN with a NAME and DESCRIPTION."""
     found = session().domain(domain)
@@ -57,8 +56,8 @@ def snapshot_create_as_command(domain: str, name: str | None, description: str |
 
 @command("snapshot-list")
 @domain_argument
-@click.option("--parent", is_flag=True, help="Show what each grew from.")
-@click.option("--name", "names", is_flag=True, help="Print names alone.")
+@option("--parent", is_flag=True, help="Show what each grew from.")
+@option("--name", "names", is_flag=True, help="Print names alone.")
 def snapshot_list_command(domain: str, parent: bool, names: bool) -> None:
     """List DOMAIN's snapshots, oldest first."""
     import attrs
@@ -68,7 +67,7 @@ def snapshot_list_command(domain: str, parent: bool, names: bool) -> None:
     def plain() -> None:
         if names:
             for snapshot in found:
-                click.echo(snapshot.name)
+                echo(snapshot.name)
             return
         headers = ["Name", "Creation Time", "State"]
         rows = [
@@ -86,9 +85,9 @@ def snapshot_list_command(domain: str, parent: bool, names: bool) -> None:
 
 @command("snapshot-revert")
 @domain_argument
-@click.argument("snapshot")
-@click.option("--running", "state", flag_value="running", help="Let it run then.")
-@click.option("--paused", "state", flag_value="paused", help="Leave it paused then.")
+@argument("snapshot")
+@option("--running", "state", flag_value="running", help="Let it run then.")
+@option("--paused", "state", flag_value="paused", help="Leave it paused then.")
 def snapshot_revert_command(domain: str, snapshot: str, state: str | None) -> None:
     """Put DOMAIN back into the state of SNAPSHOT."""
     found = session().domain(domain)
@@ -101,8 +100,8 @@ def snapshot_revert_command(domain: str, snapshot: str, state: str | None) -> No
 
 @command("snapshot-delete")
 @domain_argument
-@click.argument("snapshot")
-@click.option("--children", is_flag=True, help="Remove those that grew from it too.")
+@argument("snapshot")
+@option("--children", is_flag=True, help="Remove those that grew from it too.")
 def snapshot_delete_command(domain: str, snapshot: str, children: bool) -> None:
     """Remove SNAPSHOT of DOMAIN."""
     session().domain(domain).snapshots.delete(snapshot, children=children)
@@ -111,8 +110,8 @@ def snapshot_delete_command(domain: str, snapshot: str, children: bool) -> None:
 
 @command("snapshot-dumpxml")
 @domain_argument
-@click.argument("snapshot")
+@argument("snapshot")
 def snapshot_dumpxml_command(domain: str, snapshot: str) -> None:
     """Print SNAPSHOT of DOMAIN as XML."""
     text = session().domain(domain).snapshots.xml(snapshot)
-    session().facts({"xml": text}, lambda: click.echo(text))
+    session().facts({"xml": text}, lambda: echo(text))

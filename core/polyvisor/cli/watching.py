@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 
-import click
-
+from polyvisor.cli._declare import argument, echo, option
 from polyvisor.cli._session import command, session
 from polyvisor.events import Event, EventKind
 
@@ -13,12 +12,12 @@ __all__: list[str] = []
 
 
 @command("event")
-@click.argument("events", nargs=-1, metavar="[EVENT]...")
-@click.option("--domain", metavar="DOMAIN", help="Only events of this domain.")
-@click.option("--loop", is_flag=True, help="Go on after the first event.")
-@click.option("--timeout", type=float, help="Seconds to wait for the next event.")
-@click.option("--timestamp", is_flag=True, help="Say when each happened.")
-@click.option("--list", "kinds", is_flag=True, help="Print the kinds of event.")
+@argument("events", nargs=-1, metavar="[EVENT]...")
+@option("--domain", metavar="DOMAIN", help="Only events of this domain.")
+@option("--loop", is_flag=True, help="Go on after the first event.")
+@option("--timeout", type=float, help="Seconds to wait for the next event.")
+@option("--timestamp", is_flag=True, help="Say when each happened.")
+@option("--list", "kinds", is_flag=True, help="Print the kinds of event.")
 def event_command(
     events: tuple[str, ...],
     domain: str | None,
@@ -33,25 +32,27 @@ def event_command(
     """
     known = [str(kind) for kind in EventKind]
     if kinds:
-        session().facts(known, lambda: click.echo("\n".join(known)))
+        session().facts(known, lambda: echo("\n".join(known)))
         return
     for word in events:
         if word not in known:
-            raise click.BadParameter(f"{word!r} is not one of {', '.join(known)}")
+            from click import BadParameter
+
+            raise BadParameter(f"{word!r} is not one of {', '.join(known)}")
     here = session()
     uuid = None if domain is None else here.domain(domain).uuid
     count = 0
     for event in here.connection.events(timeout=timeout):
         if (events and event.kind not in events) or uuid not in (None, event.domain.uuid):
             continue
-        click.echo(_line(event, as_json=here.json, timestamp=timestamp))
+        echo(_line(event, as_json=here.json, timestamp=timestamp))
         count += 1
         if not loop:
             break
     if count == 0:
         here.exit_code = 1
     if not (here.json or here.quiet):
-        click.echo(f"events received: {count}")
+        echo(f"events received: {count}")
 
 
 def _line(event: Event, *, as_json: bool, timestamp: bool) -> str:

@@ -1,0 +1,110 @@
+"""The command line as click has it: help, errors, completion, and all that is not ordinary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from polyvisor.cli._app import COMMANDS, find
+from polyvisor.cli._declare import COMMON
+from polyvisor.errors import PolyvisorError
+
+if TYPE_CHECKING:
+    from polyvisor.cli._declare import Command
+    from polyvisor.cli._session import Session
+
+__all__ = ["polyvisor", "run", "show"]
+
+
+class Commands(click.Group):
+    """Our own commands by table, those of plugins by asking the registry."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*COMMANDS, *sorted(self._of_plugins())]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        command = find(cmd_name)
+        return self._of_plugins().get(cmd_name) if command is None else command.click()
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from difflib import get_close_matches
+
+            near = get_close_matches(args[0], self.list_commands(ctx), n=1) if args else []
+            if near and "did you mean" not in error.message.lower():
+                raise click.UsageError(f"{error.message} Did you mean {near[0]!r}?", ctx) from None
+            raise
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        rows = [(name, summary) for name, (_, summary) in COMMANDS.items()]
+        rows += [
+            (name, command.get_short_help_str(60))
+            for name, command in sorted(self._of_plugins().items())
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def _of_plugins(self) -> dict[str, click.Command]:
+        from polyvisor.connection import registry
+
+        try:
+            return {command.name: command for command in registry().commands() if command.name}
+        except PolyvisorError:
+            return {}  # a wrong configuration is reported by the command that needs it
+
+
+def _with_common(function: Callable[..., Any]) -> Callable[..., Any]:
+    for parameter in reversed(COMMON):
+        function = parameter.decorate(function)
+    return function
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="DOMAIN is a name, an id or a UUID. TARGET is a URI or a connection of "
+    "polyvisor.toml; without -c it is the configured default.",
+)
+@_with_common
+@click.version_option(package_name="polyvisor", message="%(prog)s %(version)s")
+def polyvisor() -> None:
+    """Run virtual machines on any hypervisor."""
+
+
+def run(words: Sequence[str], session: Session) -> int:
+    """Run a command line and return its exit code, 0 if the command is to say.
+
+    Errors of usage are shown; all others are raised.
+    """
+    try:
+        polyvisor.main(list(words), prog_name="polyvisor", standalone_mode=False, obj=session)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.Abort as stop:
+        raise KeyboardInterrupt from stop
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    return 0
+
+
+def show(error: Exception, command: Command) -> int:
+    """Show what a command says against its usage as click does, and return the exit code.
+
+    Args:
+        error: what it raised.
+        command: the command, called without click.
+    """
+    if not isinstance(error, click.ClickException):
+        raise error
+    if isinstance(error, click.UsageError) and error.ctx is None:
+        above = click.Context(polyvisor, info_name="polyvisor")
+        error.ctx = click.Context(command.click(), info_name=command.name, parent=above)
+    error.show()
+    return error.exit_code
