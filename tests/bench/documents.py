@@ -6,9 +6,10 @@ Also imported by the peers, which run under the system's Python: standard librar
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["large", "name", "small"]
+__all__ = ["different", "large", "name", "small"]
 
 SMALL = """\
 <domain type='test'>
@@ -57,3 +58,14 @@ def small(number: int) -> str:
 def large(number: int) -> str:
     """Return a definition of 152 lines."""
     return _fill(LARGE, number)
+
+
+def different() -> Iterator[str]:
+    """Yield 520 definitions of 152 lines, no two of which have the same names and sizes."""
+    for number in range(5000, 5520):
+        yield (
+            large(number)
+            .replace(">8388608<", f">{8388608 + 1024 * number}<")
+            .replace(">52428800<", f">{52428800 + number}<")
+            .replace("slot='0x05'", f"slot='0x{16 + number % 16:02x}'")
+        )

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from time import perf_counter, sleep
 
-__all__ = ["let_count", "median_seconds", "resident_bytes", "seconds_each"]
+__all__ = ["let_count", "median_over", "median_seconds", "resident_bytes", "seconds_each"]
 
 
 def median_seconds(call: Callable[[], object], count: int) -> float:
@@ -26,6 +27,11 @@ def seconds_each(calls: Iterable[Callable[[], object]], skip: int = 0) -> float:
         call()
         taken.append(perf_counter() - start)
     return statistics.median(taken[skip:])
+
+
+def median_over(call: Callable[[str], object], texts: Iterable[str]) -> float:
+    """Return the median of a call over different texts, in seconds; the first ones warm up."""
+    return seconds_each((partial(call, text) for text in texts), skip=20)
 
 
 def resident_bytes() -> int:

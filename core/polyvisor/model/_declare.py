@@ -81,7 +81,11 @@ class Extra:
 class _Plain:
     """Comparison, hash, repr and copies of all element classes, made once."""
 
-    __slots__ = ()
+    # Where it was last written, and as what: (indentation, tag, text).  Unset in a value that was
+    # not read, until it is written.
+    __slots__ = ("_written",)
+
+    _written: tuple[str, str, str] | None
 
     def __eq__(self, other: object) -> bool:
         if other.__class__ is not self.__class__:
@@ -139,6 +143,9 @@ class _Keys(dict[type, Callable[[Any], Any]]):
 
 
 _keys = _Keys()
+
+#: Sets ``_written``, past what freezes the value.
+keep_written = _Plain.__dict__["_written"].__set__
 
 
 # --- declaration ------------------------------------------------------------------------------

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from polyvisor.model._xml import (
-    ATTRIBUTES,
-    CHILDREN,
-    TAG,
-    TEXT,
-    Node,
-    RawXml,
-    escape_attribute,
-    parse,
-    raw,
-)
+from polyvisor.model._xml import RawXml, escape_attribute, parse, raw
+
+if TYPE_CHECKING:
+    from polyvisor.model._node import Node
 
 __all__ = ["find", "sanitised"]
 
@@ -34,20 +28,20 @@ def find(
     root = parse(data)
 
     def scopes(node: Node) -> tuple[Mapping[str, str], ...]:
-        here: tuple[Mapping[str, str], ...] = (root[ATTRIBUTES], declared)
-        return here if node is root else (node[ATTRIBUTES], *here)
+        here: tuple[Mapping[str, str], ...] = (root.attributes, declared)
+        return here if node is root else (node.attributes, *here)
 
-    for node in root[CHILDREN:]:
-        prefix, _, local = node[TAG].rpartition(":")
+    for node in root.children:
+        prefix, _, local = node.tag.rpartition(":")
         declaration = f"xmlns:{prefix}" if prefix else "xmlns"
         uri = next((a[declaration] for a in scopes(node) if declaration in a), None)
         if local == name and uri == namespace:
             attributes = {
                 key: word
-                for key, word in node[ATTRIBUTES].items()
+                for key, word in node.attributes.items()
                 if key != "xmlns" and not key.startswith("xmlns:")
             }
-            return attributes, node[TEXT] or "", _alone(raw(data, node, '"'), node, scopes(root))
+            return attributes, node.text or "", _alone(raw(data, node, '"'), node, scopes(root))
     return None
 
 
@@ -58,8 +52,8 @@ def _alone(xml: RawXml, node: Node, scopes: tuple[Mapping[str, str], ...]) -> Ra
         known.update((key, uri) for key, uri in scope.items() if key.startswith("xmlns:"))
     for key, uri in known.items():
         prefix = key[6:]
-        if key not in node[ATTRIBUTES] and (f"<{prefix}:" in xml or f" {prefix}:" in xml):
-            at = 1 + len(node[TAG])
+        if key not in node.attributes and (f"<{prefix}:" in xml or f" {prefix}:" in xml):
+            at = 1 + len(node.tag)
             xml = RawXml(f'{xml[:at]} {key}="{escape_attribute(uri)}"{xml[at:]}')
     return xml
 
@@ -74,14 +68,14 @@ def sanitised(metadata: RawXml) -> RawXml | None:
     root = parse(data)
     seen: set[str | None] = {None}
     kept = []
-    for node in root[CHILDREN:]:
-        prefix, colon, _ = node[TAG].rpartition(":")
+    for node in root.children:
+        prefix, colon, _ = node.tag.rpartition(":")
         declaration = f"xmlns:{prefix}" if colon else "xmlns"
-        uri = node[ATTRIBUTES].get(declaration, root[ATTRIBUTES].get(declaration))
+        uri = node.attributes.get(declaration, root.attributes.get(declaration))
         if uri not in seen:
             seen.add(uri)
             kept.append(raw(data, node, '"'))
-    if len(kept) == len(root) - CHILDREN:
+    if len(kept) == len(root.children):
         return metadata
     head = metadata[: metadata.index(">")].rstrip("/")
-    return RawXml.parse(f"{head}>{''.join(kept)}</{root[TAG]}>") if kept else None
+    return RawXml.parse(f"{head}>{''.join(kept)}</{root.tag}>") if kept else None

@@ -1,4 +1,8 @@
-"""The reading half of the binding: from a node to an instance, one function per class."""
+"""The reading half of the binding: from a node to an instance, one function per class.
+
+What was read from a shared node is read once (:func:`~polyvisor.model._node.recalled`), so what
+is read must depend on the node alone.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,8 @@ import attrs
 from polyvisor.model._codecs import Fault, exact_size, nearest, scaled
 from polyvisor.model._declare import Binding, Choice, Element, Extra, Ref, bindings_of, resolve
 from polyvisor.model._namespaces import adopt
-from polyvisor.model._xml import ATTRIBUTES, CHILDREN, TAG, TEXT, Node, RawXml, raw
+from polyvisor.model._node import Node, recalled
+from polyvisor.model._xml import RawXml, raw
 
 __all__ = ["readers"]
 
@@ -61,7 +66,7 @@ def _make_reader(cls: type) -> Reader:
                 assert ref is not None
                 tags[one] = mode, number, _first_use(tags, one, ref), None
         elif binding.kind == "raw":
-            tags[tag] = OBJECT, number, lambda node, data: raw(data, node, '"'), None
+            tags[tag] = OBJECT, number, _subtree, None
         elif binding.kind == "value" and not binding.many:
             tags[tag] = WORD, number, binding.codec.read or _same, None
         else:
@@ -69,7 +74,7 @@ def _make_reader(cls: type) -> Reader:
             tags[tag] = mode, number, _value_reader(binding), binding.attribute
 
     def read(node: Node, data: bytes) -> Any:
-        given, content = node[ATTRIBUTES], node[TEXT]
+        given, content = node.attributes, node.text
         found: list[Any] = template.copy()
         extra: _Collected | None = None
         if given:
@@ -86,33 +91,38 @@ def _make_reader(cls: type) -> Reader:
             except Fault as fault:
                 fault.node, fault.attribute = node, name
                 raise
-        for below_node in node[CHILDREN:]:
-            bound = tags.get(below_node[0])
+        for below in node.children:
+            bound = tags.get(below.tag)
             if bound is not None:
                 mode, number, convert, consumed = bound
-                if mode == OBJECT:
-                    if found[number] is template[number]:
-                        found[number] = convert(below_node, data)
-                        continue
-                elif mode == OBJECTS:
-                    if found[number]:
-                        found[number].append(convert(below_node, data))
+                if mode == OBJECTS or (mode == OBJECT and found[number] is template[number]):
+                    kept = below.kept
+                    if kept is not None and kept[0] is convert:
+                        result = kept[1]
                     else:
-                        found[number] = [convert(below_node, data)]
+                        result = recalled(below, data, convert)
+                    if mode == OBJECT:
+                        found[number] = result
+                    elif found[number]:
+                        found[number].append(result)
+                    else:
+                        found[number] = [result]
                     continue
-                elif len(below_node) == CHILDREN and (
-                    mode == VALUES or found[number] is template[number]
+                if (
+                    mode > OBJECTS
+                    and not below.children
+                    and (mode == VALUES or found[number] is template[number])
                 ):
                     try:
                         if mode == WORD:
-                            result = convert(below_node[2] or "")
-                            if not below_node[1]:
+                            result = convert(below.text or "")
+                            if not below.attributes:
                                 found[number] = result
                                 continue
                         else:
-                            result = convert(below_node)
+                            result = convert(below)
                     except Fault as fault:
-                        fault.node = below_node
+                        fault.node = below
                         raise
                     if result is not None:
                         place = 0
@@ -123,18 +133,19 @@ def _make_reader(cls: type) -> Reader:
                             found[number].append(result)
                         else:
                             found[number] = [result]
-                        if below_node[1] and (consumed is None or len(below_node[1]) > 1):
-                            rest = tuple((k, v) for k, v in below_node[1].items() if k != consumed)
+                        more = below.attributes
+                        if more and (consumed is None or len(more) > 1):
+                            rest = tuple((k, v) for k, v in more.items() if k != consumed)
                             if besides:
-                                rest = _taken(besides, below_node, rest, found)
+                                rest = _taken(besides, below, rest, found)
                             if rest:
                                 if extra is None:
                                     extra = _Collected()
-                                extra.of_values.append((below_node[0], place, rest))
+                                extra.of_values.append((below.tag, place, rest))
                         continue
             if extra is None:
                 extra = _Collected()
-            extra.elements.append(raw(data, below_node))
+            extra.elements.append(recalled(below, data, _carried))
         if own_text is not None and content is not None:
             number, convert = own_text
             try:
@@ -163,13 +174,13 @@ def _make_reader(cls: type) -> Reader:
         found = template.copy()
         name = ""
         try:
-            for name, word in node[1].items():
+            for name, word in node.attributes.items():
                 number, convert = get(name, unknown)
                 found[number] = word if convert is None else convert(word)
         except Fault as fault:
             fault.node, fault.attribute = node, name
             raise
-        if len(node) > CHILDREN or node[2] is not None or found[0] is not None:
+        if node.children or node.text is not None or found[0] is not None:
             return read(node, data)
         return build(found)
 
@@ -188,7 +199,7 @@ def _finished(cls: Any, read: Reader) -> Reader:
 
     def read_finished(node: Node, data: bytes) -> Any:
         if namespaces is not None:
-            adopt(node, namespaces)
+            node = adopt(node, namespaces)
         value = read(node, data)
         if settle is not None:
             settle(value)
@@ -207,7 +218,7 @@ def _below(node: Node, trail: list[str]) -> Node:
     """Return the node at the end of a trail such as ``["ip[2]", "dhcp"]``, or the last found."""
     for step in trail:
         tag, _, number = step.rstrip("]").partition("[")
-        twins = [below for below in node[CHILDREN:] if below[TAG] == tag]
+        twins = [below for below in node.children if below.tag == tag]
         if len(twins) < int(number or 1):
             break
         node = twins[int(number or 1) - 1]
@@ -223,7 +234,7 @@ def _taken(
     """Read the attributes of a plain child that have fields of their own; return the others."""
     rest = []
     for name, word in given:
-        entry = besides.get((node[0], name))
+        entry = besides.get((node.tag, name))
         if entry is None:
             rest.append((name, word))
             continue
@@ -238,6 +249,14 @@ def _taken(
 
 def _same(word: str) -> str:
     return word
+
+
+def _carried(node: Node, data: bytes) -> RawXml:
+    return raw(data, node)
+
+
+def _subtree(node: Node, data: bytes) -> RawXml:
+    return raw(data, node, '"')
 
 
 class _Collected:
@@ -257,7 +276,11 @@ def _make_builder(cls: type, names: list[str]) -> Callable[[list[Any]], Any]:
     """
     thawed = type(cls.__name__, (cls,), {"__slots__": (), "__setattr__": object.__setattr__})
     targets = ", ".join(f"o.{name}" for name in names)
-    source = f"def build(v):\n o = new(thawed)\n {targets}, = v\n o.__class__ = cls\n return o\n"
+    source = (
+        "def build(v):\n o = new(thawed)\n"
+        f" {targets}, = v\n o._written = None\n"
+        " o.__class__ = cls\n return o\n"
+    )
     scope: dict[str, Any] = {"new": object.__new__, "thawed": thawed, "cls": cls}
     exec(compile(source, f"<binding of {cls.__name__}>", "exec"), scope)  # noqa: S102
     build: Callable[[list[Any]], Any] = scope["build"]
@@ -271,17 +294,17 @@ def _first_use(tags: dict[str, Any], tag: str, ref: Ref | Choice) -> Reader:
         reader = _choose(ref) if isinstance(ref, Choice) else readers[resolve(ref)]
         mode, number, _self, consumed = tags[tag]
         tags[tag] = mode, number, reader, consumed
-        return reader(node, data)
+        return recalled(node, data, reader)
 
     return read
 
 
 def _choose(choice: Choice) -> Reader:
     by, refs, default = choice
-    known: dict[str | None, Reader] = {}
+    known: dict[Any, Reader] = {}
 
     def read(node: Node, data: bytes) -> Any:
-        word = node[ATTRIBUTES].get(by, default)
+        word: Any = node.attributes.get(by, default)
         reader = known.get(word)
         if reader is None:
             ref = refs.get(word or "")
@@ -302,19 +325,19 @@ def _choose(choice: Choice) -> Reader:
 
 def _value_reader(binding: Binding) -> Callable[[Node], Any]:
     convert = binding.codec.read
-    attribute, missing = binding.attribute, binding.missing
+    attribute, missing = binding.attribute or "", binding.missing
     if binding.kind == "flag":
         return lambda node: True
     if binding.kind == "size":
         count = scaled if binding.unit == "KiB" else exact_size
         scale = binding.scale
-        return lambda node: count(node[TEXT], node[ATTRIBUTES].get("unit", ""), scale)
+        return lambda node: count(node.text, node.attributes.get("unit", ""), scale)
     if binding.kind == "value":
         read_word = convert or _same
-        return lambda node: read_word(node[TEXT] or "")
+        return lambda node: read_word(node.text or "")
 
     def read(node: Node) -> Any:
-        word = node[ATTRIBUTES].get(attribute)
+        word = node.attributes.get(attribute)
         if word is None:
             return missing
         try:

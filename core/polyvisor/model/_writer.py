@@ -7,7 +7,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from polyvisor.model._codecs import BYTES, STR, Fault, in_unit, nearest
-from polyvisor.model._declare import Binding, Element, Extra, Ref, bindings_of, resolve
+from polyvisor.model._declare import (
+    Binding,
+    Element,
+    Extra,
+    Ref,
+    bindings_of,
+    keep_written,
+    resolve,
+)
 from polyvisor.model._namespaces import declare
 from polyvisor.model._xml import RawXml, special_in_attribute
 
@@ -15,6 +23,10 @@ __all__ = ["writers"]
 
 #: From an instance, the indentation and the tag to lines of text.
 Writer: TypeAlias = Callable[[Any, str, str], str]
+
+#: Characters of a text that is kept with its value: a device's are, a domain's are kept once,
+#: by the document.
+MAX_KEPT = 1024
 
 
 class Writers(dict[type, Writer]):
@@ -24,11 +36,30 @@ class Writers(dict[type, Writer]):
         writer = _make_writer(cls)
         if (when := getattr(cls, "XML_BEHIND_WHEN", None)) is not None:
             writer = _either(writer, _make_writer(cls, when[2]), when[0], when[1])
-        self[cls] = writer
+        writer = self[cls] = _keeping(writer)
         return writer
 
 
 writers = Writers()
+
+
+def _keeping(write: Writer) -> Writer:
+    """Return a writer that writes a value once, since it is frozen and often shared."""
+
+    def written(value: Any, indent: str, tag: str) -> str:
+        try:
+            kept = value._written
+        except AttributeError:
+            kept = None
+        if kept is not None and kept[0] == indent and kept[1] == tag:
+            text: str = kept[2]
+            return text
+        text = write(value, indent, tag)
+        if len(text) <= MAX_KEPT:
+            keep_written(value, (indent, tag, text))
+        return text
+
+    return written
 
 
 def _getter(names: list[str]) -> Callable[[Any], tuple[Any, ...]]:

@@ -5,13 +5,10 @@ The parser is expat from Python's own library: it is imported in a millisecond
 never opens a file or a socket.  A document type declaration is refused, so
 there are no entities to expand, no default attributes and nothing external.
 
-A node is a plain list, because nothing is quicker to make::
+Each node keeps the byte position of its start tag, from which the line number of an error and
+the exact source of a subtree that must be carried unread are found when they are needed.
 
-    [tag, attributes, text, start, *children]
-
-``text`` is set for leaves only; ``start`` is the byte position of the start
-tag, from which the line number of an error and the exact source of a subtree
-that must be carried unread are found when they are needed.
+Documents that are plain do not come here; see :mod:`polyvisor.model._lexer`.
 """
 
 from __future__ import annotations
@@ -22,13 +19,13 @@ import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from polyvisor.errors import StorageError, XmlSyntaxError
+from polyvisor.model._node import Node, Shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_MARKUP", "Node", "Source", "parse", "read_source"]
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_MARKUP", "Source", "parse", "raw", "read_source"]
 
-Node: TypeAlias = list[Any]
 Source: TypeAlias = "str | bytes | os.PathLike[str]"
 
 #: Twice the longest string that libvirt's wire carries (REMOTE_STRING_MAX, remote_protocol.x).
@@ -37,8 +34,6 @@ MAX_BYTES = 8 * 1024 * 1024
 MAX_DEPTH = 256
 #: Bounds memory: a tag costs some 300 bytes as a node, an attribute 150.
 MAX_MARKUP = 250_000
-
-TAG, ATTRIBUTES, TEXT, START, CHILDREN = range(5)
 
 _DECLARED_ENCODING = re.compile(rb"""\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]+)["']""")
 _ENCODINGS = {"utf-8": "utf-8", "utf8": "utf-8", "us-ascii": "ascii", "ascii": "ascii"} | {
@@ -127,9 +122,9 @@ def parse(data: bytes) -> Node:
     if data.count(b"<") + data.count(b"=") > MAX_MARKUP:
         raise _refusal(f"more than {MAX_MARKUP} tags and attributes", None)
     parser = pyexpat.ParserCreate("utf-8")
-    here: Node = []
-    document = here
-    above: list[Node] = []
+    document: list[Node] = []
+    here = document
+    above: list[list[Node]] = []
     push, pop = above.append, above.pop
     pieces: list[str] = []
     clear = pieces.clear
@@ -142,23 +137,25 @@ def parse(data: bytes) -> Node:
             raise _refusal(
                 f"elements are nested deeper than {MAX_DEPTH} levels", parser.CurrentLineNumber
             )
-        node = [tag, attributes, None, parser.CurrentByteIndex]
+        node = Node()
+        node.tag, node.attributes, node.text, node.kept = tag, attributes, None, None
+        node.start = parser.CurrentByteIndex
         here.append(node)
-        here = node
+        here = node.children = []
 
     def end(_tag: str) -> None:
         nonlocal here
-        if pieces and len(here) == 4:
-            here[2] = pieces[0] if len(pieces) == 1 else "".join(pieces)
+        leaf = not here
         here = pop()
+        if pieces and leaf:
+            here[-1].text = pieces[0] if len(pieces) == 1 else "".join(pieces)
 
     parser.buffer_text = True
     parser.StartElementHandler = start
     parser.EndElementHandler = end
     parser.CharacterDataHandler = pieces.append
     _run(parser, data)
-    root: Node = document[0]
-    return root
+    return document[0]
 
 
 def _run(parser: pyexpat.XMLParserType, data: bytes) -> None:
@@ -205,32 +202,10 @@ def _explained(error: pyexpat.ExpatError, data: bytes) -> XmlSyntaxError:
     return _refusal(f"{fault}, column {error.offset + 1}", line)
 
 
-def line_of(data: bytes, node: Node) -> int:
-    """Return the 1-based line of a node's start tag."""
-    return data.count(b"\n", 0, node[START]) + 1
-
-
-def path_of(root: Node, node: Node) -> str:
-    """Return where a node stands, as ``domain/devices/disk[2]/target``."""
-    trail = [root[TAG]]
-    here = root
-    while here is not node:
-        children = here[CHILDREN:]
-        # The subtree that holds the node is the last one that starts no later than it.
-        below = next((c for c in reversed(children) if c[START] <= node[START]), None)
-        if below is None:
-            break
-        twins = [child for child in children if child[TAG] == below[TAG]]
-        number = next(n for n, child in enumerate(twins, 1) if child is below)
-        trail.append(f"{below[TAG]}[{number}]" if len(twins) > 1 else below[TAG])
-        here = below
-    return "/".join(trail)
-
-
 # --- writing ----------------------------------------------------------------------------------
 
 _ILLEGAL = "\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff"
-_illegal = re.compile(f"[{_ILLEGAL}]").search
+illegal = re.compile(f"[{_ILLEGAL}]").search
 special_in_attribute = re.compile(f"[<>&'\"\t\n\r{_ILLEGAL}]").search
 special_in_text = re.compile(f"[<>&'\"\r{_ILLEGAL}]").search
 # As virBufferEscapeString does; tabs and line ends besides, since a reader would lose them.
@@ -262,7 +237,7 @@ def escape_text(value: str) -> str:
 
 
 def _refuse_illegal(value: str) -> None:
-    if found := _illegal(value):
+    if found := illegal(value):
         raise Unwritable(f"holds the character U+{ord(found[0]):04X}, which XML cannot")
 
 
@@ -300,14 +275,16 @@ class RawXml(str):
 
 
 def raw(data: bytes, node: Node, quote: str = "'") -> RawXml:
-    """Return the source of a node of ``data`` in canonical form.
+    """Return the source of a node in canonical form.
 
     Args:
-        data: the document.
-        node: one of its nodes.
+        data: the document that the node is of; nothing where nodes are shared.
+        node: the node.
         quote: what stands around attributes: libvirt's own elements have ``'``, metadata ``"``.
     """
-    return RawXml(_canonical(data, quote, node[START]))
+    if isinstance(node, Shared):
+        return RawXml(_canonical(node.source().encode(), quote, 0))
+    return RawXml(_canonical(data, quote, node.start))
 
 
 _RAW_TEXT = {ord("<"): "&lt;", ord(">"): "&gt;", ord("&"): "&amp;", 13: "&#13;", 10: "&#10;"}

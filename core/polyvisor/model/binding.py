@@ -35,6 +35,12 @@ Reader and writer of a class are made when the class is first met.  Reading is
 one pass over the children with one dictionary look-up each; the only code
 generated is the statement that fills the slots, since a loop over setters would
 cost more than all the rest.
+
+Equal text is read once: a plain document is cut into elements that are the same
+object wherever they stand (:mod:`~polyvisor.model._lexer`), and what was read
+from one stays with it, as what was written of a value stays with the value.  So
+a class must make the same of the same element each time: its codecs,
+``__attrs_post_init__`` and ``_refuse`` look at nothing else.
 """
 
 from __future__ import annotations
@@ -65,9 +71,11 @@ from polyvisor.model._declare import (
     value,
     values,
 )
+from polyvisor.model._lexer import NotPlain, lex
+from polyvisor.model._node import Node, line_of, path_of
 from polyvisor.model._reader import readers
 from polyvisor.model._writer import writers
-from polyvisor.model._xml import TAG, Node, RawXml, Source, line_of, parse, path_of, read_source
+from polyvisor.model._xml import RawXml, Source, parse, read_source
 
 __all__ = [
     "Binding",
@@ -119,20 +127,32 @@ def read_document(
         XmlSyntaxError: it is not well-formed, or hostile.
         SchemaError: it is not what the classes allow.
     """
-    data = read_source(source)
+    result: E
+    data = source if isinstance(source, str) else read_source(source)
+    if prepare is None:
+        try:
+            shared = lex(data if isinstance(data, str) else data.decode())
+            if shared.tag == tag:
+                result = readers[cls](shared, b"")
+                return result
+        except (NotPlain, UnicodeDecodeError, Fault):
+            # The careful parser reads it, or says what is wrong and where.
+            pass
+    if isinstance(data, str):
+        data = read_source(data)
     root = parse(data)
-    if root[TAG] != tag:
+    if root.tag != tag:
         line = line_of(data, root)
         raise SchemaError(
-            f"line {line}: the root element is <{root[TAG]}>, a {what} starts with <{tag}>",
+            f"line {line}: the root element is <{root.tag}>, a {what} starts with <{tag}>",
             line=line,
-            element=root[TAG],
-            fault=f"root element is <{root[TAG]}>",
+            element=root.tag,
+            fault=f"root element is <{root.tag}>",
         )
     if prepare is not None:
         prepare(root, data)
     try:
-        result: E = readers[cls](root, data)
+        result = readers[cls](root, data)
     except Fault as fault:
         node = fault.node or root
         line, path = line_of(data, node), path_of(root, node)

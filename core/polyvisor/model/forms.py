@@ -22,7 +22,7 @@ import attrs
 from polyvisor.errors import SchemaError, XmlSyntaxError
 from polyvisor.model import _codecs
 from polyvisor.model._codecs import BYTES, UUID_TEXT, Fault, nearest, unit_factor
-from polyvisor.model._xml import TAG, RawXml, parse, raw, read_source
+from polyvisor.model._xml import RawXml, parse, raw, read_source
 from polyvisor.model.binding import (
     Binding,
     Choice,
@@ -253,7 +253,7 @@ def _read_one(binding: Binding, given: Any, where: str) -> Any:
 
 def _read_raw(tag: str | None, given: Any) -> RawXml:
     try:
-        if parse(read_source(str(given)))[TAG] != tag:
+        if parse(read_source(str(given))).tag != tag:
             raise Fault(f"{_shown(given)} is another element", f"write <{tag}>…</{tag}>")
         return RawXml.parse(given)
     except XmlSyntaxError as error:

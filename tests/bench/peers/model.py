@@ -5,15 +5,14 @@ import json
 
 import documents
 import libvirt
-from timing import median_seconds, resident_bytes
+from timing import median_over, median_seconds, resident_bytes
 
 libvirt.registerErrorHandler(lambda *_: None, None)
 host = libvirt.open("test:///default")
-text = documents.large(1)
-domain = host.defineXML(text)
+domain = host.defineXML(documents.large(1))
 figures = {
-    "both": median_seconds(lambda: host.defineXML(text).XMLDesc(), 500),
-    "parse": median_seconds(lambda: host.defineXML(text), 500),
+    "both": median_over(lambda text: host.defineXML(text).XMLDesc(), documents.different()),
+    "parse": median_over(host.defineXML, documents.different()),
     "format": median_seconds(domain.XMLDesc, 500),
 }
 texts = [documents.large(number) for number in range(10, 1010)]

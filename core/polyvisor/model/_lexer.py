@@ -1,0 +1,226 @@
+"""The quick parser: plain XML, in which no piece is looked at twice.
+
+Definitions are alike.  Of a host's thousand machines each has its own name, disks and MAC
+addresses, and nearly every other line stands in all of them.  So a document is cut at each
+``<``, and a piece (``address type='usb' bus='0' port='1'/>`` and the blanks behind it) that was
+met before is found in a table by its text, with what it means.  Elements are put together from
+such pieces in the same way: the same parts make the same :class:`~polyvisor.model._node.Shared`
+node, and what a reader made of a node stays with it.  That is sound because XML without
+entities has no context: the same text of an element is the same element wherever it stands
+(prefixes of namespaces are dealt with later, :mod:`polyvisor.model._namespaces`).
+
+*Plain* is what every tool writes: elements with ASCII names, attributes in one kind of quotes,
+comments, any text without entities.  For all else, and for anything that is wrong,
+:class:`NotPlain` is raised and the careful parser (:mod:`polyvisor.model._xml`, expat) has the
+word; so errors, their lines and the limits are the careful parser's.  What is plain, it reads
+the same; a test holds one against the other.
+
+Memory is bounded: long pieces and large elements are not kept, and of the others those that
+have not been met for a while go.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from sys import intern
+from typing import Any
+
+from polyvisor.model._node import NOT_READ, Shared, Token
+from polyvisor.model._xml import MAX_DEPTH, MAX_MARKUP, illegal
+
+__all__ = ["Generations", "NotPlain", "forget", "lex", "tables"]
+
+#: Characters of a document that is read here; a longer one pays for a tree in any case.
+MAX_LENGTH = 128 * 1024
+#: Characters of a piece, pieces of an element that are kept: more are rarely met twice.
+MAX_PIECE = 256
+MAX_WEIGHT = 64
+#: What stands in a piece that holds a password, which is not kept.
+_PASSWORD = "passw"  # noqa: S105 - part of a name, not one
+#: Of pieces and of elements; at most twice as many are kept.
+GENERATION = 2048
+
+EMPTY, START, END, COMMENT = range(4)
+
+
+class NotPlain(Exception):
+    """The text is for the careful parser."""
+
+
+_BLANK = " \t\n"
+_NAME = "[A-Za-z_:][A-Za-z0-9_.:-]*+"
+# Line ends, tabs and entities in a value mean other characters than they are.
+_tag = re.compile(
+    rf"(/?)({_NAME})"
+    rf"((?:[ \t\n]++{_NAME}[ \t\n]*+=[ \t\n]*+(?:'[^'\t\n]*+'|\"[^\"\t\n]*+\"))*+)"
+    r"[ \t\n]*+(/?)>"
+).match
+_DECLARATIONS = frozenset(
+    f"?xml version={quote}1.0{quote}{encoding}?>"
+    for quote in "'\""
+    for encoding in ("", f" encoding={quote}utf-8{quote}", f" encoding={quote}UTF-8{quote}")
+)
+
+
+class Generations(dict[Any, Any]):
+    """A table of what was made from keys, where what is not asked for goes in time.
+
+    Args:
+        make: from a key to a value and whether it is worth keeping.
+    """
+
+    __slots__ = ("make", "older")
+
+    def __init__(self, make: Callable[[Any], tuple[Any, bool]]) -> None:
+        super().__init__()
+        self.make = make
+        self.older: dict[Any, Any] = {}
+
+    def __missing__(self, key: Any) -> Any:
+        value = self.older.get(key)
+        if value is None:
+            value, keep = self.make(key)
+            if not keep:
+                return value
+        if len(self) >= GENERATION:
+            self.older = dict(self)
+            self.clear()
+        self[key] = value
+        return value
+
+    def forget(self) -> None:
+        """Empty the table."""
+        self.clear()
+        self.older = {}
+
+
+def _entry(piece: str) -> tuple[tuple[int, Any], bool]:
+    """Return what kind of piece it is and the token or node that it makes."""
+    keep = len(piece) <= MAX_PIECE and _PASSWORD not in piece
+    weight = 1 if keep else MAX_WEIGHT + 1
+    found = _tag(piece)
+    tail = _comment_tail(piece) if found is None else piece[found.end() :]
+    if "&" in piece or "\r" in piece or "]]>" in tail or illegal(piece) is not None:
+        raise NotPlain
+    if found is None:
+        return (COMMENT, Token(piece, "", {}, tail, weight)), keep
+    ends, tag, words, empty = found.groups()
+    if ends and (words or empty):
+        raise NotPlain
+    attributes = _attributes(words) if words else {}
+    tag = intern(tag)
+    if not empty:
+        return (END if ends else START, Token(piece, tag, attributes, tail, weight)), keep
+    node = Shared()
+    node.tag, node.attributes, node.children = tag, attributes, ()
+    node.text, node.start, node.kept = None, -1, NOT_READ if keep else None
+    node.parts, node.tail, node.depth, node.weight = piece, tail, 1, weight
+    return (EMPTY, node), keep
+
+
+def _attributes(words: str) -> dict[str, str]:
+    """Return the attributes of a start tag, which are known to be well-formed each by itself."""
+    quote = "'" if "'" in words else '"'
+    parts = words.split(quote)
+    pairs = zip(parts[:-1:2], parts[1::2], strict=True)
+    attributes = {intern(name.strip(" \t\n=")): word for name, word in pairs}
+    if 2 * len(attributes) + 1 < len(parts) or (quote == "'" and '"' in words):
+        raise NotPlain
+    return attributes
+
+
+def _comment_tail(piece: str) -> str:
+    """Return what stands behind a comment."""
+    _, end, tail = piece[3:].partition("--")
+    if piece[:3] != "!--" or not end or tail[:1] != ">":
+        raise NotPlain
+    return tail[1:]
+
+
+def _element(parts: tuple[Any, ...]) -> tuple[Shared, bool]:
+    """Return the node made of a start tag, what is in it, and an end tag."""
+    first, *middle, last = parts
+    if first.tag != last.tag:
+        raise NotPlain
+    weight, depth, text = first.weight + last.weight, 0, first.tail
+    children = []
+    for part in middle:
+        weight += part.weight
+        if part.__class__ is Shared:
+            children.append(part)
+            depth = max(depth, part.depth)
+        else:
+            text += part.tail
+    if depth >= MAX_DEPTH:
+        raise NotPlain
+    keep = weight <= MAX_WEIGHT
+    node = Shared()
+    node.tag, node.attributes, node.children = first.tag, first.attributes, children
+    node.text, node.start = None if children else text or None, -1
+    node.kept = NOT_READ if keep else None
+    node.parts, node.tail, node.depth, node.weight = parts, last.tail, depth + 1, weight
+    return node, keep
+
+
+_entries = Generations(_entry)
+_elements = Generations(_element)
+
+
+def lex(text: str) -> Shared:
+    """Return the root node of a document.
+
+    Args:
+        text: the document.
+
+    Raises:
+        NotPlain: it has what is not read here, or is not well-formed, or exceeds a limit.
+    """
+    if len(text) > MAX_LENGTH or text.count("<") + text.count("=") > MAX_MARKUP:
+        raise NotPlain
+    before, *pieces = text.split("<")
+    if pieces and pieces[0][:1] == "?":
+        if before or pieces[0].rstrip(_BLANK) not in _DECLARATIONS:
+            raise NotPlain
+        del pieces[0]
+    here: list[Any] = []
+    document = here
+    append = here.append
+    above: list[list[Any]] = []
+    entries, elements = _entries, _elements
+    try:
+        for piece in pieces:
+            kind, thing = entries[piece]
+            if kind == EMPTY:
+                append(thing)
+            elif kind == START:
+                above.append(here)
+                here = [thing]
+                append = here.append
+            elif kind == END:
+                append(thing)
+                parts = tuple(here)
+                here = above.pop()
+                append = here.append
+                append(elements[parts])
+            else:
+                append(thing)
+    except IndexError:
+        # An end tag that ends nothing.
+        raise NotPlain from None
+    roots = [part for part in document if part.__class__ is Shared]
+    if above or len(roots) != 1 or (before + "".join([p.tail for p in document])).strip(_BLANK):
+        raise NotPlain
+    root: Shared = roots[0]
+    return root
+
+
+def tables() -> tuple[Generations, Generations]:
+    """Return what is remembered: by piece, and by the parts of elements."""
+    return _entries, _elements
+
+
+def forget() -> None:
+    """Forget all that was met; what comes next is read as the first of its kind."""
+    for table in tables():
+        table.forget()
