@@ -20,8 +20,8 @@ def measure(rounds: int) -> list[Row]:
     return [
         Row("parse and format", mine["both"], other["both"], 1 / 1.5),
         Row("parse", mine["parse"], other["parse"]),
-        Row("parse and format, no line met before", mine["both_strange"], other["both"]),
-        Row("parse, no line met before", mine["parse_strange"], other["parse"]),
+        Row("parse and format, first of its kind", mine["both_first"], other["both"]),
+        Row("parse and format, second of its kind", mine["both_second"], other["both"]),
         Row("format again, unchanged", mine["format"], other["format"], 1.0),
         Row(
             "memory per domain",

@@ -15,6 +15,9 @@ comments, any text without entities.  For all else, and for anything that is wro
 word; so errors, their lines and the limits are the careful parser's.  What is plain, it reads
 the same; a test holds one against the other.
 
+To learn a piece costs more than to parse it.  So a document that is mostly new is left to the
+careful parser too; its pieces are learnt when they are met for the second time.
+
 Memory is bounded: long pieces and large elements are not kept, and of the others those that
 have not been met for a while go.
 """
@@ -23,6 +26,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from itertools import filterfalse
 from sys import intern
 from typing import Any
 
@@ -38,8 +42,10 @@ MAX_PIECE = 256
 MAX_WEIGHT = 64
 #: What stands in a piece that holds a password, which is not kept.
 _PASSWORD = "passw"  # noqa: S105 - part of a name, not one
-#: Of pieces and of elements; at most twice as many are kept.
+#: Of pieces, of elements and of pieces met once; at most twice as many are kept.
 GENERATION = 2048
+#: One piece in so many may be new where a document is read here.
+NEW = 4
 
 EMPTY, START, END, COMMENT = range(4)
 
@@ -50,10 +56,10 @@ class NotPlain(Exception):
 
 _BLANK = " \t\n"
 _NAME = "[A-Za-z_:][A-Za-z0-9_.:-]*+"
-# Line ends, tabs and entities in a value mean other characters than they are.
+# Line ends and tabs in a value mean other characters than they are.
 _tag = re.compile(
     rf"(/?)({_NAME})"
-    rf"((?:[ \t\n]++{_NAME}[ \t\n]*+=[ \t\n]*+(?:'[^'\t\n]*+'|\"[^\"\t\n]*+\"))*+)"
+    rf"((?:[ \t\n]++{_NAME}[ \t\n]*+=[ \t\n]*+(?:'[^'\0-\x1f]*+'|\"[^\"\0-\x1f]*+\"))*+)"
     r"[ \t\n]*+(/?)>"
 ).match
 _DECLARATIONS = frozenset(
@@ -101,7 +107,7 @@ def _entry(piece: str) -> tuple[tuple[int, Any], bool]:
     weight = 1 if keep else MAX_WEIGHT + 1
     found = _tag(piece)
     tail = _comment_tail(piece) if found is None else piece[found.end() :]
-    if "&" in piece or "\r" in piece or "]]>" in tail or illegal(piece) is not None:
+    if tail.strip(_BLANK) and illegal(tail) is not None:
         raise NotPlain
     if found is None:
         return (COMMENT, Token(piece, "", {}, tail, weight)), keep
@@ -133,7 +139,7 @@ def _attributes(words: str) -> dict[str, str]:
 def _comment_tail(piece: str) -> str:
     """Return what stands behind a comment."""
     _, end, tail = piece[3:].partition("--")
-    if piece[:3] != "!--" or not end or tail[:1] != ">":
+    if piece[:3] != "!--" or not end or tail[:1] != ">" or illegal(piece) is not None:
         raise NotPlain
     return tail[1:]
 
@@ -165,24 +171,47 @@ def _element(parts: tuple[Any, ...]) -> tuple[Shared, bool]:
 
 _entries = Generations(_entry)
 _elements = Generations(_element)
+#: Hashes of pieces, since a document that is met once need not be remembered itself.
+_met_once = Generations(lambda key: (key, True))
 
 
-def lex(text: str) -> Shared:
+def _is_strange(pieces: list[str]) -> bool:
+    """Say whether too much of a document was never met before; from now on it was."""
+    unknown = list(filterfalse(_entries.__contains__, pieces))
+    if NEW * len(unknown) <= len(pieces):
+        return False
+    older = _entries.older
+    hashes = {hash(piece) for piece in unknown if piece not in older}
+    new = sum(1 for one in hashes if one not in _met_once and one not in _met_once.older)
+    for one in hashes:
+        _met_once[one]
+    return NEW * new > len(pieces)
+
+
+def lex(text: str, *, new: bool = False) -> Shared:
     """Return the root node of a document.
 
     Args:
         text: the document.
+        new: whether to read it even though it is mostly new.
 
     Raises:
-        NotPlain: it has what is not read here, or is not well-formed, or exceeds a limit.
+        NotPlain: it has what is not read here, or is not well-formed, or exceeds a limit, or is
+            mostly new.
     """
     if len(text) > MAX_LENGTH or text.count("<") + text.count("=") > MAX_MARKUP:
+        raise NotPlain
+    if "&" in text or "\r" in text or "]]>" in text:
+        raise NotPlain
+    if not text.isascii() and illegal(text) is not None:
         raise NotPlain
     before, *pieces = text.split("<")
     if pieces and pieces[0][:1] == "?":
         if before or pieces[0].rstrip(_BLANK) not in _DECLARATIONS:
             raise NotPlain
         del pieces[0]
+    if not new and _is_strange(pieces):
+        raise NotPlain
     here: list[Any] = []
     document = here
     append = here.append
@@ -215,9 +244,9 @@ def lex(text: str) -> Shared:
     return root
 
 
-def tables() -> tuple[Generations, Generations]:
-    """Return what is remembered: by piece, and by the parts of elements."""
-    return _entries, _elements
+def tables() -> tuple[Generations, Generations, Generations]:
+    """Return what is remembered: by piece, by the parts of elements, and by a piece's hash."""
+    return _entries, _elements, _met_once
 
 
 def forget() -> None:
