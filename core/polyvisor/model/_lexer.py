@@ -6,14 +6,14 @@ addresses, and nearly every other line stands in all of them.  So a document is 
 met before is found in a table by its text, with what it means.  Elements are put together from
 such pieces in the same way: the same parts make the same :class:`~polyvisor.model._node.Shared`
 node, and what a reader made of a node stays with it.  That is sound because XML without
-entities has no context: the same text of an element is the same element wherever it stands
-(prefixes of namespaces are dealt with later, :mod:`polyvisor.model._namespaces`).
+entities of its own has no context: the same text of an element is the same element wherever it
+stands (prefixes of namespaces are dealt with later, :mod:`polyvisor.model._namespaces`).
 
 *Plain* is what every tool writes: elements with ASCII names, attributes in one kind of quotes,
-comments, any text without entities.  For all else, and for anything that is wrong,
-:class:`NotPlain` is raised and the careful parser (:mod:`polyvisor.model._xml`, expat) has the
-word; so errors, their lines and the limits are the careful parser's.  What is plain, it reads
-the same; a test holds one against the other.
+comments, any text with no entities but the five that XML names.  For all else, and for anything
+that is wrong, :class:`NotPlain` is raised and the careful parser (:mod:`polyvisor.model._xml`,
+expat) has the word; so errors, their lines and the limits are the careful parser's.  What is
+plain, it reads the same; a test holds one against the other.
 
 To learn a piece costs more than to parse it.  So a document that is mostly new is left to the
 careful parser too; its pieces are learnt when they are met for the second time.
@@ -31,7 +31,7 @@ from sys import intern
 from typing import Any
 
 from polyvisor.model._node import NOT_READ, Shared, Token
-from polyvisor.model._xml import MAX_DEPTH, MAX_MARKUP, illegal
+from polyvisor.model._xml import MAX_DEPTH, illegal
 
 __all__ = ["Generations", "NotPlain", "forget", "lex", "tables"]
 
@@ -62,6 +62,7 @@ _tag = re.compile(
     rf"((?:[ \t\n]++{_NAME}[ \t\n]*+=[ \t\n]*+(?:'[^'\0-\x1f]*+'|\"[^\"\0-\x1f]*+\"))*+)"
     r"[ \t\n]*+(/?)>"
 ).match
+_ENTITIES = {"amp": "&", "lt": "<", "gt": ">", "apos": "'", "quot": '"'}
 _DECLARATIONS = frozenset(
     f"?xml version={quote}1.0{quote}{encoding}?>"
     for quote in "'\""
@@ -107,8 +108,10 @@ def _entry(piece: str) -> tuple[tuple[int, Any], bool]:
     weight = 1 if keep else MAX_WEIGHT + 1
     found = _tag(piece)
     tail = _comment_tail(piece) if found is None else piece[found.end() :]
-    if tail.strip(_BLANK) and illegal(tail) is not None:
+    if (tail.strip(_BLANK) or not piece.isascii()) and illegal(piece) is not None:
         raise NotPlain
+    if "&" in tail:
+        tail = _resolved(tail)
     if found is None:
         return (COMMENT, Token(piece, "", {}, tail, weight)), keep
     ends, tag, words, empty = found.groups()
@@ -133,7 +136,20 @@ def _attributes(words: str) -> dict[str, str]:
     attributes = {intern(name.strip(" \t\n=")): word for name, word in pairs}
     if 2 * len(attributes) + 1 < len(parts) or (quote == "'" and '"' in words):
         raise NotPlain
+    if "&" in words:
+        return {name: _resolved(word) for name, word in attributes.items()}
     return attributes
+
+
+def _resolved(text: str) -> str:
+    """Return what a text with entities stands for."""
+    resolved, *rest = text.split("&")
+    for part in rest:
+        name, end, behind = part.partition(";")
+        if not end or name not in _ENTITIES:
+            raise NotPlain
+        resolved += _ENTITIES[name] + behind
+    return resolved
 
 
 def _comment_tail(piece: str) -> str:
@@ -199,11 +215,8 @@ def lex(text: str, *, new: bool = False) -> Shared:
         NotPlain: it has what is not read here, or is not well-formed, or exceeds a limit, or is
             mostly new.
     """
-    if len(text) > MAX_LENGTH or text.count("<") + text.count("=") > MAX_MARKUP:
-        raise NotPlain
-    if "&" in text or "\r" in text or "]]>" in text:
-        raise NotPlain
-    if not text.isascii() and illegal(text) is not None:
+    # Any markup in what is not longer than this is within the other parser's limit.
+    if len(text) > MAX_LENGTH or "\r" in text or "]]>" in text:
         raise NotPlain
     before, *pieces = text.split("<")
     if pieces and pieces[0][:1] == "?":
