@@ -193,9 +193,11 @@ _met_once = Generations(lambda key: (key, True))
 
 def _is_strange(pieces: list[str]) -> bool:
     """Say whether too much of a document was never met before; from now on it was."""
-    unknown = list(filterfalse(_entries.__contains__, pieces))
+    unknown = set(filterfalse(_entries.__contains__, pieces))
     if NEW * len(unknown) <= len(pieces):
         return False
+    if len(unknown) > GENERATION:
+        return True
     older = _entries.older
     hashes = {hash(piece) for piece in unknown if piece not in older}
     new = sum(1 for one in hashes if one not in _met_once and one not in _met_once.older)
