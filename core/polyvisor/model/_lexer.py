@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from itertools import filterfalse
 from sys import intern
 from typing import Any
@@ -56,12 +57,6 @@ class NotPlain(Exception):
 
 _BLANK = " \t\n"
 _NAME = "[A-Za-z_:][A-Za-z0-9_.:-]*+"
-# Line ends and tabs in a value mean other characters than they are.
-_tag = re.compile(
-    rf"(/?)({_NAME})"
-    rf"((?:[ \t\n]++{_NAME}[ \t\n]*+=[ \t\n]*+(?:'[^'\0-\x1f]*+'|\"[^\"\0-\x1f]*+\"))*+)"
-    r"[ \t\n]*+(/?)>"
-).match
 _ENTITIES = {"amp": "&", "lt": "<", "gt": ">", "apos": "'", "quot": '"'}
 _DECLARATIONS = frozenset(
     f"?xml version={quote}1.0{quote}{encoding}?>"
@@ -102,11 +97,20 @@ class Generations(dict[Any, Any]):
         self.older = {}
 
 
+@cache
+def _tag() -> Callable[[str], re.Match[str] | None]:
+    """Return what matches a tag; compiled when the first document is read here."""
+    # Line ends and tabs in a value mean other characters than they are.
+    value = r"""(?:'[^'\0-\x1f]*+'|"[^"\0-\x1f]*+")"""
+    attribute = rf"[ \t\n]++{_NAME}[ \t\n]*+=[ \t\n]*+{value}"
+    return re.compile(rf"(/?)({_NAME})((?:{attribute})*+)[ \t\n]*+(/?)>").match
+
+
 def _entry(piece: str) -> tuple[tuple[int, Any], bool]:
     """Return what kind of piece it is and the token or node that it makes."""
     keep = len(piece) <= MAX_PIECE and _PASSWORD not in piece
     weight = 1 if keep else MAX_WEIGHT + 1
-    found = _tag(piece)
+    found = _tag()(piece)
     tail = _comment_tail(piece) if found is None else piece[found.end() :]
     if (tail.strip(_BLANK) or not piece.isascii()) and illegal(piece) is not None:
         raise NotPlain
