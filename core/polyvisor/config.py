@@ -17,6 +17,8 @@ Environment variables count more than the file:
     the minus, only those load.
 ``POLYVISOR_ROOT``
     a folder under which the drivers keep all their files.
+``POLYVISOR_SCHEMAS``
+    the folder of libvirt's RELAX NG schemas.
 """
 
 from __future__ import annotations
@@ -81,6 +83,8 @@ class Config:
         default: the default target (name or URI).
         connections: connections by name.
         plugins: see :class:`PluginsConfig`.
+        root: folder under which all drivers keep all files, or ``None``.
+        schemas: folder of libvirt's RELAX NG schemas, or ``None`` for where libvirt has them.
         file: the file that was read, or ``None``.
         origins: where each value comes from, by dotted key: ``"FILE:LINE"``,
             ``"$VARIABLE"`` or ``"built in"``.
@@ -92,6 +96,7 @@ class Config:
     )
     plugins: PluginsConfig = PluginsConfig()
     root: str | None = None
+    schemas: str | None = None
     file: str | None = None
     origins: Mapping[str, str] = attrs.field(factory=dict, converter=frozen_mapping)
 
@@ -159,6 +164,9 @@ def _apply_environment(config: Config, environ: Mapping[str, str]) -> Config:
     if root := environ.get("POLYVISOR_ROOT"):
         config = attrs.evolve(config, root=os.path.abspath(root))
         origins["root"] = "$POLYVISOR_ROOT"
+    if schemas := environ.get("POLYVISOR_SCHEMAS"):
+        config = attrs.evolve(config, schemas=os.path.abspath(schemas))
+        origins["schemas"] = "$POLYVISOR_SCHEMAS"
     if words := environ.get("POLYVISOR_PLUGINS"):
         names = [word.strip() for word in words.split(",") if word.strip()]
         off = tuple(name[1:] for name in names if name.startswith("-"))
@@ -210,7 +218,7 @@ class _File:
         self._origins: dict[str, str] = {}
 
     def config(self, data: dict[str, Any]) -> Config:
-        self._check_keys(data, ("default", "root", "connections", "plugins"), "")
+        self._check_keys(data, ("default", "root", "schemas", "connections", "plugins"), "")
         connections = {
             name: self._connection(name, table)
             for name, table in self._table(data, "connections", "connections").items()
@@ -230,6 +238,7 @@ class _File:
             connections=connections,
             plugins=self._plugins(self._table(data, "plugins", "plugins")),
             root=self._path_of(data, "root", "root"),
+            schemas=self._path_of(data, "schemas", "schemas"),
             file=self._path,
             origins=self._origins,
         )

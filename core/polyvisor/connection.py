@@ -226,6 +226,22 @@ class Connection:
             plugin=self.plugin,
         )
 
+    def _checked(self, source: SpecSource, operation: str, validate: bool) -> DomainSpec:
+        """Return a definition that breaks no rule; see :mod:`polyvisor.model.check`."""
+        from polyvisor.model import DomainSpec
+        from polyvisor.model.check import RULES, ensure
+
+        if validate:
+            from polyvisor.model.schemas import ensure_valid
+
+            text = source.to_xml() if isinstance(source, DomainSpec) else source
+            ensure_valid(text, folder=_load_config(None).schemas, operation=operation)
+        spec = as_spec(source)
+        rules = RULES if self._hooks is None else self._hooks.check_rules()
+        given = None if isinstance(source, DomainSpec) else source
+        ensure(spec, rules=rules, source=given, operation=operation)
+        return spec
+
     def _check_writable(self, operation: str) -> None:
         if self.readonly:
             raise Denied(
@@ -315,23 +331,31 @@ class DomainCollection(Mapping["str | int | UUID", "Domain"]):
         """
         return self._connection._driver.domains.summaries(active=active, inactive=inactive)
 
-    def define(self, source: SpecSource) -> Domain:
+    def define(self, source: SpecSource, *, validate: bool = False) -> Domain:
         """Keep a definition as a persistent domain, or give an old one a new definition.
 
         Args:
             source: a :class:`~polyvisor.model.DomainSpec`, XML as ``str`` or ``bytes``,
                 or a path; relative paths in that file count from its folder.
+            validate: hold it against libvirt's RELAX NG schema first.
 
         Raises:
-            SpecError: the definition is wrong, or this hypervisor cannot run it.
+            SpecError: the definition is wrong, or this hypervisor cannot run it; a
+                ``SemanticError`` tells in ``findings`` of all that is wrong.
             AlreadyExists: the name belongs to another domain.
         """
         self._connection._check_writable("define")
-        uuid = self._connection._driver.domains.define(as_spec(source))
+        spec = self._connection._checked(source, "define", validate)
+        uuid = self._connection._driver.domains.define(spec)
         return self._handle(self._connection, uuid)
 
     def create(
-        self, source: SpecSource, *, paused: bool = False, autodestroy: bool = False
+        self,
+        source: SpecSource,
+        *,
+        paused: bool = False,
+        autodestroy: bool = False,
+        validate: bool = False,
     ) -> Domain:
         """Start a transient domain, which is forgotten when it stops.
 
@@ -339,12 +363,14 @@ class DomainCollection(Mapping["str | int | UUID", "Domain"]):
             source: as for :meth:`define`.
             paused: leave its vCPUs stopped.
             autodestroy: destroy it when this connection closes.
+            validate: as for :meth:`define`.
         """
         from polyvisor.driver import DomainOptions
 
         self._connection._check_writable("create")
         options = DomainOptions(paused=paused, autodestroy=autodestroy)
-        uuid = self._connection._driver.domains.create(as_spec(source), options)
+        spec = self._connection._checked(source, "create", validate)
+        uuid = self._connection._driver.domains.create(spec, options)
         return self._handle(self._connection, uuid)
 
     def restore(

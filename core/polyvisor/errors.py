@@ -168,6 +168,9 @@ class SpecError(InvalidArgument):
         line: 1-based line in the document, if it came from text.
         element: path of the element, such as ``"domain/devices/disk[2]/target"``.
         fault: the fault alone, without place and advice.
+        rule: the name of the rule that it breaks, if it is one of :mod:`polyvisor.model.check`.
+        findings: all that is wrong, each a :class:`polyvisor.model.check.Finding`, where more
+            than the first was looked for.
     """
 
     code = "spec"
@@ -180,12 +183,24 @@ class SpecError(InvalidArgument):
         line: int | None = None,
         element: str | None = None,
         fault: str | None = None,
+        rule: str | None = None,
+        findings: tuple[Any, ...] = (),
         **facts: Any,
     ) -> None:
         super().__init__(message, **facts)
         self.line = line
         self.element = element
         self.fault = fault
+        self.rule = rule
+        self.findings = findings
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the error as plain data, its findings too."""
+        data = super().to_dict()
+        del data["findings"]
+        if self.findings:
+            data["findings"] = [finding.to_dict() for finding in self.findings]
+        return data
 
 
 class XmlSyntaxError(SpecError):

@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from polyvisor.driver import DriverInfo
     from polyvisor.events import Event
     from polyvisor.model import DomainSpec
+    from polyvisor.model.check import Rule
     from polyvisor.native import NativeInfo
     from polyvisor.saveimage import FormatInfo
 
 __all__ = [
     "hookimpl",
     "hookspec",
+    "polyvisor_check_rules",
     "polyvisor_commands",
     "polyvisor_domain_starting",
     "polyvisor_drivers",
@@ -73,4 +75,10 @@ def polyvisor_migration_phase(
     phase: str, side: str, uri: str, spec: DomainSpec, facts: dict[str, Any]
 ) -> None:
     """Before each migration phase on either side: look, or raise ``Vetoed`` to stop it."""
+    raise AssertionError
+
+
+@hookspec
+def polyvisor_check_rules() -> Sequence[Rule]:
+    """Announce rules that definitions are checked by, beside polyvisor's own."""
     raise AssertionError

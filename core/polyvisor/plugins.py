@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from polyvisor.driver import Driver, DriverInfo, Usability
     from polyvisor.events import Event
     from polyvisor.model import DomainSpec
+    from polyvisor.model.check import Problem, Rule
     from polyvisor.native import NativeInfo
     from polyvisor.saveimage import FormatInfo
 
@@ -134,6 +135,7 @@ class Registry:
         self._native_formats: dict[str, tuple[NativeInfo, PluginStatus]] = {}
         self._unasked: list[PluginStatus] = []
         self._asking = threading.RLock()
+        self._rules: tuple[Rule, ...] | None = None
         chosen = None if only is None else set(only)
         refused = set(disable)
         found = _entrypoints.find(GROUP) if points is None else list(points)
@@ -258,6 +260,20 @@ class Registry:
     def commands(self) -> list[Any]:
         """Return the commands that plugins add to the command line."""
         return self._collect(self._manager.hook.polyvisor_commands, self._statuses_by_plugin())
+
+    def check_rules(self) -> tuple[Rule, ...]:
+        """Return all rules that definitions are checked by: polyvisor's own, then plugins'.
+
+        A rule of a plugin that raises refuses the definition with a ``PluginError``, since it
+        may be there to enforce a policy.
+        """
+        if self._rules is None:
+            from polyvisor.model.check import RULES
+
+            statuses = self._statuses_by_plugin()
+            named = self._collect_by_plugin(self._manager.hook.polyvisor_check_rules, statuses)
+            self._rules = (*RULES, *(_guarded(rule, plugin) for plugin, rule in named))
+        return self._rules
 
     # Steering and watching
 
@@ -413,14 +429,19 @@ class Registry:
                 self._schemes[scheme] = (info, status)
 
     def _collect(self, hook: Any, statuses: Mapping[str, PluginStatus]) -> list[Any]:
+        return [item for _, item in self._collect_by_plugin(hook, statuses)]
+
+    def _collect_by_plugin(
+        self, hook: Any, statuses: Mapping[str, PluginStatus]
+    ) -> list[tuple[str, Any]]:
         """Call a hook plugin by plugin, so that one that raises loses only its own."""
-        collected: list[Any] = []
+        collected: list[tuple[str, Any]] = []
         for impl in hook.get_hookimpls():
             status = statuses.get(impl.plugin_name)
             if status is None:
                 continue
             try:
-                collected.extend(impl.function() or ())
+                collected.extend((impl.plugin_name, item) for item in impl.function() or ())
             except Exception as error:  # noqa: BLE001 - a foreign hook may raise anything
                 self._break(status, f"hook {hook.name} failed: {_describe(error)}")
         return collected
@@ -429,6 +450,7 @@ class Registry:
         hook = self._manager.hook
         self._starting = hook.polyvisor_domain_starting.get_hookimpls()[::-1]
         self._watching = hook.polyvisor_event.get_hookimpls()[::-1]
+        self._rules = None
         self._migrating = hook.polyvisor_migration_phase.get_hookimpls()[::-1]
 
     def _statuses_by_plugin(self) -> dict[str, PluginStatus]:
@@ -469,6 +491,24 @@ class Registry:
         import logging
 
         logging.getLogger("polyvisor.plugins").warning("plugin %r: %s", name, fault)
+
+
+def _guarded(rule: Rule, plugin: str) -> Rule:
+    """Return a rule of a plugin that names it when it fails."""
+
+    def check(spec: DomainSpec) -> list[Problem]:
+        try:
+            return list(rule.check(spec))
+        except Exception as error:
+            raise PluginError(
+                f"check {spec.name!r}: rule {rule.name!r} of plugin {plugin!r} failed: "
+                f"{_describe(error)}; disable the plugin to go on without it",
+                plugin=plugin,
+                domain=spec.name,
+                operation="check",
+            ) from error
+
+    return attrs.evolve(rule, check=check)
 
 
 def _describe(error: BaseException) -> str:

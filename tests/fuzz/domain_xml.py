@@ -1,9 +1,10 @@
-"""Domain XML: read, written, normalised, and read again."""
+"""Domain XML: read, written, checked, normalised, and read again."""
 
 from __future__ import annotations
 
 from polyvisor.errors import SpecError
 from polyvisor.model import DomainSpec
+from polyvisor.model.check import check
 
 SEEDS = (
     "genericxml2xmlindata/*.xml",
@@ -38,12 +39,15 @@ EXAMPLES = (
 
 
 def one(data: bytes) -> None:
-    """Read a definition or refuse it; what was read is written and read as the same."""
+    """Read a definition or refuse it; what was read is checked, written and read again."""
     try:
         spec = DomainSpec.from_xml(data)
     except SpecError:
         return
     assert DomainSpec.from_xml(spec.to_xml()) == spec
+    for finding in check(spec, source=data):
+        assert finding.line
+        assert finding.fault
     try:
         normal = spec.normalised()
     except SpecError:

@@ -253,3 +253,41 @@ def test_polyvisor_migration_phase(third_party: Third) -> None:
     assert "".join(printed[5:9]) == seen
     assert printed[9] in ("vetoed\n", "migration\n")
     assert printed[10:] == ["stays ['sim:///a']\n"]
+
+
+def test_polyvisor_check_rules(third_party: Third) -> None:
+    """A definition that breaks a rule of a third party is refused, by its name."""
+    plugin = """
+        from polyvisor.model.check import Problem, Rule
+
+        def short(spec):
+            if len(spec.name) > 5:
+                yield Problem("domain/name", f"{spec.name!r} is long", "use 5 letters")
+
+        def broken(spec):
+            if spec.name == "bad":
+                raise ValueError("oops")
+            return ()
+
+        @polyvisor.hookimpl
+        def polyvisor_check_rules():
+            return [
+                Rule("short-name", "Names are short.", short, types=frozenset({"test"})),
+                Rule("broken", "Nothing.", broken),
+            ]
+    """
+    script = """
+        with polyvisor.open("test:///default") as host:
+            for name in ("short", "much-too-long", "bad"):
+                try:
+                    print(host.domains.define(guest(name)).name)
+                except polyvisor.PolyvisorError as error:
+                    print(error.code, getattr(error, "rule", error.plugin), error)
+    """
+    assert third_party(plugin, script) == (
+        "short\n"
+        "semantic short-name define 'much-too-long': line 3: domain/name: 'much-too-long' is "
+        "long; use 5 letters [short-name]\n"
+        "plugin third check 'bad': rule 'broken' of plugin 'third' failed: ValueError: oops; "
+        "disable the plugin to go on without it\n"
+    )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from polyvisor.cli._declare import Command, argument, echo, option, path
 from polyvisor.cli._session import command, domain_argument, session
 
 if TYPE_CHECKING:
+    from polyvisor.connection import SpecSource
     from polyvisor.domain import Domain
     from polyvisor.model import DomainSpec
 
@@ -22,14 +22,23 @@ def _plain(value: object) -> object:
 
 
 def read_spec(file: str) -> DomainSpec:
-    """Read a definition from a file, ``-`` for standard input."""
-    from pathlib import Path
+    """Read a definition from a file in any form, ``-`` for standard input."""
+    from polyvisor.cli._documents import load_spec
 
-    from polyvisor.connection import as_spec
+    spec: DomainSpec = load_spec(file).value  # type: ignore[assignment]
+    return spec
 
-    if file == "-":
-        return as_spec(sys.stdin.buffer.read())
-    return as_spec(Path(file))
+
+def _source(file: str) -> SpecSource:
+    """Return what to define, such that faults are told with their lines."""
+    from polyvisor.cli._documents import load_spec
+
+    return load_spec(file).source()
+
+
+_validate = option(
+    "--validate", is_flag=True, help="Hold XML against libvirt's RELAX NG schema first."
+)
 
 
 @command("list")
@@ -76,18 +85,20 @@ def list_command(
 
 @command("define")
 @argument("file", type=path())
-def define_command(file: str) -> None:
+@_validate
+def define_command(file: str, validate: bool) -> None:
     """Define a persistent domain from FILE ("-": standard input) without starting it."""
-    domain = session().connection.domains.define(read_spec(file))
+    domain = session().connection.domains.define(_source(file), validate=validate)
     session().done(f"Domain '{domain.name}' defined from {file}", uuid=domain.uuid)
 
 
 @command("create")
 @argument("file", type=path())
 @option("--paused", is_flag=True, help="Leave its vCPUs stopped.")
-def create_command(file: str, paused: bool) -> None:
+@_validate
+def create_command(file: str, paused: bool, validate: bool) -> None:
     """Start a transient domain from FILE; it is forgotten when it stops."""
-    domain = session().connection.domains.create(read_spec(file), paused=paused)
+    domain = session().connection.domains.create(_source(file), paused=paused, validate=validate)
     session().done(f"Domain '{domain.name}' created from {file}", uuid=domain.uuid)
 
 

@@ -68,8 +68,10 @@ def normalised(
         for step in STEPS:
             result = controllers(result, own) if step is controllers else step(result)
     except Fault as fault:
-        advice = f"; {fault.advice}" if fault.advice else ""
         raise SchemaError(
-            f"domain {spec.name!r}: {fault.fault}{advice}", element="domain", fault=fault.fault
+            f"domain {spec.name!r} has no normal form: {fault.fault}"
+            f"{'; ' if fault.advice else ''}{fault.advice}",
+            element="domain",
+            fault=fault.fault,
         ) from None
     return cast("_D", result)

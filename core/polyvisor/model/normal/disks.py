@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from polyvisor.model._disk_places import PLACES, disk_bus, disk_index
 from polyvisor.model.devices.address import DriveAddress
 from polyvisor.model.normal.change import changed, defaults, each
 
@@ -12,41 +13,13 @@ if TYPE_CHECKING:
     from polyvisor.model.devices.disk_source import DiskSource
     from polyvisor.model.domain import DomainSpec
 
-__all__ = ["disk_index", "disks", "lun_name"]
-
-#: What a target's name says of the bus (virDomainDiskDefPostParse).
-BUSES = {"hd": "ide", "sd": "scsi", "vd": "virtio", "xvd": "xen", "ubd": "uml"}
-#: How many disks one controller has place for, and one of its buses.
-PLACES = {"ide": (4, 2), "sata": (6, 6), "fdc": (2, 2), "scsi": (7, 7)}
+__all__ = ["disks", "lun_name"]
 
 
 def disks(spec: DomainSpec) -> DomainSpec:
     """Make buses and addresses of disks explicit, and put them in order."""
     known = each(spec.devices.disks, _disk)
     return changed(spec, devices=changed(spec.devices, disks=_ordered(known)))
-
-
-def disk_index(name: str | None) -> int:
-    """Return the number of a disk by its name: 2 for ``"hdc"``, -1 when it has none."""
-    for prefix in ("fd", "hd", "vd", "sd", "xvd", "ubd"):
-        if name is not None and name.startswith(prefix):
-            letters = name[len(prefix) :].rstrip("0123456789")
-            if not letters or not (letters.isascii() and letters.isalpha() and letters.islower()):
-                return -1
-            number = 0
-            for letter in letters[:8]:
-                number = number * 26 + ord(letter) - ord("a") + 1
-            return number - 1
-    return -1
-
-
-def _bus(disk: Disk, name: str | None) -> str | None:
-    if disk.device == "floppy":
-        return "fdc"
-    for prefix, bus in BUSES.items():
-        if name is not None and name.startswith(prefix):
-            return bus
-    return "ide"
 
 
 def _disk(disk: Disk) -> Disk:
@@ -60,7 +33,7 @@ def _disk(disk: Disk) -> Disk:
     target = disk.target
     if target is None:
         return disk
-    bus = target.bus or _bus(disk, target.dev)
+    bus = disk_bus(disk)
     address = disk.address
     if address is None and bus in PLACES and (index := disk_index(target.dev)) >= 0:
         on_controller, on_bus = PLACES[bus]
