@@ -331,6 +331,32 @@ class DomainCollection(Mapping["str | int | UUID", "Domain"]):
         """
         return self._connection._driver.domains.summaries(active=active, inactive=inactive)
 
+    def build(self, *, name: str, memory: int | str, **words: Any) -> DomainSpec:
+        """Return a definition for this host made of a few words; it is not defined yet.
+
+        Args:
+            name: its name.
+            memory: bytes, or text such as ``"2 GiB"``.
+            words: as for :meth:`polyvisor.model.DomainSpec.build`; without ``type`` and
+                ``arch`` it is for the best that the host has, and plugins' defaults count.
+
+        Raises:
+            SchemaError: a value is not allowed; names it.
+            InvalidArgument: there is no such field, or no such device.
+        """
+        from polyvisor.model import DomainSpec
+
+        connection = self._connection
+        if "type" not in words or "arch" not in words:
+            host = connection.host
+            scheme = str(connection.uri).partition(":")[0].partition("+")[0]
+            best = host.accelerators[0] if host.accelerators else scheme
+            words.setdefault("type", {"tcg": "qemu"}.get(best, best))
+            words.setdefault("arch", host.architecture or None)
+        if connection._hooks is not None:
+            words.setdefault("layers", connection._hooks.build_defaults())
+        return DomainSpec.build(name=name, memory=memory, **words)
+
     def define(self, source: SpecSource, *, validate: bool = False) -> Domain:
         """Keep a definition as a persistent domain, or give an old one a new definition.
 

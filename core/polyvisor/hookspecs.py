@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from polyvisor.driver import DriverInfo
     from polyvisor.events import Event
     from polyvisor.model import DomainSpec
+    from polyvisor.model.build import Defaults
     from polyvisor.model.check import Rule
     from polyvisor.native import NativeInfo
     from polyvisor.saveimage import FormatInfo
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "hookimpl",
     "hookspec",
+    "polyvisor_build_defaults",
     "polyvisor_check_rules",
     "polyvisor_commands",
     "polyvisor_domain_starting",
@@ -81,4 +83,10 @@ def polyvisor_migration_phase(
 @hookspec
 def polyvisor_check_rules() -> Sequence[Rule]:
     """Announce rules that definitions are checked by, beside polyvisor's own."""
+    raise AssertionError
+
+
+@hookspec
+def polyvisor_build_defaults() -> Sequence[Defaults]:
+    """Announce defaults for definitions that are built of a few words."""
     raise AssertionError

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from polyvisor.driver import Driver, DriverInfo, Usability
     from polyvisor.events import Event
     from polyvisor.model import DomainSpec
+    from polyvisor.model.build import Defaults
     from polyvisor.model.check import Problem, Rule
     from polyvisor.native import NativeInfo
     from polyvisor.saveimage import FormatInfo
@@ -274,6 +275,13 @@ class Registry:
             named = self._collect_by_plugin(self._manager.hook.polyvisor_check_rules, statuses)
             self._rules = (*RULES, *(_guarded(rule, plugin) for plugin, rule in named))
         return self._rules
+
+    def build_defaults(self) -> tuple[Defaults, ...]:
+        """Return the layers of defaults that definitions are built with, plugins' last."""
+        from polyvisor.model.build import LAYERS
+
+        hook = self._manager.hook.polyvisor_build_defaults
+        return (*LAYERS, *self._collect(hook, self._statuses_by_plugin()))
 
     # Steering and watching
 

@@ -291,3 +291,21 @@ def test_polyvisor_check_rules(third_party: Third) -> None:
         "plugin third check 'bad': rule 'broken' of plugin 'third' failed: ValueError: oops; "
         "disable the plugin to go on without it\n"
     )
+
+
+def test_polyvisor_build_defaults(third_party: Third) -> None:
+    """What a host builds has the defaults of a third party, unless the caller says otherwise."""
+    plugin = """
+        from polyvisor.model.build import Defaults
+
+        @polyvisor.hookimpl
+        def polyvisor_build_defaults():
+            return [Defaults({"disk_bus": "sata"}, types=frozenset({"sim"}))]
+    """
+    script = """
+        with polyvisor.open("sim:///default") as host:
+            disks = ["/a", {"path": "/b", "bus": "usb"}]
+            spec = host.domains.build(name="a", memory=1 << 20, disks=disks)
+            print(spec.type, [disk.target.bus for disk in spec.devices.disks])
+    """
+    assert third_party(plugin, script) == "sim ['sata', 'usb']\n"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from uuid import UUID, uuid4
 
 import attrs
@@ -38,8 +39,12 @@ from polyvisor.model.document import Document
 from polyvisor.model.os import Os
 
 if TYPE_CHECKING:
+    from polyvisor.model.build import Defaults
     from polyvisor.model.clock import Clock
     from polyvisor.model.cpu import Cpu
+    from polyvisor.model.devices import Device
+    from polyvisor.model.devices.disk import Disk
+    from polyvisor.model.devices.interface import Interface
     from polyvisor.model.features import Features
     from polyvisor.model.namespaces import (
         BhyveCommandline,
@@ -283,6 +288,90 @@ class DomainSpec(Document):
     vmware_datacenterpath: str | None = value(name="vmware:datacenterpath")
     keywrap: KeyWrap | None = child(".security:KeyWrap")
     launch_security: LaunchSecurity | None = child(".security:LaunchSecurity", "launchSecurity")
+
+    @classmethod
+    def build(
+        cls,
+        *,
+        name: str,
+        memory: int | str,
+        vcpus: int = 1,
+        type: str = "kvm",  # noqa: A002 - the attribute's name
+        arch: str | None = None,
+        machine: str | None = None,
+        cpu: str | None = None,
+        disks: Sequence[str | PathLike[str] | Mapping[str, Any] | Disk] = (),
+        cdrom: str | PathLike[str] | None = None,
+        interfaces: Sequence[str | Mapping[str, Any] | Interface] = (),
+        boot: Sequence[str] = (),
+        kernel: str | PathLike[str] | None = None,
+        initrd: str | PathLike[str] | None = None,
+        cmdline: str | None = None,
+        firmware: str | None = None,
+        graphics: str | None = None,
+        console: bool = True,
+        devices: Sequence[Device] = (),
+        layers: Iterable[Defaults] | None = None,
+        **fields: Any,
+    ) -> Self:
+        """Return a definition made of a few words, with defaults for the rest.
+
+        :meth:`polyvisor.connection.DomainCollection.build` does the same with the type of a
+        host and the defaults of plugins.
+
+        Args:
+            name: its name.
+            memory: bytes, or text such as ``"2 GiB"``.
+            vcpus: how many virtual CPUs.
+            type: the hypervisor: ``"kvm"``, ``"qemu"``, ``"xen"``, ``"sim"`` …
+            arch: the guest's architecture; ``None``: this machine's.
+            machine: the machine type.
+            cpu: a mode such as ``"host-passthrough"``, or a CPU model.
+            disks: paths; or plain data as :meth:`from_dict` reads it, in which ``path``,
+                ``format``, ``bus`` and ``cache`` are short for where these stand; or disks.
+            cdrom: path of a medium.
+            interfaces: ``"user"``, ``"network:NAME"``, ``"bridge:NAME"``, ``"direct:DEVICE"``;
+                or plain data; or interfaces.
+            boot: what to boot from in turn: ``"hd"``, ``"cdrom"``, ``"network"``, ``"fd"``.
+            kernel: path of a kernel to boot directly.
+            initrd: path of its initial memory disk.
+            cmdline: its command line.
+            firmware: ``"bios"`` or ``"efi"``.
+            graphics: ``"vnc"`` or ``"spice"``, with a video card; ``None``: none.
+            console: whether there is a console for text.
+            devices: any other devices.
+            layers: defaults instead of :data:`polyvisor.model.build.LAYERS`.
+            fields: any other fields, as values or as plain data.
+
+        Raises:
+            SchemaError: a value is not allowed; names it.
+            InvalidArgument: there is no such field, or no such device.
+        """
+        from polyvisor.model.build import LAYERS, build
+
+        return build(
+            cls,
+            name=name,
+            memory=memory,
+            vcpus=vcpus,
+            type=type,
+            arch=arch,
+            machine=machine,
+            cpu=cpu,
+            disks=disks,
+            cdrom=cdrom,
+            interfaces=interfaces,
+            boot=boot,
+            kernel=kernel,
+            initrd=initrd,
+            cmdline=cmdline,
+            firmware=firmware,
+            graphics=graphics,
+            console=console,
+            devices=devices,
+            layers=LAYERS if layers is None else layers,
+            **fields,
+        )
 
     def with_uuid(self, uuid: UUID | None = None) -> Self:
         """Return the definition with a UUID: its own, or else the one given or a random one."""

@@ -3,7 +3,8 @@
 A dict has a key for each field that is not at its default, under the field's name.
 Values are what JSON has: elements are dicts, lists of elements lists of dicts, UUIDs and
 carried XML are text. Sizes are bytes as ``int``; text such as ``"2 GiB"`` is understood
-as well, and is what TOML is written with. Where one list holds elements of several kinds,
+as well. An element of which only the text is said may be that text or number alone:
+``vcpu = 2``. TOML is written in these short forms. Where one list holds elements of several kinds,
 each dict says its tag under ``"element"``.
 
 What an element carries without being typed stands under ``"extra"``, so that nothing is
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
@@ -153,7 +155,11 @@ def _table(
 
 def _plain(held: Any, sizes: Callable[[int], Any] | None, decides: str | None) -> Any:
     if isinstance(held, Element):
-        return _table(held, sizes, decides)
+        table = _table(held, sizes, decides)
+        # The short form of what is only its text: ``vcpu = 2``.
+        if sizes is not None and decides is None and [*table] == [text_field(held.__class__)]:
+            return next(iter(table.values()))
+        return table
     if isinstance(held, tuple):
         return [_plain(item, sizes, decides) for item in held]
     if isinstance(held, UUID):
@@ -161,6 +167,12 @@ def _plain(held: Any, sizes: Callable[[int], Any] | None, decides: str | None) -
     if isinstance(held, str):
         return str(held)
     return held
+
+
+@cache
+def text_field(cls: type[Element]) -> str | None:
+    """Return the field that holds an element's own text, if it has one."""
+    return next((name for name, binding in bindings_of(cls) if binding.kind == "text"), None)
 
 
 def _plain_extra(extra: Extra) -> dict[str, Any]:
@@ -280,7 +292,10 @@ def _read_child(binding: Binding, given: Any, where: str) -> Element:
             fault = f"{ref.by} is missing" if word is None else f"{word!r} is not a known {ref.by}"
             raise _error(where, fault, nearest(str(word or ""), list(ref.refs)))
         ref = ref.refs[word]
-    return from_dict(resolve(ref), given, path=where)
+    cls = resolve(ref)
+    if isinstance(given, (str, int, float)) and (name := text_field(cls)) is not None:
+        given = {name: given}
+    return from_dict(cls, given, path=where)
 
 
 def _field_of(choice: Choice) -> str:
@@ -452,7 +467,12 @@ def _field_schema(binding: Binding, definitions: dict[str, Any]) -> dict[str, An
                 ]
             }
         assert ref is not None
-        return _child_schema(ref, definitions)
+        whole = _child_schema(ref, definitions)
+        cls = None if isinstance(ref, Choice) else resolve(ref)
+        name = None if cls is None else text_field(cls)
+        if cls is None or name is None:
+            return whole
+        return {"anyOf": [whole, _field_schema(dict(bindings_of(cls))[name], definitions)]}
     if binding.kind == "flag":
         return {"type": "boolean"}
     if binding.kind == "raw":

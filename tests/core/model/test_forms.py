@@ -66,6 +66,20 @@ def test_the_human_form() -> None:
     VALIDATOR.validate(spec.to_dict() | {"memory": "2 GiB"})
 
 
+def test_what_is_only_its_text_has_a_short_form() -> None:
+    """A number or text may stand for an element of which nothing else is said."""
+    short = 'type = "kvm"\nname = "web"\nmemory = "2 GiB"\nvcpu = 2\nmax_memory = "4 GiB"\n'
+    spec = DomainSpec.from_toml(short)
+    assert spec.vcpus == 2
+    assert spec.max_memory is not None
+    assert spec.max_memory.size == 4 << 30
+    assert "vcpu = 2\n" in spec.to_toml()
+    assert DomainSpec.from_toml(spec.to_toml()) == spec
+    assert spec.to_dict()["vcpu"] == {"count": 2}
+    VALIDATOR.validate({"type": "kvm", "name": "web", "memory": "2 GiB", "vcpu": 2})
+    assert not VALIDATOR.is_valid({"type": "kvm", "name": "web", "memory": 1, "vcpu": "x"})
+
+
 def test_the_json_schema_refuses_what_reading_refuses() -> None:
     """Unknown keys and words that the schema does not know are seen by an editor."""
     jsonschema.Draft202012Validator.check_schema(schema())
@@ -121,7 +135,9 @@ BASE: dict[str, Any] = {"type": "kvm", "name": "web", "memory": 1024}
         ({"vcpu": {"count": True}}, "vcpu.count", "True is not a whole number"),
         ({"vcpu": {"count": -1}}, "vcpu.count", "out of range"),
         ({"vcpu": {"count": "2"}}, "vcpu.count", "not a whole number"),
-        ({"vcpu": 2}, "vcpu", "not a table"),
+        ({"vcpu": "2"}, "vcpu.count", "not a whole number"),
+        ({"vcpu": [2]}, "vcpu", "not a table"),
+        ({"devices": 2}, "devices", "not a table"),
         ({"vcpu": {}}, "vcpu", "count is missing"),
         ({"devices": {"disks": {}}}, "devices.disks", "not a list"),
         ({"devices": {"disks": [7]}}, "devices.disks[0]", "not a table"),
