@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
@@ -169,10 +168,15 @@ def _plain(held: Any, sizes: Callable[[int], Any] | None, decides: str | None) -
     return held
 
 
-@cache
+_text_fields: dict[type, str | None] = {}
+
+
 def text_field(cls: type[Element]) -> str | None:
     """Return the field that holds an element's own text, if it has one."""
-    return next((name for name, binding in bindings_of(cls) if binding.kind == "text"), None)
+    if cls not in _text_fields:
+        named = (name for name, binding in bindings_of(cls) if binding.kind == "text")
+        _text_fields[cls] = next(named, None)
+    return _text_fields[cls]
 
 
 def _plain_extra(extra: Extra) -> dict[str, Any]:
