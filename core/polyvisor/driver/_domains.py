@@ -36,6 +36,14 @@ class Domains(ABC):
     def summaries(self, *, active: bool = True, inactive: bool = True) -> Sequence[DomainSummary]:
         """Return a line for each domain of the wanted kinds, ordered by name."""
 
+    def summary(self, uuid: UUID) -> DomainSummary:
+        """Return its line of :meth:`summaries`; what ``info(…)`` begins with, maybe faster.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return self.info(uuid)
+
     @abstractmethod
     def by_name(self, name: str) -> UUID:
         """Return the UUID of the domain called ``name``.

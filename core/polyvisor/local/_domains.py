@@ -69,20 +69,11 @@ class LocalDomains(Domains):
                 if now is None or not (active if now.active else inactive):
                     continue
                 record = now
-            found.append(
-                DomainSummary(
-                    record.uuid,
-                    record.name,
-                    record.id,
-                    record.state,
-                    record.reason,
-                    record.definition is not None,
-                    record.autostart,
-                    record.managed_save is not None,
-                    record.title,
-                )
-            )
+            found.append(_summary(record))
         return found
+
+    def summary(self, uuid: UUID) -> DomainSummary:
+        return _summary(self._keeper.look(uuid))
 
     def by_name(self, name: str) -> UUID:
         record = self._store.by_name(name)
@@ -446,6 +437,20 @@ def forget_definition(hold: Hold) -> None:
     if path is not None:
         remove_file(path)
     hold.remove((EventKind.UNDEFINED, "removed"), durable=True)
+
+
+def _summary(record: Record) -> DomainSummary:
+    return DomainSummary(
+        record.uuid,
+        record.name,
+        record.id,
+        record.state,
+        record.reason,
+        record.definition is not None,
+        record.autostart,
+        record.managed_save is not None,
+        record.title,
+    )
 
 
 def _document(record: Record, inactive: bool) -> Document:

@@ -149,7 +149,10 @@ _STRING_KIND = 7
 _BOOLEAN_KIND = 6
 #: Encoded names of parameters; there are few hundred of them, used over and over.
 _field_names: dict[str, bytes] = {}
+_known_fields: dict[bytes, str] = {}
 _FIELD_NAMES_MAX = 4096
+#: Longer names are not libvirt's.
+_FIELD_SEEN = 80
 
 
 def _encode_string(text: str) -> bytes:
@@ -191,7 +194,15 @@ def _encode_typed_param(value: Any, write: Callable[[bytes], object]) -> None:
 
 
 def _decode_typed_param(data: bytes, at: int) -> tuple[TypedParam, int]:
-    field, at = _decode_string(data, at)
+    (length,) = _unpack_count(data, at)
+    start = at + 4
+    at = start + (length + 3 & -4)
+    # One that was never seen is checked; those that were, come over and over.
+    field = _known_fields.get(data[start : start + length]) if length < _FIELD_SEEN else None
+    if field is None:
+        field, _ = _decode_string(data, start - 4)
+        if length < _FIELD_SEEN and len(_known_fields) < _FIELD_NAMES_MAX:
+            _known_fields[data[start : start + length]] = field
     (kind,) = _unpack_count(data, at)
     at += 4
     content: Any
@@ -205,7 +216,7 @@ def _decode_typed_param(data: bytes, at: int) -> tuple[TypedParam, int]:
             content = bool(content)
     else:
         raise WireError(f"typed parameter {field[:40]!r}: there is no type {kind}")
-    return TypedParam(field, kind, content), at
+    return tuple.__new__(TypedParam, (field, kind, content)), at
 
 
 # --- making code -------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -42,6 +42,7 @@ _header = struct.Struct(">IIIiIIi")
 _pack_header = _header.pack
 _unpack_header = _header.unpack_from
 _count = struct.Struct(">I")
+_unpack_count = _count.unpack_from
 _hole = struct.Struct(">qI")
 
 
@@ -147,19 +148,27 @@ class FrameReader:
             said yet who it is.
     """
 
-    __slots__ = ("_buffer", "_fds", "limit")
+    __slots__ = ("_chunks", "_fds", "_have", "_need", "limit")
 
     def __init__(self, limit: int = MESSAGE_MAX) -> None:
         self.limit = limit
-        self._buffer = b""
+        self._chunks: list[bytes] = []
+        self._have = 0
+        # Bytes without which there is nothing to cut: a length, or a whole message.
+        self._need = _count.size
         self._fds: deque[int] = deque()
 
     @property
     def pending(self) -> int:
         """Bytes of a message that has not arrived whole."""
-        return len(self._buffer)
+        return self._have
 
-    def feed(self, data: bytes, fds: Iterable[int] = ()) -> Iterator[Message]:
+    @property
+    def missing(self) -> int:
+        """Bytes that are known to be still to come before there is a message."""
+        return self._need - self._have
+
+    def feed(self, data: bytes, fds: Iterable[int] = ()) -> list[Message]:
         """Take in what arrived, and return the messages that are whole now.
 
         Args:
@@ -171,38 +180,50 @@ class FrameReader:
             WireError: a length is less than a message has or more than it may have. The
                 connection cannot be used any further.
         """
-        self._fds.extend(fds)
-        buffer = self._buffer + data if self._buffer else data
-        at, end = 0, len(buffer)
+        if fds:
+            self._fds.extend(fds)
+        if self._chunks:
+            # Joined when there is a message to cut, so that a long one is copied once.
+            self._chunks.append(data)
+            self._have += len(data)
+            if self._have < self._need:
+                return []
+            data = b"".join(self._chunks)
         messages: list[Message] = []
-        while end - at >= HEADER_SIZE:
-            length, program, version, procedure, kind, serial, status = _unpack_header(buffer, at)
+        at, end = 0, len(data)
+        need = _count.size
+        while end - at >= need:
+            (length,) = _unpack_count(data, at)
             if not HEADER_SIZE <= length <= self.limit:
-                raise self._bad_length(length)
-            if length > end - at:
+                raise WireError(
+                    f"a message of {length} bytes: it must have between {HEADER_SIZE} and "
+                    f"{self.limit}"
+                )
+            if end - at < length:
+                need = length
                 break
-            start = at + HEADER_SIZE
-            at += length
+            _, program, version, procedure, kind, serial, status = _unpack_header(data, at)
+            start, stop = at + HEADER_SIZE, at + length
+            carried: tuple[int, ...] = ()
             if kind == 4 or kind == 5:
-                taken = self._with_fds(buffer, start, at, end)
-                if taken is None:
-                    at -= length
+                count = _fds_of(data, start, stop)
+                if end - stop < count:
+                    need = length + count
                     break
-                payload, carried = taken
-                messages.append(
-                    Message(program, version, procedure, kind, serial, status, payload, carried)
-                )
-                at += len(carried)
+                carried = self._take(count)
+                start += _count.size
+                at = stop + count
             else:
-                messages.append(
-                    Message(program, version, procedure, kind, serial, status, buffer[start:at])
+                at = stop
+            messages.append(
+                Message(
+                    program, version, procedure, kind, serial, status, data[start:stop], carried
                 )
-        if end - at >= 4 and end - at < HEADER_SIZE:
-            (length,) = _count.unpack_from(buffer, at)
-            if not HEADER_SIZE <= length <= self.limit:
-                raise self._bad_length(length)
-        self._buffer = buffer[at:]
-        return iter(messages)
+            )
+        self._chunks = [data[at:]] if at < end else []
+        self._have = end - at
+        self._need = need
+        return messages
 
     def abandoned(self) -> tuple[int, ...]:
         """Return, and forget, descriptors that belong to no message; close them."""
@@ -210,22 +231,18 @@ class FrameReader:
         self._fds.clear()
         return left
 
-    def _with_fds(
-        self, buffer: bytes, start: int, at: int, end: int
-    ) -> tuple[bytes, tuple[int, ...]] | None:
-        """Return payload and descriptors of a message, or ``None`` if not all are there."""
-        if at - start < _count.size:
-            raise WireError("a message that carries descriptors does not say how many")
-        (count,) = _count.unpack_from(buffer, start)
-        if count > FDS_MAX:
-            raise WireError(f"{count} file descriptors are more than {FDS_MAX}")
-        if end - at < count:
-            return None
+    def _take(self, count: int) -> tuple[int, ...]:
+        """Return the descriptors of a message."""
         if len(self._fds) < count:
             raise WireError(f"{count} file descriptors were announced, {len(self._fds)} arrived")
-        return buffer[start + _count.size : at], tuple(self._fds.popleft() for _ in range(count))
+        return tuple(self._fds.popleft() for _ in range(count))
 
-    def _bad_length(self, length: int) -> WireError:
-        return WireError(
-            f"a message of {length} bytes: it must have between {HEADER_SIZE} and {self.limit}"
-        )
+
+def _fds_of(data: bytes, start: int, stop: int) -> int:
+    """Return how many descriptors come with the message between two positions."""
+    if stop - start < _count.size:
+        raise WireError("a message that carries descriptors does not say how many")
+    (count,) = _unpack_count(data, start)
+    if count > FDS_MAX:
+        raise WireError(f"{count} file descriptors are more than {FDS_MAX}")
+    return int(count)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from polyvisor_remote.wire import Procedure, Program, Structure, TypedParam, program
 from polyvisor_remote.wire.declaration import PROGRAMS, Type
 
-__all__ = ["EVERYTHING", "PROCEDURES", "STRUCTURES", "values"]
+__all__ = ["EVERYTHING", "PROCEDURES", "STRUCTURES", "smallest", "values"]
 
 #: Lists grow no longer than this, whatever their cap.
 FEW = 4
@@ -81,3 +81,21 @@ EVERYTHING: dict[str, Structure] = {
     f"{one.home.name} {one.name}": one
     for one in {(one.home.name, one.fields): one for one in reversed(STRUCTURES)}.values()
 }
+
+
+def smallest(structure: Structure) -> Any:
+    """Return the value of a structure that takes the fewest bytes."""
+    return structure.codec.type(*(_least(one.type, structure.home) for one in structure.fields))
+
+
+def _least(kind: Type, home: Program) -> Any:
+    if kind.optional:
+        return None
+    if kind.name in ("opaque", "chars"):
+        return b""
+    if kind.cap is not None:
+        return []
+    plain: dict[str, Any] = {"string": "", "uuid": bytes(16), "double": 0.0}
+    if kind.name in RANGES:
+        return 0
+    return plain[kind.name] if kind.name in plain else smallest(home.structure(kind.name))

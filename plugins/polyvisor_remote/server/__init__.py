@@ -1,0 +1,18 @@
+"""libvirt's clients served by polyvisor's drivers.
+
+``server``      takes clients in and has their calls answered
+``loop``        waits for sockets; ``crew``: threads for what takes long
+``client``      one client: its messages, its queue, its limits
+``session``     what a client has opened, and the connections that clients share
+``dispatch``    which function serves which procedure; the functions are in ``_families``
+``failures``    errors in libvirt's numbers and words; ``numbers``: states and events
+``listening``   local sockets and TCP
+``settings``    ``[plugins.remote]``; ``opening``: what clients may open
+``daemon``      the process: signals, systemd
+"""
+
+from __future__ import annotations
+
+from polyvisor_remote.server.server import Server
+
+__all__ = ["Server"]

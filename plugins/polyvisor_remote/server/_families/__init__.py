@@ -1,0 +1,1 @@
+"""Who serves what: a module for each family of procedures."""

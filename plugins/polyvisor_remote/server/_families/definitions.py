@@ -1,0 +1,93 @@
+"""Definitions of domains: given, asked for, forgotten."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from polyvisor.connection import as_spec
+from polyvisor_remote.server._families.arguments import check_flags, reference
+from polyvisor_remote.server._families.life import destroy_at_end, options
+from polyvisor_remote.server.dispatch import serves
+
+if TYPE_CHECKING:
+    from polyvisor.model import DomainSpec
+    from polyvisor_remote.server.session import Session
+
+# virDomainXMLFlags
+_SECURE, _INACTIVE, _UPDATE_CPU, _MIGRATABLE = 1, 2, 4, 8
+# virDomainUndefineFlagsValues
+_MANAGED_SAVE, _SNAPSHOTS, _NVRAM, _KEEP_NVRAM, _CHECKPOINTS, _TPM, _KEEP_TPM = (
+    1 << bit for bit in range(7)
+)
+_VALIDATE = 1
+
+
+def without_secrets(spec: DomainSpec) -> DomainSpec:
+    """Return a definition without the passwords of its displays."""
+    devices = spec.devices
+    if devices is None:
+        return spec
+    hidden = [
+        attrs.evolve(one, passwd=None) if getattr(one, "passwd", None) is not None else one
+        for one in devices.graphics
+    ]
+    return attrs.evolve(spec, devices=attrs.evolve(devices, graphics=tuple(hidden)))
+
+
+def shown(xml: str, *, secure: bool) -> str:
+    """Return a definition as text, with its secrets only if asked for."""
+    if secure or "passwd=" not in xml:
+        return xml
+    return without_secrets(as_spec(xml)).to_xml()
+
+
+@serves("domain_get_xml_desc")
+def get_xml_desc(session: Session, arguments: Any) -> tuple[str]:
+    """Return a definition."""
+    flags = arguments.flags
+    check_flags(flags, _SECURE | _INACTIVE | _UPDATE_CPU | _MIGRATABLE, "virDomainGetXMLDesc")
+    xml = session.driver.domains.xml(session.uuid(arguments.dom), inactive=bool(flags & _INACTIVE))
+    return (shown(xml, secure=bool(flags & _SECURE)),)
+
+
+@serves("domain_define_xml", slow=True)
+def define_xml(session: Session, arguments: Any) -> tuple[Any]:
+    """Keep a definition."""
+    return (reference(session, session.driver.domains.define(as_spec(arguments.xml))),)
+
+
+@serves("domain_define_xml_flags", slow=True)
+def define_xml_flags(session: Session, arguments: Any) -> tuple[Any]:
+    """Keep a definition; every one is validated."""
+    check_flags(arguments.flags, _VALIDATE, "virDomainDefineXMLFlags")
+    return (reference(session, session.driver.domains.define(as_spec(arguments.xml))),)
+
+
+@serves("domain_create_xml", slow=True)
+def create_xml(session: Session, arguments: Any) -> tuple[Any]:
+    """Start a transient domain."""
+    choice = options(arguments.flags, "virDomainCreateXML")
+    uuid = session.driver.domains.create(as_spec(arguments.xml_desc), choice)
+    destroy_at_end(session, uuid, arguments.flags)
+    return (reference(session, uuid),)
+
+
+@serves("domain_undefine", slow=True)
+def undefine(session: Session, arguments: Any) -> None:
+    """Forget a definition."""
+    session.driver.domains.undefine(session.uuid(arguments.dom))
+
+
+@serves("domain_undefine_flags", slow=True)
+def undefine_flags(session: Session, arguments: Any) -> None:
+    """Forget a definition and more; what keeps nothing of a kind has nothing to forget."""
+    flags = arguments.flags
+    known = _MANAGED_SAVE | _SNAPSHOTS | _NVRAM | _KEEP_NVRAM | _CHECKPOINTS | _TPM | _KEEP_TPM
+    check_flags(flags, known, "virDomainUndefineFlags")
+    session.driver.domains.undefine(
+        session.uuid(arguments.dom),
+        managed_save=bool(flags & _MANAGED_SAVE),
+        snapshots=bool(flags & _SNAPSHOTS),
+    )

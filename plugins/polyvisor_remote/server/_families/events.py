@@ -1,0 +1,235 @@
+"""Telling clients of events, in libvirt's three ways of asking for them.
+
+The oldest asks for changes of state alone, the next for one kind of event, and the one
+that is used today for one kind of event of one domain or of all, under a number that the
+event then carries.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import attrs
+
+from polyvisor.events import EventKind
+from polyvisor_remote.server.dispatch import serves
+from polyvisor_remote.server.failures import Failure, unsupported
+from polyvisor_remote.server.numbers import (
+    EVENT_DETAILS,
+    EVENT_ID_END,
+    LIFECYCLE,
+    EventId,
+)
+from polyvisor_remote.wire import Kind, Status, frame, params, program
+
+if TYPE_CHECKING:
+    from polyvisor.events import Event
+    from polyvisor_remote.server.client import Client
+    from polyvisor_remote.server.session import Session
+
+_INVALID_ARG = 8
+_remote = program("remote")
+#: The message that a kind of event is sent in, if its client asked for it by kind alone.
+_LEGACY = {
+    EventId.LIFECYCLE: "domain_event_lifecycle",
+    EventId.REBOOT: "domain_event_reboot",
+    EventId.RTC_CHANGE: "domain_event_rtc_change",
+    EventId.WATCHDOG: "domain_event_watchdog",
+    EventId.IO_ERROR: "domain_event_io_error",
+    EventId.BALLOON_CHANGE: "domain_event_balloon_change",
+}
+#: The same for those that asked with a number; these carry it.
+_NUMBERED = {
+    EventId.LIFECYCLE: "domain_event_callback_lifecycle",
+    EventId.REBOOT: "domain_event_callback_reboot",
+    EventId.RTC_CHANGE: "domain_event_callback_rtc_change",
+    EventId.WATCHDOG: "domain_event_callback_watchdog",
+    EventId.IO_ERROR: "domain_event_callback_io_error",
+    EventId.BALLOON_CHANGE: "domain_event_callback_balloon_change",
+    EventId.DEVICE_REMOVED: "domain_event_callback_device_removed",
+    EventId.DEVICE_ADDED: "domain_event_callback_device_added",
+    EventId.MIGRATION_ITERATION: "domain_event_callback_migration_iteration",
+    EventId.JOB_COMPLETED: "domain_event_callback_job_completed",
+}
+#: Those whose content stands in the message itself, not in one of the older kind.
+_FLAT = frozenset({EventId.DEVICE_ADDED, EventId.MIGRATION_ITERATION, EventId.JOB_COMPLETED})
+#: ``virDomainEventWatchdogAction`` and ``virDomainEventIOErrorAction``.
+_WATCHDOG = ("none", "pause", "reset", "poweroff", "shutdown", "debug", "inject-nmi")
+_IO_ERROR = ("none", "pause", "report")
+
+
+def content(event: Event) -> tuple[EventId, tuple[Any, ...]] | None:
+    """Return what a client is told of an event behind the domain, or ``None``."""
+    kind, data = event.kind, event.data
+    number = LIFECYCLE.get(kind)
+    if number is not None:
+        details = EVENT_DETAILS[kind]
+        detail = details.index(event.detail) if event.detail in details else 0
+        return EventId.LIFECYCLE, (number, detail)
+    if kind is EventKind.REBOOT:
+        return EventId.REBOOT, ()
+    if kind is EventKind.DEVICE_REMOVED or kind is EventKind.DEVICE_ADDED:
+        alias = str(data.get("alias") or data.get("device") or event.detail)
+        added = kind is EventKind.DEVICE_ADDED
+        return (EventId.DEVICE_ADDED if added else EventId.DEVICE_REMOVED), (alias,)
+    if kind is EventKind.MIGRATION_ITERATION and "iteration" in data:
+        return EventId.MIGRATION_ITERATION, (int(data["iteration"]),)
+    if kind is EventKind.JOB_COMPLETED:
+        plain = {name: value for name, value in data.items() if isinstance(value, int | str)}
+        return EventId.JOB_COMPLETED, (params(plain),)
+    if kind is EventKind.GUEST:
+        return _guest(event.detail, data)
+    return None
+
+
+def _guest(detail: str, data: Any) -> tuple[EventId, tuple[Any, ...]] | None:
+    if detail == "rtc-change":
+        return EventId.RTC_CHANGE, (int(data.get("offset", 0)),)
+    if detail == "balloon-change":
+        return EventId.BALLOON_CHANGE, (int(data.get("actual", 0)) // 1024,)
+    if detail == "watchdog":
+        action = data.get("action")
+        return EventId.WATCHDOG, (_WATCHDOG.index(action) if action in _WATCHDOG else 0,)
+    if detail == "io-error":
+        action = data.get("action")
+        place = str(data.get("path", "")), str(data.get("alias") or data.get("device") or "")
+        return EventId.IO_ERROR, (*place, _IO_ERROR.index(action) if action in _IO_ERROR else 0)
+    return None
+
+
+@attrs.frozen
+class _Wish:
+    """What a client wants to be told of.
+
+    Attributes:
+        event: kind of event.
+        uuid: of which domain; ``None``: of all.
+        number: its number, or ``None`` if it asked in an older way.
+    """
+
+    event: int
+    uuid: UUID | None
+    number: int | None
+
+
+class _Wishes:
+    """All that a client wants to be told of."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._wishes: dict[int | str, _Wish] = {}
+        self._numbers = count()
+
+    def add(self, event: int, uuid: UUID | None) -> int:
+        """Note a wish and return its number."""
+        number = next(self._numbers)
+        self._wishes[number] = _Wish(event, uuid, number)
+        return number
+
+    def add_legacy(self, event: int, key: str) -> None:
+        """Note a wish that has no number.
+
+        Raises:
+            Failure: there is the same already.
+        """
+        if key in self._wishes:
+            raise Failure(_INVALID_ARG, f"domain event {event} already registered")
+        self._wishes[key] = _Wish(event, None, None)
+
+    def remove(self, key: int | str) -> None:
+        """Forget a wish.
+
+        Raises:
+            Failure: there is none such.
+        """
+        if self._wishes.pop(key, None) is None:
+            raise Failure(_INVALID_ARG, f"domain event callback {key} is not registered")
+
+    def tell(self, event: Event) -> None:
+        """Tell the client of an event, once for each wish that it fulfils."""
+        told = content(event)
+        if told is None:
+            return
+        kind, rest = told
+        # A domain in an event has the number that it has then; we no longer know it.
+        dom = (event.domain.name, event.domain.uuid.bytes, -1)
+        for wish in list(self._wishes.values()):
+            if wish.event == kind and wish.uuid in (None, event.domain.uuid):
+                self._client.send(_message(kind, wish.number, (dom, *rest)), event=True)
+
+
+def _message(kind: EventId, number: int | None, fields: tuple[Any, ...]) -> bytes:
+    if number is None:
+        procedure = _remote[_LEGACY[kind]]
+        payload = procedure.arguments.codec.encode(fields)
+    else:
+        procedure = _remote[_NUMBERED[kind]]
+        values = (number, *fields) if kind in _FLAT else (number, fields)
+        payload = procedure.arguments.codec.encode(values)
+    return frame(
+        _remote.number, _remote.version, procedure.number, Kind.MESSAGE, 0, Status.OK, payload
+    )
+
+
+def _wishes(session: Session, procedure: str) -> _Wishes:
+    if session.driver.events is None:
+        raise unsupported(procedure)
+    found: _Wishes | None = session.kept.get("wishes")
+    if found is None:
+        found = session.kept["wishes"] = _Wishes(session.client)
+        session.shared.listen(session, found.tell)
+    return found
+
+
+def _known(event: int) -> None:
+    if not 0 <= event < EVENT_ID_END:
+        raise Failure(1, f"unsupported event ID {event}")
+
+
+@serves("connect_domain_event_register")
+def register(session: Session, arguments: Any) -> tuple[int]:
+    """Tell of changes of state, in the oldest way."""
+    _wishes(session, "connect_domain_event_register").add_legacy(EventId.LIFECYCLE, "lifecycle")
+    return (1,)
+
+
+@serves("connect_domain_event_deregister")
+def deregister(session: Session, arguments: Any) -> tuple[int]:
+    """Tell of no more changes of state."""
+    _wishes(session, "connect_domain_event_deregister").remove("lifecycle")
+    return (0,)
+
+
+@serves("connect_domain_event_register_any")
+def register_any(session: Session, arguments: Any) -> None:
+    """Tell of events of a kind."""
+    event = arguments.eventID
+    _known(event)
+    wishes = _wishes(session, "connect_domain_event_register_any")
+    wishes.add_legacy(event, f"any {event}")
+
+
+@serves("connect_domain_event_deregister_any")
+def deregister_any(session: Session, arguments: Any) -> None:
+    """Tell of no more events of a kind."""
+    event = arguments.eventID
+    _known(event)
+    _wishes(session, "connect_domain_event_deregister_any").remove(f"any {event}")
+
+
+@serves("connect_domain_event_callback_register_any")
+def callback_register_any(session: Session, arguments: Any) -> tuple[int]:
+    """Tell of events of a kind, of one domain or of all."""
+    _known(arguments.eventID)
+    uuid = None if arguments.dom is None else session.uuid(arguments.dom)
+    wishes = _wishes(session, "connect_domain_event_callback_register_any")
+    return (wishes.add(arguments.eventID, uuid),)
+
+
+@serves("connect_domain_event_callback_deregister_any")
+def callback_deregister_any(session: Session, arguments: Any) -> None:
+    """Tell of them no more."""
+    wishes = _wishes(session, "connect_domain_event_callback_deregister_any")
+    wishes.remove(arguments.callbackID)

@@ -1,0 +1,82 @@
+"""How far a save or a migration is, and stopping it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from polyvisor_remote.server._families.arguments import check_flags
+from polyvisor_remote.server.dispatch import serves
+from polyvisor_remote.wire import params
+from polyvisor_remote.wire.params import INT
+
+if TYPE_CHECKING:
+    from polyvisor.jobs import JobProgress
+    from polyvisor_remote.server.session import Session
+
+# virDomainJobType
+_NONE, _BOUNDED, _UNBOUNDED = 0, 1, 2
+_COMPLETED, _KEEP_COMPLETED = 1, 2
+#: ``virDomainJobOperation``.
+_OPERATIONS = {
+    "start": 1,
+    "save": 2,
+    "managed save": 2,
+    "restore": 3,
+    "migration in": 4,
+    "migration": 5,
+    "snapshot": 6,
+    "snapshot revert": 7,
+    "dump": 8,
+}
+
+
+def _kind(job: JobProgress) -> int:
+    return _BOUNDED if job.total else _UNBOUNDED
+
+
+@serves("domain_get_job_info")
+def get_job_info(session: Session, arguments: Any) -> tuple[int, ...]:
+    """Return how far the job is: milliseconds and bytes."""
+    job = session.driver.domains.job(session.uuid(arguments.dom))
+    if job is None:
+        return (_NONE, *(0,) * 11)
+    elapsed = int(job.elapsed * 1000)
+    data = (job.total, job.processed, job.remaining)
+    return (_kind(job), elapsed, 0, *data, *data, 0, 0, 0)
+
+
+@serves("domain_get_job_stats")
+def get_job_stats(session: Session, arguments: Any) -> tuple[int, list[Any]]:
+    """Return how far the job is, by names; of one that is over nothing is kept."""
+    check_flags(arguments.flags, _COMPLETED | _KEEP_COMPLETED, "virDomainGetJobStats")
+    job = session.driver.domains.job(session.uuid(arguments.dom))
+    if job is None or arguments.flags & _COMPLETED:
+        return _NONE, []
+    facts: dict[str, Any] = {
+        "operation": _OPERATIONS.get(job.operation, 0),
+        "time_elapsed": int(job.elapsed * 1000),
+        "data_total": job.total,
+        "data_processed": job.processed,
+        "data_remaining": job.remaining,
+        "memory_total": job.total,
+        "memory_processed": job.processed,
+        "memory_remaining": job.remaining,
+    }
+    if job.iteration:
+        facts["memory_iteration"] = job.iteration
+    if job.downtime is not None:
+        facts["downtime"] = int(job.downtime * 1000)
+    return _kind(job), params(facts, {"operation": INT})
+
+
+@serves("domain_abort_job")
+def abort_job(session: Session, arguments: Any) -> None:
+    """Stop it."""
+    session.driver.domains.abort_job(session.uuid(arguments.dom))
+
+
+@serves("domain_abort_job_flags")
+def abort_job_flags(session: Session, arguments: Any) -> None:
+    """Stop it."""
+    check_flags(arguments.flags, 0, "virDomainAbortJobFlags")
+    session.driver.domains.abort_job(session.uuid(arguments.dom))

@@ -1,0 +1,215 @@
+"""Migration in libvirt's version 3: five phases that the client, or the source, drives.
+
+A migration that its client abandons is given up on this side when the client leaves.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from polyvisor.connection import as_spec
+from polyvisor.driver import MigrationOptions
+from polyvisor.jobs import Job
+from polyvisor_remote.server._families.arguments import check_flags, reference
+from polyvisor_remote.server.dispatch import serves
+from polyvisor_remote.server.failures import Failure, unsupported
+from polyvisor_remote.server.numbers import Migrate
+from polyvisor_remote.wire import mapping
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from polyvisor.domain import Domain
+    from polyvisor.driver import Migration
+    from polyvisor_remote.server.session import Session
+
+_KNOWN = int(~Migrate(0))
+#: Parameters that may occur several times (``VIR_MIGRATE_PARAM_*``).
+_REPEATED = ("migrate_disks", "compression")
+#: Those that a driver has no use for, so that they must not be given.
+_REFUSED = ("migrate_disks", "disks_port", "disks_uri", "compression", "listen_address")
+_BANDWIDTH_UNIT = 1 << 20  # MiB/s
+_UNSUPPORTED_ARG = 84
+
+
+@attrs.define
+class _Departure:
+    """A migration from here that a client has begun."""
+
+    job: Job
+    options: MigrationOptions
+
+
+def _part(session: Session, procedure: str) -> Migration:
+    part = session.driver.migration
+    if part is None:
+        raise unsupported(procedure)
+    return part
+
+
+def _options(flags: int, given: dict[str, Any], function: str) -> MigrationOptions:
+    check_flags(flags, _KNOWN, function)
+    for name in _REFUSED:
+        if name in given:
+            raise Failure(_UNSUPPORTED_ARG, f"{function}: the parameter {name} has no effect here")
+    copy = None
+    if flags & Migrate.NON_SHARED_INC:
+        copy = "incremental"
+    elif flags & Migrate.NON_SHARED_DISK:
+        copy = "all"
+    xml = given.get("destination_xml")
+    bandwidth = given.get("bandwidth") or None
+    return MigrationOptions(
+        live=bool(flags & Migrate.LIVE),
+        offline=bool(flags & Migrate.OFFLINE),
+        persistent=bool(flags & Migrate.PERSIST_DEST),
+        undefine_source=bool(flags & Migrate.UNDEFINE_SOURCE),
+        paused=bool(flags & Migrate.PAUSED),
+        peer_to_peer=bool(flags & Migrate.PEER2PEER),
+        tunnelled=bool(flags & Migrate.TUNNELLED),
+        post_copy=bool(flags & Migrate.POSTCOPY),
+        copy_storage=copy,
+        bandwidth=None if bandwidth is None else bandwidth * _BANDWIDTH_UNIT,
+        name=given.get("destination_name"),
+        spec=None if xml is None else as_spec(xml),
+        uri=given.get("migrate_uri"),
+    )
+
+
+def _departures(session: Session) -> dict[UUID, _Departure]:
+    found: dict[UUID, _Departure] = session.kept.setdefault("departures", {})
+    return found
+
+
+def _arrivals(session: Session) -> dict[str, tuple[UUID, MigrationOptions]]:
+    found: dict[str, tuple[UUID, MigrationOptions]] = session.kept.setdefault("arrivals", {})
+    return found
+
+
+@serves("domain_migrate_begin3_params", slow=True)
+def begin(session: Session, arguments: Any) -> tuple[bytes, str]:
+    """Source: say what the domain is, and hold it."""
+    part = _part(session, "domain_migrate_begin3_params")
+    given = mapping(arguments.params, repeated=_REPEATED)
+    options = _options(arguments.flags, given, "virDomainMigrateBegin3Params")
+    uuid = session.uuid(arguments.dom)
+    job = Job("migration")
+    begun = part.begin(uuid, options, job)
+    departures = _departures(session)
+    departures[uuid] = _Departure(job, options)
+
+    def give_up() -> None:
+        if departures.pop(uuid, None) is not None:
+            job.cancel("the client that drove the migration is gone")
+            part.confirm(uuid, None, options, cancelled=True)
+
+    session.at_end(give_up)
+    return begun.cookie or b"", begun.spec.to_xml()
+
+
+@serves("domain_migrate_prepare3_params", slow=True)
+def prepare(session: Session, arguments: Any) -> tuple[bytes, str | None]:
+    """Destination: make ready to receive."""
+    part = _part(session, "domain_migrate_prepare3_params")
+    given = mapping(arguments.params, repeated=_REPEATED)
+    xml = given.pop("destination_xml", None)
+    if xml is None:
+        raise Failure(8, "virDomainMigratePrepare3Params: no definition was sent")
+    spec = as_spec(xml)
+    options = _options(arguments.flags, given, "virDomainMigratePrepare3Params")
+    prepared = part.prepare(spec, arguments.cookie_in or None, options)
+    uuid = spec.uuid
+    assert uuid is not None
+    name = options.name or spec.name
+    arrivals = _arrivals(session)
+    arrivals[name] = (uuid, options)
+
+    def give_up() -> None:
+        if arrivals.pop(name, None) is not None:
+            part.finish(uuid, None, options, cancelled=True)
+
+    session.at_end(give_up)
+    # The client wants an address even where none is needed.
+    return prepared.cookie or b"", prepared.uri or options.uri or "none:"
+
+
+@serves("domain_migrate_perform3_params", slow=True)
+def perform(session: Session, arguments: Any) -> tuple[bytes]:
+    """Source: send everything; or, peer to peer, drive the migration."""
+    part = _part(session, "domain_migrate_perform3_params")
+    given = mapping(arguments.params, repeated=_REPEATED)
+    uuid = session.uuid(arguments.dom)
+    if arguments.dconnuri is not None:
+        options = _options(arguments.flags, given, "virDomainMigratePerform3Params")
+        _drive(session, uuid, arguments.dconnuri, options)
+        return (b"",)
+    departure = _departures(session).get(uuid)
+    if departure is None:
+        raise Failure(55, "perform without begin: this client has begun no such migration")
+    uri = given.get("migrate_uri")
+    cookie = part.perform(
+        uuid,
+        None if uri == "none:" else uri,
+        arguments.cookie_in or None,
+        departure.options,
+        departure.job,
+    )
+    return (cookie or b"",)
+
+
+def _drive(session: Session, uuid: UUID, destination: str, options: MigrationOptions) -> None:
+    """Migrate to a connection that the daemon itself opens."""
+    connection = session.connection
+    domain: Domain = connection.domains[uuid]
+    domain.migrate(
+        destination,
+        live=options.live,
+        offline=options.offline,
+        persistent=options.persistent,
+        undefine_source=options.undefine_source,
+        paused=options.paused,
+        peer_to_peer=True,
+        tunnelled=options.tunnelled,
+        post_copy=options.post_copy,
+        copy_storage=options.copy_storage,
+        bandwidth=options.bandwidth,
+        name=options.name,
+        spec=options.spec,
+        uri=options.uri,
+    )
+
+
+@serves("domain_migrate_finish3_params", slow=True)
+def finish(session: Session, arguments: Any) -> tuple[Any, bytes]:
+    """Destination: take the domain over and run it, or give it up."""
+    part = _part(session, "domain_migrate_finish3_params")
+    given = mapping(arguments.params, repeated=_REPEATED)
+    name = given.get("destination_name")
+    arrivals = _arrivals(session)
+    if name is None or name not in arrivals:
+        raise Failure(55, f"finish without prepare: this client prepared no migration of '{name}'")
+    uuid, options = arrivals.pop(name)
+    cancelled = bool(arguments.cancelled)
+    finished = part.finish(uuid, arguments.cookie_in or None, options, cancelled=cancelled)
+    if finished.uuid is None:
+        raise Failure(9, f"the migration of '{name}' was given up; the source has the domain")
+    return reference(session, finished.uuid), finished.cookie or b""
+
+
+@serves("domain_migrate_confirm3_params", slow=True)
+def confirm(session: Session, arguments: Any) -> None:
+    """Source: let go of the domain, or run it on as before."""
+    part = _part(session, "domain_migrate_confirm3_params")
+    uuid = session.uuid(arguments.dom)
+    departure = _departures(session).pop(uuid, None)
+    if departure is None:
+        raise Failure(55, "confirm without begin: this client has begun no such migration")
+    part.confirm(
+        uuid,
+        arguments.cookie_in or None,
+        departure.options,
+        cancelled=bool(arguments.cancelled),
+    )
+    departure.job.close()

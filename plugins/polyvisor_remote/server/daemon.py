@@ -1,0 +1,185 @@
+"""The daemon as a process: its sockets, its signals, and what systemd is told."""
+
+from __future__ import annotations
+
+import grp
+import logging
+import os
+import signal
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+from polyvisor.errors import ConfigError
+from polyvisor_remote.server.listening import Listener, TcpListener, UnixListener
+from polyvisor_remote.server.opening import opener
+from polyvisor_remote.server.server import Server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from polyvisor.config import Config
+    from polyvisor_remote.server.settings import Address, Settings
+
+__all__ = ["Daemon", "notify"]
+
+#: The first descriptor that systemd hands over (``sd_listen_fds(3)``).
+_FIRST_FD = 3
+
+log = logging.getLogger("polyvisor.remote")
+
+
+class Daemon:
+    """polyvisord.
+
+    Args:
+        read: reads the configuration and its settings, now and when told to anew.
+    """
+
+    def __init__(self, read: Callable[[], tuple[Config, Settings]]) -> None:
+        self._read = read
+        self._stop = threading.Event()
+        config, settings = read()
+        self._settings = settings
+        self._open = opener(config, settings.schemes)
+        self.server = Server(
+            lambda target, readonly: self._open(target, readonly),
+            workers=settings.workers,
+            keepalive=settings.keepalive_interval,
+            keepalive_count=settings.keepalive_count,
+            login_time=settings.login_timeout,
+            most=settings.max_clients,
+        )
+
+    def begin(self) -> list[str]:
+        """Listen and serve; return the addresses.
+
+        Raises:
+            ConfigError: there is nowhere to listen, or one address cannot be had; then
+                none is listened on.
+        """
+        listeners: list[Listener] = []
+        try:
+            listeners += handed_over(self._settings)
+            for address in self._settings.listen:
+                listeners.append(self._bind(address))
+        except BaseException:
+            for listener in listeners:
+                listener.end()
+            raise
+        if not listeners:
+            raise ConfigError(
+                "polyvisord has nowhere to listen; give --listen unix:PATH, or listen = […] in "
+                "[plugins.remote] of polyvisor.toml"
+            )
+        self.server.start()
+        for listener in listeners:
+            self.server.listen(listener)
+        return [listener.where for listener in listeners]
+
+    def run(self) -> None:
+        """Serve until a signal ends it: SIGTERM and SIGINT stop, SIGHUP reads anew."""
+        reload = threading.Event()
+        wake = threading.Event()
+
+        def on_signal(number: int, frame: Any) -> None:
+            (reload if number == signal.SIGHUP else self._stop).set()
+            wake.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, on_signal)
+        notify("READY=1")
+        while not self._stop.is_set():
+            wake.wait()
+            wake.clear()
+            if reload.is_set():
+                reload.clear()
+                self.reload()
+        notify("STOPPING=1")
+        self.server.stop(self._settings.grace)
+
+    def reload(self) -> None:
+        """Read the configuration anew; connections that are open stay as they are.
+
+        What is wrong is logged and the old one stays in force. Where to listen does not
+        change.
+        """
+        notify("RELOADING=1")
+        try:
+            config, settings = self._read()
+        except ConfigError as error:
+            log.error("the configuration is not read anew: %s", error.message)
+        else:
+            self._open = opener(config, settings.schemes)
+            log.info("the configuration was read anew")
+        notify("READY=1")
+
+    def _bind(self, address: Address) -> Listener:
+        settings = self._settings
+        if address.transport == "unix":
+            return UnixListener.bind(
+                address.place,
+                mode=settings.unix_ro_mode if address.readonly else settings.unix_mode,
+                group=_group(settings.unix_group),
+                readonly=address.readonly,
+                authenticate=settings.auth_unix == "sasl",
+            )
+        return TcpListener.bind(
+            address.place,
+            address.port,
+            readonly=address.readonly,
+            authenticate=settings.auth_tcp == "sasl",
+        )
+
+
+def _group(name: str | None) -> int | None:
+    if name is None:
+        return None
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError as error:
+        raise ConfigError(
+            f"plugins.remote.unix_group: there is no group {name!r} on this machine"
+        ) from error
+
+
+def handed_over(settings: Settings, environ: dict[str, str] | None = None) -> list[Listener]:
+    """Return listeners for the sockets that systemd has opened for us.
+
+    A local one whose unit names it ``…-ro`` (``FileDescriptorName=``) is read-only.
+    """
+    environment = dict(os.environ) if environ is None else environ
+    if environment.get("LISTEN_PID") != str(os.getpid()):
+        return []
+    names = environment.get("LISTEN_FDNAMES", "").split(":")
+    listeners: list[Listener] = []
+    for index in range(int(environment.get("LISTEN_FDS", "0"))):
+        made = socket.socket(fileno=_FIRST_FD + index)
+        os.set_inheritable(made.fileno(), False)
+        readonly = index < len(names) and names[index].endswith("-ro")
+        if made.family == socket.AF_UNIX:
+            listeners.append(
+                UnixListener(
+                    made,
+                    readonly=readonly,
+                    authenticate=settings.auth_unix == "sasl",
+                    unlink=False,
+                )
+            )
+        else:
+            authenticate = settings.auth_tcp == "sasl"
+            listeners.append(TcpListener(made, readonly=readonly, authenticate=authenticate))
+    return listeners
+
+
+def notify(state: str) -> None:
+    """Tell systemd how we are, if it listens (``sd_notify(3)``)."""
+    path = os.environ.get("NOTIFY_SOCKET")
+    if not path:
+        return
+    address = "\0" + path[1:] if path.startswith("@") else path
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as told:
+        try:
+            told.sendto(state.encode(), address)
+        except OSError as error:
+            log.warning("systemd is not told %s: %s", state, error)

@@ -1,0 +1,124 @@
+"""From a procedure's number to who serves it.
+
+A family is a module of ``_families`` whose functions say which procedure they serve::
+
+    @serves("domain_suspend", slow=True)
+    def suspend(session: Session, arguments: Any) -> None:
+        session.driver.domains.suspend(session.uuid(arguments.dom))
+
+What one returns is the result's fields in order, or ``None`` if it has none; what it
+raises is the answer too. It need not check who calls: procedures declare what a caller
+must be allowed to, and that is looked at before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from polyvisor_remote.wire import program
+
+if TYPE_CHECKING:
+    from polyvisor_remote.server.session import Session
+    from polyvisor_remote.wire import Procedure
+
+__all__ = ["FAMILIES", "Entry", "Handler", "Table", "serves"]
+
+Handler = Callable[["Session", Any], Any]
+
+#: Modules that serve something; what is in none of them is answered with "not supported".
+FAMILIES = (
+    "connect",
+    "domains",
+    "life",
+    "definitions",
+    "details",
+    "figures",
+    "jobs",
+    "saving",
+    "snapshots",
+    "devices",
+    "migration",
+    "events",
+    "authentication",
+)
+
+_served: dict[tuple[str, str], tuple[Handler, bool, str]] = {}
+
+
+def serves(
+    procedure: str, *, slow: bool = False, needs: str = "connection", of: str = "remote"
+) -> Callable[[Handler], Handler]:
+    """Have a function serve a procedure.
+
+    Args:
+        procedure: its name.
+        slow: whether it is known to take long, so that a thread of its own does it from
+            the beginning.
+        needs: ``"connection"``, an open one; ``"login"``, a client that has authenticated;
+            ``"nothing"``.
+        of: the procedure's program.
+    """
+
+    def mark(handler: Handler) -> Handler:
+        assert (of, procedure) not in _served, procedure
+        _served[of, procedure] = (handler, slow, needs)
+        return handler
+
+    return mark
+
+
+class Entry:
+    """A procedure, ready to be served.
+
+    Attributes:
+        procedure: the procedure.
+        handler: who serves it, or ``None``.
+        slow: see :func:`serves`.
+        needs: see :func:`serves`.
+        read_only: whether a read-only client may call it, whatever the arguments.
+        decode: makes arguments of bytes.
+        encode: makes bytes of results; ``None`` if there are none.
+    """
+
+    __slots__ = ("decode", "encode", "handler", "needs", "procedure", "read_only", "slow")
+
+    def __init__(self, procedure: Procedure, served: tuple[Handler, bool, str] | None) -> None:
+        self.procedure = procedure
+        self.handler: Handler | None = None
+        self.slow, self.needs = False, "connection"
+        if served is not None:
+            self.handler, self.slow, self.needs = served
+        self.read_only = procedure.read_only
+        self.decode = procedure.arguments.codec.decode
+        self.encode = procedure.result.codec.encode if procedure.result.fields else None
+
+
+class Table:
+    """All procedures, by the numbers of program and procedure."""
+
+    def __init__(self) -> None:
+        for family in FAMILIES:
+            import_module(f"polyvisor_remote.server._families.{family}")
+        self._programs = {
+            one.number: one for one in (program("remote"), program("qemu"), program("lxc"))
+        }
+        self._entries: dict[tuple[int, int], Entry] = {}
+
+    def version(self, number: int) -> int | None:
+        """Return the version of a program, or ``None`` if there is no such program."""
+        found = self._programs.get(number)
+        return None if found is None else found.version
+
+    def get(self, number: int, procedure: int) -> Entry | None:
+        """Return a procedure, or ``None`` if there is no such procedure."""
+        entry = self._entries.get((number, procedure))
+        if entry is None:
+            home = self._programs[number]
+            if procedure not in home or home[procedure].event:
+                return None
+            declared = home[procedure]
+            entry = Entry(declared, _served.get((home.name, declared.name)))
+            self._entries[number, procedure] = entry
+        return entry

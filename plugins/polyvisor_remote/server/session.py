@@ -1,0 +1,220 @@
+"""What a client has opened, and the connections behind that."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from polyvisor.errors import ConnectionClosed, PolyvisorError
+from polyvisor_remote.server.failures import Failure
+from polyvisor_remote.wire import Kind, Status, frame, program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from polyvisor.connection import Connection
+    from polyvisor.driver import Driver
+    from polyvisor.events import Event
+    from polyvisor_remote.server.client import Client
+    from polyvisor_remote.server.server import Server
+
+__all__ = ["Pool", "Session", "Shared"]
+
+log = logging.getLogger("polyvisor.remote")
+
+_NO_CONN = 6
+_CLOSE_REASON_EOF = 1  # virConnectCloseReason
+_INTERNAL = 1
+
+
+class Shared:
+    """A connection that several clients use.
+
+    Attributes:
+        connection: the connection.
+        key: what it is known by.
+        users: sessions that use it.
+    """
+
+    def __init__(self, connection: Connection, key: tuple[str, bool]) -> None:
+        self.connection = connection
+        self.key = key
+        self.users: set[Session] = set()
+        self._listeners: dict[object, Callable[[Event], None]] = {}
+        self._lock = threading.Lock()
+        self._listening = False
+
+    def listen(self, who: object, callback: Callable[[Event], None]) -> None:
+        """Have ``callback`` called with each event from now on, in a thread of its own.
+
+        Raises:
+            Unsupported: the driver has no events.
+        """
+        with self._lock:
+            if not self._listening:
+                stream = self.connection.events()
+                self._listening = True
+                threading.Thread(
+                    target=self._run, args=(stream,), name="polyvisord-events", daemon=True
+                ).start()
+            self._listeners[who] = callback
+
+    def unlisten(self, who: object) -> None:
+        """Tell somebody of no more events."""
+        with self._lock:
+            self._listeners.pop(who, None)
+
+    def _run(self, stream: Iterator[Event]) -> None:
+        try:
+            for event in stream:
+                with self._lock:
+                    listeners = list(self._listeners.values())
+                for listener in listeners:
+                    listener(event)
+        except ConnectionClosed:
+            # The hypervisor went, unless it was the last client that did.
+            for session in list(self.users):
+                session.tell_closed()
+        except Exception:
+            log.exception("%s: there are no more events", self.connection.uri)
+
+
+class Pool:
+    """The connections that clients have open, each once."""
+
+    def __init__(self, open_: Callable[[str, bool], Connection]) -> None:
+        self._open = open_
+        self._shared: dict[tuple[str, bool], Shared] = {}
+        self._lock = threading.Lock()
+
+    def join(self, session: Session, target: str, readonly: bool) -> Shared:
+        """Let a session use the connection to a target; open it if nobody else has.
+
+        Raises:
+            PolyvisorError: it cannot be opened.
+        """
+        key = (target, readonly)
+        with self._lock:
+            shared = self._shared.get(key)
+            if shared is None:
+                shared = self._shared[key] = Shared(self._open(target, readonly), key)
+            shared.users.add(session)
+        return shared
+
+    def leave(self, session: Session, shared: Shared) -> None:
+        """Close the connection if that was the last session."""
+        with self._lock:
+            shared.users.discard(session)
+            if shared.users or self._shared.get(shared.key) is not shared:
+                return
+            del self._shared[shared.key]
+            with suppress(PolyvisorError):
+                shared.connection.close()
+
+    def __iter__(self) -> Iterator[Shared]:
+        with self._lock:
+            return iter(list(self._shared.values()))
+
+
+class Session:
+    """A client's open connection, and all that ends with it.
+
+    Attributes:
+        server: the daemon.
+        client: the client.
+    """
+
+    def __init__(self, server: Server, client: Client) -> None:
+        self.server = server
+        self.client = client
+        self._shared: Shared | None = None
+        self._driver: Driver | None = None
+        self._at_end: list[Callable[[], None]] = []
+        #: What families keep for this client, by a name of their own.
+        self.kept: dict[str, Any] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def driver(self) -> Driver:
+        """The driver behind the connection."""
+        driver = self._driver
+        if driver is None:
+            raise Failure(_NO_CONN, "the connection is not open")
+        return driver
+
+    @property
+    def shared(self) -> Shared:
+        """The connection, with who else uses it."""
+        shared = self._shared
+        if shared is None:
+            raise Failure(_NO_CONN, "the connection is not open")
+        return shared
+
+    @property
+    def connection(self) -> Connection:
+        """The connection."""
+        return self.shared.connection
+
+    @property
+    def opened(self) -> bool:
+        """Whether there is one."""
+        return self._driver is not None
+
+    @property
+    def scheme(self) -> str:
+        """The scheme of the connection's URI; ``""`` if there is none."""
+        shared = self._shared
+        return "" if shared is None else shared.connection.uri.partition(":")[0].partition("+")[0]
+
+    def open(self, target: str | None) -> None:
+        """Open what the client named.
+
+        Raises:
+            Failure: it has one open already.
+            PolyvisorError: it cannot be opened.
+        """
+        with self._lock:
+            if self._shared is not None:
+                raise Failure(_INTERNAL, "connection already open")
+            shared = self.server.join(self, target)
+            self._shared = shared
+            self._driver = shared.connection.driver
+
+    def at_end(self, task: Callable[[], None]) -> None:
+        """Run a task when the client leaves, before its connection is closed."""
+        self._at_end.append(task)
+
+    def close(self) -> None:
+        """End everything that was for this client. A second call does nothing."""
+        with self._lock:
+            shared, self._shared, self._driver = self._shared, None, None
+            tasks, self._at_end = self._at_end, []
+        for task in reversed(tasks):
+            try:
+                task()
+            except PolyvisorError as error:
+                log.info("%s has left: %s", self.client, error)
+            except Exception:
+                log.exception("%s has left, and something of it is not undone", self.client)
+        self.kept.clear()
+        if shared is not None:
+            shared.unlisten(self)
+            self.server.leave(self, shared)
+
+    def tell_closed(self) -> None:
+        """Tell the client that its connection ended, if it wants to know."""
+        if "close callback" in self.kept:
+            remote = program("remote")
+            closed = remote["connect_event_connection_closed"]
+            payload = closed.arguments.codec.encode((_CLOSE_REASON_EOF,))
+            numbers = (remote.number, remote.version, closed.number)
+            self.client.send(frame(*numbers, Kind.MESSAGE, 0, Status.OK, payload), event=True)
+
+    @staticmethod
+    def uuid(dom: Any) -> UUID:
+        """Return the UUID of a domain that a client named."""
+        return UUID(bytes=dom.uuid)

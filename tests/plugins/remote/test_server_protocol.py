@@ -1,0 +1,287 @@
+"""polyvisord and messages that are not what they should be."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from wire_client import REMOTE, WireClient
+from wire_values import smallest
+
+from polyvisor_remote.wire import Kind, Status, error_codec, frame, program
+
+if TYPE_CHECKING:
+    from conftest import Daemon
+
+TEST = "test:///default"
+RPC, NO_SUPPORT, DENIED, NO_CONNECTION = 39, 3, 29, 6
+KEEPALIVE = program("keepalive")
+CALLS = [each for each in REMOTE if not each.event]
+
+
+def error_of(client: WireClient) -> tuple[int, str]:
+    """Return number and words of the error that comes next."""
+    message = client.receive()
+    assert (message.kind, message.status) == (Kind.REPLY, Status.ERROR)
+    error = error_codec().decode(message.payload)
+    return error.code, error.message
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [
+        ((0x20008086, 1, 454), "unknown procedure: 454"),
+        ((0x20008086, 1, 0), "unknown procedure: 0"),
+        ((0x20008086, 1, -1), "unknown procedure: -1"),
+        ((0x20008086, 1, 107), "unknown procedure: 107"),
+        ((0x20008086, 2, 1), "version mismatch (actual 2, expected 1)"),
+        ((0x12345678, 1, 1), "Cannot find program 305419896 version 1"),
+        ((0x06900690, 1, 1), "Cannot find program 110102160 version 1"),
+    ],
+)
+def test_what_nobody_serves_is_said_in_libvirts_words(
+    daemon: Daemon, numbers: tuple[int, int, int], words: str
+) -> None:
+    """An unknown program, version or procedure is an error reply; the connection goes on."""
+    with WireClient(daemon.path, TEST) as client:
+        client.send_raw(*numbers)
+        assert error_of(client) == (RPC, words)
+        assert client.call("connect_get_hostname").hostname
+
+
+def test_a_status_that_no_call_has_is_refused(daemon: Daemon) -> None:
+    """A call is neither an error nor a piece of a stream."""
+    with WireClient(daemon.path, TEST) as client:
+        for status in (1, 2, 3, -1):
+            client.send_raw(REMOTE.number, 1, 59, status=status)
+            assert error_of(client) == (RPC, f"Unexpected message status {status}")
+
+
+def test_messages_that_belong_to_nothing_are_passed_over(daemon: Daemon) -> None:
+    """Replies, events, and pieces of streams that nobody opened do no harm."""
+    with WireClient(daemon.path, TEST) as client:
+        for kind in (Kind.REPLY, Kind.MESSAGE, Kind.STREAM, Kind.STREAM_HOLE, 7, 2**31 - 1):
+            client.send_raw(REMOTE.number, 1, 59, kind=kind, payload=b"abcd")
+        assert client.call("connect_get_hostname").hostname
+
+
+@pytest.mark.parametrize("payload", [b"", b"\0", bytes(7), bytes(12), b"\xff" * 8, bytes(70000)])
+def test_a_payload_that_does_not_fit_is_an_error_reply(daemon: Daemon, payload: bytes) -> None:
+    """Cut short, too long, or wild: the call fails and the next one is answered."""
+    with WireClient(daemon.path, TEST) as client:
+        client.send_raw(REMOTE.number, 1, REMOTE["domain_lookup_by_name"].number, payload=payload)
+        code, words = error_of(client)
+        assert code == RPC
+        assert words.startswith("Unable to decode message payload")
+        assert client.call("connect_get_hostname").hostname
+
+
+@pytest.mark.parametrize("length", [0, 3, 27, 2**31, 2**32 - 1])
+def test_a_length_that_no_message_has_ends_that_connection_alone(
+    daemon: Daemon, length: int
+) -> None:
+    """Where the next message begins is not known any more; other clients never notice."""
+    with WireClient(daemon.path, TEST) as other, WireClient(daemon.path) as client:
+        client.socket.sendall(struct.pack(">I", length))
+        with pytest.raises(ConnectionResetError):
+            client.receive()
+        assert other.call("connect_get_hostname").hostname
+
+
+def test_a_call_may_come_byte_by_byte(daemon: Daemon) -> None:
+    """A slow sender is waited for, and keeps nobody else waiting."""
+    called = REMOTE["connect_open"]
+    payload = called.arguments.codec.encode((TEST, 0))
+    data = frame(REMOTE.number, 1, called.number, Kind.CALL, 7, Status.OK, payload)
+    with WireClient(daemon.path, TEST) as other, WireClient(daemon.path) as client:
+        for at in range(len(data)):
+            client.socket.sendall(data[at : at + 1])
+            if at % 10 == 0:
+                assert other.call("connect_get_hostname").hostname
+        assert client.receive().status == Status.OK
+
+
+def test_many_calls_may_be_sent_at_once(daemon: Daemon) -> None:
+    """A client need not wait for an answer before it calls again."""
+    with WireClient(daemon.path, TEST) as client:
+        serials = {client.send("domain_lookup_by_name", "test") for _ in range(500)}
+        found = {client.receive().serial for _ in range(500)}
+        assert found == serials
+
+
+def test_nothing_works_before_a_connection_is_open(daemon: Daemon) -> None:
+    """Every procedure but the ones that lead to a connection is refused, without harm."""
+    with WireClient(daemon.path) as client:
+        for each in CALLS:
+            if each.name in ("connect_open", "connect_close") or each.name.startswith("auth_"):
+                continue
+            if each.name == "connect_supports_feature":
+                continue
+            error = client.refused(each.name, *smallest(each.arguments))
+            assert error.code == NO_CONNECTION, each.name
+
+
+def test_a_second_open_is_refused(daemon: Daemon) -> None:
+    """One socket, one connection, as with libvirtd."""
+    with WireClient(daemon.path, TEST) as client:
+        assert "already open" in client.refused("connect_open", TEST, 0).message
+
+
+def test_what_a_driver_has_no_part_for_is_not_supported(daemon: Daemon) -> None:
+    """A procedure without a part is answered with libvirt's own error and function name."""
+    with WireClient(daemon.path, TEST) as client:
+        error = client.refused("domain_core_dump", ("test", bytes(16), 1), "/x", 0)
+        assert error.code == NO_SUPPORT
+        assert error.message == (
+            "this function is not supported by the connection driver: virDomainCoreDump"
+        )
+        error = client.refused(
+            "domain_monitor_command", ("test", bytes(16), 1), "info", 0, of="qemu"
+        )
+        assert error.code == NO_SUPPORT
+
+
+def test_every_procedure_is_answered(daemon: Daemon) -> None:
+    """Whichever is called with the least that it takes: a result or an error, never silence."""
+    with WireClient(daemon.path, TEST) as client:
+        for each in CALLS:
+            if each.name in ("connect_open", "connect_close"):
+                continue
+            serial = client.send(each.name, *smallest(each.arguments))
+            message = client.receive()
+            assert message.serial == serial
+            if message.status == Status.ERROR:
+                assert error_codec().decode(message.payload).message
+            else:
+                each.result.codec.decode(message.payload)
+        assert client.call("connect_get_hostname").hostname
+
+
+@pytest.mark.parametrize("how", ["socket", "flag"])
+def test_a_read_only_client_changes_nothing(daemon: Daemon, how: str) -> None:
+    """Each procedure that libvirt's annotations do not let a reader call is refused."""
+    path, flags = (daemon.readonly, 0) if how == "socket" else (daemon.path, 1)
+    refused = 0
+    with WireClient(path, TEST, flags) as client:
+        for each in CALLS:
+            if each.name in ("connect_open", "connect_close"):
+                continue
+            arguments = smallest(each.arguments)
+            message_of = client.send(each.name, *arguments)
+            message = client.receive()
+            assert message.serial == message_of
+            code = (
+                error_codec().decode(message.payload).code if message.status == Status.ERROR else 0
+            )
+            assert (code == DENIED) is each.refused_read_only(arguments), each.name
+            refused += code == DENIED
+    assert refused > 150
+
+
+def test_secrets_in_definitions_are_not_for_readers(daemon: Daemon) -> None:
+    """A reader gets a definition, but not one with what is secret, nor one to migrate with."""
+    with WireClient(daemon.readonly, TEST) as client:
+        dom = client.call("domain_lookup_by_name", "test").dom
+        assert "<name>test</name>" in client.call("domain_get_xml_desc", dom, 0).xml
+        for flags in (1, 8, 9, 3):
+            assert client.refused("domain_get_xml_desc", dom, flags).code == DENIED
+
+
+def test_who_has_not_authenticated_can_do_nothing_else(daemon: Daemon) -> None:
+    """Every procedure but those of authentication itself says so."""
+    with WireClient(daemon.locked) as client:
+        assert client.call("auth_list").types == [1]
+        for each in CALLS:
+            if each.name.startswith("auth_"):
+                continue
+            error = client.refused(each.name, *smallest(each.arguments))
+            assert (error.code, error.message) == (RPC, "authentication required"), each.name
+
+
+def test_who_does_not_authenticate_is_disconnected(daemon: Daemon) -> None:
+    """There is a time for it; whoever lets it pass, or sends too much, is gone."""
+    with WireClient(daemon.locked) as client, WireClient(daemon.locked) as large:
+        large.socket.sendall(struct.pack(">I", 262145))
+        with pytest.raises(ConnectionResetError):
+            large.receive()
+        with pytest.raises(ConnectionResetError):
+            client.receive()
+
+
+def test_a_ping_is_answered(daemon: Daemon) -> None:
+    """Before and after opening, whenever the client asks."""
+    with WireClient(daemon.path) as client:
+        client.send_raw(KEEPALIVE.number, 1, 1, kind=Kind.MESSAGE)
+        pong = client.event()
+        assert (pong.program, pong.procedure) == (KEEPALIVE.number, 2)
+
+
+def test_a_client_that_falls_silent_is_asked_and_let_go(daemon: Daemon) -> None:
+    """Who asked for keepalive is pinged, and disconnected when it never answers."""
+    with WireClient(daemon.path) as client:
+        assert client.call("connect_supports_feature", 10).supported == 1
+        ping = client.event()
+        assert (ping.program, ping.procedure) == (KEEPALIVE.number, 1)
+        with pytest.raises(ConnectionResetError):
+            client.receive()
+
+
+def test_a_client_that_answers_stays(daemon: Daemon) -> None:
+    """A pong is a sign of life."""
+    with WireClient(daemon.path) as client:
+        client.call("connect_supports_feature", 10)
+        for _ in range(5):
+            ping = client.event()
+            assert ping.procedure == 1
+            client.send_raw(KEEPALIVE.number, 1, 2, kind=Kind.MESSAGE)
+        assert client.call("connect_supports_feature", 10).supported == 1
+
+
+def test_clients_come_and_go(daemon: Daemon) -> None:
+    """A thousand connections opened and dropped, some in the middle of a call, leave nothing."""
+    half = frame(REMOTE.number, 1, 1, Kind.CALL, 1, 0, bytes(8))[:20]
+    for number in range(1000):
+        gone = socket.socket(socket.AF_UNIX)
+        gone.connect(daemon.path)
+        if number % 3 == 0:
+            gone.sendall(half)
+        gone.close()
+    with WireClient(daemon.path, TEST) as client:
+        assert client.call("connect_get_hostname").hostname
+        deadline = time.monotonic() + 10
+        while len(daemon.server.clients) > 1 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(daemon.server.clients) == 1
+
+
+def test_a_half_closed_socket_is_let_go(daemon: Daemon) -> None:
+    """Who says no more is sent its answers up to then and is gone."""
+    with WireClient(daemon.path, TEST) as client:
+        client.socket.shutdown(socket.SHUT_WR)
+        with pytest.raises(ConnectionResetError):
+            client.receive()
+
+
+def test_who_does_not_read_holds_nobody(daemon: Daemon) -> None:
+    """A client that asks and never reads is no longer read from; others are served."""
+    with WireClient(daemon.path, TEST) as silent, WireClient(daemon.path, TEST) as other:
+        silent.socket.settimeout(0.5)
+        call = frame(REMOTE.number, 1, REMOTE["connect_get_capabilities"].number, 0, 1, 0)
+
+        def flood() -> None:
+            for _ in range(200_000):
+                try:
+                    silent.socket.sendall(call)
+                except TimeoutError:
+                    return
+
+        thread = threading.Thread(target=flood)
+        thread.start()
+        while thread.is_alive():
+            assert other.call("connect_get_hostname").hostname
+        thread.join()
+        assert other.call("connect_get_hostname").hostname
