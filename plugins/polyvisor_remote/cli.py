@@ -28,12 +28,18 @@ __all__ = ["main"]
 @click.option("--config", metavar="FILE", help="Read this configuration.")
 @click.option("--check-config", is_flag=True, help="Only say whether the configuration is right.")
 @click.option("--print-config", is_flag=True, help="Only print the settings in force, as TOML.")
+@click.option(
+    "--add-user",
+    metavar="NAME",
+    help="Only ask for a password and print the line that lets NAME in, for the file of users.",
+)
 @click.option("--verbose", "-v", count=True, help="Say more of what happens; twice: much more.")
 def main(
     listen: tuple[str, ...],
     config: str | None,
     check_config: bool,
     print_config: bool,
+    add_user: str | None,
     verbose: int,
 ) -> None:
     """Serve hypervisors to libvirt's clients: virsh, virt-manager and whatever uses libvirt.
@@ -44,7 +50,9 @@ def main(
     levels = {0: logging.WARNING, 1: logging.INFO}
     logging.basicConfig(level=levels.get(verbose, logging.DEBUG), format="polyvisord: %(message)s")
     try:
-        if print_config:
+        if add_user is not None:
+            click.echo(user_line(add_user))
+        elif print_config:
             click.echo(printed(read(config, listen)[1]), nl=False)
         elif check_config:
             places = ", ".join(map(str, read(config, listen)[1].listen)) or "nowhere yet"
@@ -67,6 +75,21 @@ def read(file: str | None, listen: tuple[str, ...]) -> tuple[Config, Settings]:
 
     config = load(file)
     return config, Settings.of(config, listen)
+
+
+def user_line(name: str) -> str:
+    """Return the line of a user whose password is asked for.
+
+    Raises:
+        InvalidArgument: a name cannot be written so.
+    """
+    from polyvisor.errors import InvalidArgument
+    from polyvisor_remote.server.scram import Credential
+
+    if not name or any(character in ":#\n" for character in name):
+        raise InvalidArgument(f"{name!r} is no name of a user: it must not hold ':' or '#'")
+    password = click.prompt("Password", hide_input=True, err=True, confirmation_prompt=True)
+    return f"{name}:{Credential.of(password)}"
 
 
 def printed(settings: Settings) -> str:

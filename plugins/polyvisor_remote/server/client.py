@@ -254,6 +254,10 @@ class Client:
 
     # Ending
 
+    def hang_up(self) -> None:
+        """Disconnect it soon, once what waits is sent; from any thread."""
+        self._loop.post(self.close)
+
     def close(self) -> None:
         """Disconnect it; only in the thread that has the loop. A second call does nothing."""
         with self._lock:

@@ -8,11 +8,13 @@ import os
 import signal
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.errors import ConfigError
 from polyvisor_remote.server.listening import Listener, TcpListener, UnixListener
 from polyvisor_remote.server.opening import opener
+from polyvisor_remote.server.scram import Users
 from polyvisor_remote.server.server import Server
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ class Daemon:
         self._open = opener(config, settings.schemes)
         self.server = Server(
             lambda target, readonly: self._open(target, readonly),
+            users=Users(settings.users),
             workers=settings.workers,
             keepalive=settings.keepalive_interval,
             keepalive_count=settings.keepalive_count,
@@ -104,13 +107,14 @@ class Daemon:
         What is wrong is logged and the old one stays in force. Where to listen does not
         change.
         """
-        notify("RELOADING=1")
+        notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             config, settings = self._read()
         except ConfigError as error:
             log.error("the configuration is not read anew: %s", error.message)
         else:
             self._open = opener(config, settings.schemes)
+            self.server.renew()
             log.info("the configuration was read anew")
         notify("READY=1")
 
@@ -123,6 +127,16 @@ class Daemon:
                 group=_group(settings.unix_group),
                 readonly=address.readonly,
                 authenticate=settings.auth_unix == "sasl",
+            )
+        if address.transport == "tls":
+            from polyvisor_remote.server.tls import TlsListener, context
+
+            return TlsListener.bind(
+                address.place,
+                address.port,
+                context(settings),
+                readonly=address.readonly,
+                authenticate=settings.auth_tls == "sasl",
             )
         return TcpListener.bind(
             address.place,

@@ -16,6 +16,7 @@ from polyvisor_remote.server._transport import PlainTransport, UnixTransport
 from polyvisor_remote.server.client import Identity
 
 if TYPE_CHECKING:
+    from polyvisor_remote.server._transport import Transport
     from polyvisor_remote.server.loop import Loop
     from polyvisor_remote.server.server import Server
 
@@ -89,7 +90,7 @@ class Listener:
         """Make a client of who has connected."""
         raise AssertionError
 
-    def welcome(self, transport: PlainTransport, identity: Identity) -> None:
+    def welcome(self, transport: Transport, identity: Identity) -> None:
         """Hand a client to the server."""
         assert self._server is not None
         self._server.welcome(

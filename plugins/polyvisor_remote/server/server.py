@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from polyvisor_remote.server._transport import Transport
     from polyvisor_remote.server.client import Identity
     from polyvisor_remote.server.listening import Listener
+    from polyvisor_remote.server.scram import Users
 
 __all__ = ["Access", "Server"]
 
@@ -42,6 +43,7 @@ class Server:
     Args:
         open_: opens a connection: a URI or ``None`` for the default, and whether only
             reading is allowed.
+        users: who may authenticate, and how; ``None``: nobody.
         access: may refuse a call beyond what read-only clients are refused anyway.
         workers: calls that may be under way at the same time, of those known to take long.
         keepalive: seconds of silence after which a client is asked whether it is there;
@@ -59,6 +61,7 @@ class Server:
         self,
         open_: Callable[[str | None, bool], Connection],
         *,
+        users: Users | None = None,
         access: Access | None = None,
         workers: int = 20,
         keepalive: float = 5.0,
@@ -68,7 +71,7 @@ class Server:
     ) -> None:
         self.clients: set[Client] = set()
         self.started = time.monotonic()
-        self.login: Any = None
+        self.users = users
         self._most = most
         self._access = access
         self._keepalive, self._keepalive_count = keepalive, keepalive_count
@@ -176,6 +179,10 @@ class Server:
         """Give a session the connection that it asks for."""
         return self._pool.join(session, target or "", session.client.readonly)
 
+    def renew(self) -> None:
+        """Open connections anew for clients that come from now on; the others keep theirs."""
+        self._pool.renew()
+
     def leave(self, session: Session, shared: Shared) -> None:
         """Take a session from its connection."""
         self._pool.leave(session, shared)
@@ -239,8 +246,10 @@ class Server:
             handler = entry.handler
             if entry.needs == "connection" and not session.opened:
                 raise Failure(6, f"{function_name(entry.procedure.name)}: no connection is open")
-            if self._access is not None and not self._access(
-                client.identity, entry.procedure, arguments
+            if (
+                self._access is not None
+                and entry.needs != "nothing"
+                and not self._access(client.identity, entry.procedure, arguments)
             ):
                 raise Failure(_ACCESS_DENIED, function_name(entry.procedure.name))
             if handler is None:

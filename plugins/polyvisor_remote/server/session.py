@@ -40,7 +40,7 @@ class Shared:
         users: sessions that use it.
     """
 
-    def __init__(self, connection: Connection, key: tuple[str, bool]) -> None:
+    def __init__(self, connection: Connection, key: tuple[str, bool, int]) -> None:
         self.connection = connection
         self.key = key
         self.users: set[Session] = set()
@@ -88,7 +88,8 @@ class Pool:
 
     def __init__(self, open_: Callable[[str, bool], Connection]) -> None:
         self._open = open_
-        self._shared: dict[tuple[str, bool], Shared] = {}
+        self._shared: dict[tuple[str, bool, int], Shared] = {}
+        self._generation = 0
         self._lock = threading.Lock()
 
     def join(self, session: Session, target: str, readonly: bool) -> Shared:
@@ -97,13 +98,18 @@ class Pool:
         Raises:
             PolyvisorError: it cannot be opened.
         """
-        key = (target, readonly)
         with self._lock:
+            key = (target, readonly, self._generation)
             shared = self._shared.get(key)
             if shared is None:
                 shared = self._shared[key] = Shared(self._open(target, readonly), key)
             shared.users.add(session)
         return shared
+
+    def renew(self) -> None:
+        """Open connections anew for who comes from now on."""
+        with self._lock:
+            self._generation += 1
 
     def leave(self, session: Session, shared: Shared) -> None:
         """Close the connection if that was the last session."""

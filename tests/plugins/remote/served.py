@@ -64,8 +64,8 @@ def run(*command: str, timeout: float = 60, text: str = "") -> subprocess.Comple
 
 
 @contextmanager
-def served(folder: Path, *options: str, config: str = "") -> Iterator[Served]:
-    """Run a daemon with a root of its own, and end it."""
+def served(folder: Path, *options: str, config: str = "", ends: int = 0) -> Iterator[Served]:
+    """Run a daemon with a root of its own, and end it; ``ends`` is the status to expect."""
     folder.mkdir(exist_ok=True)
     file = folder / "polyvisor.toml"
     file.write_text(f"root = '{folder}/root'\n{config}")
@@ -87,7 +87,7 @@ def served(folder: Path, *options: str, config: str = "") -> Iterator[Served]:
     )
     try:
         deadline = time.monotonic() + 30
-        while not os.path.exists(socket):
+        while "listens on" not in (folder / "log").read_text():
             assert process.poll() is None, (folder / "log").read_text()
             assert time.monotonic() < deadline, "polyvisord does not begin"
             time.sleep(0.02)
@@ -95,8 +95,8 @@ def served(folder: Path, *options: str, config: str = "") -> Iterator[Served]:
     finally:
         process.send_signal(signal.SIGTERM)
         try:
-            assert process.wait(20) == 0, (folder / "log").read_text()
+            assert process.wait(20) == ends, (folder / "log").read_text()
         finally:
             process.kill()
             log.close()
-    assert not os.path.exists(socket)
+    assert os.path.exists(socket) is (ends != 0)

@@ -1,0 +1,73 @@
+"""Times libvirt-python over one local socket: ``wire.py URI``; prints JSON, seconds a call.
+
+Whose daemon it is makes no difference to this script: it is run once for ours and once for
+libvirt's, each with the test driver behind it.
+"""
+
+import json
+import sys
+import threading
+from time import perf_counter
+
+import documents
+import libvirt
+
+DOMAINS, SECONDS, THREADS = 100, 0.7, 4
+uri = sys.argv[1]
+libvirt.registerErrorHandler(lambda *_: None, None)
+
+
+def each(call):
+    """Return the seconds that a call takes."""
+    for _ in range(30):
+        call()
+    count, begun = 0, perf_counter()
+    while True:
+        for _ in range(10):
+            call()
+        count += 10
+        took = perf_counter() - begun
+        if took > SECONDS:
+            return took / count
+
+
+def together(call):
+    """Return the seconds for each call when several threads call at once."""
+    counts = [0] * THREADS
+    end = perf_counter() + SECONDS
+
+    def run(index):
+        while perf_counter() < end:
+            call()
+            counts[index] += 1
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return SECONDS / sum(counts)
+
+
+host = libvirt.open(uri)
+domain = host.lookupByName("test")
+figures = {
+    "hostname": each(host.getHostname),
+    "by_name": each(lambda: host.lookupByName("test")),
+    "info": each(domain.info),
+    "state": each(domain.state),
+    "active": each(domain.isActive),
+    "xml": each(domain.XMLDesc),
+    "list_1": each(host.listAllDomains),
+    "count": each(host.numOfDomains),
+    "together": together(domain.isActive),
+}
+for number in range(DOMAINS - 1):
+    host.defineXML(documents.small(number)).create()
+figures["list_100"] = each(host.listAllDomains)
+figures["stats_100"] = each(host.getAllDomainStats)
+begun = perf_counter()
+for _ in range(50):
+    libvirt.open(uri).close()
+figures["connect"] = (perf_counter() - begun) / 50
+print(json.dumps(figures))

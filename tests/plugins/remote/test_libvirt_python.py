@@ -1,0 +1,106 @@
+"""libvirt's Python binding drives polyvisord: a life, events, and a connection that ends."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from served import Served, need, run, served
+
+pytestmark = pytest.mark.real
+
+PYTHON = "/usr/bin/python3"
+LIFE = """
+import libvirt, sys, threading
+libvirt.virEventRegisterDefaultImpl()
+def loop():
+    while True:
+        libvirt.virEventRunDefaultImpl()
+threading.Thread(target=loop, daemon=True).start()
+host = libvirt.open(sys.argv[1])
+host.setKeepAlive(1, 3)
+seen, done = [], threading.Event()
+def heard(conn, dom, event, detail, _):
+    seen.append((event, detail))
+    if event == libvirt.VIR_DOMAIN_EVENT_UNDEFINED:
+        done.set()
+number = host.domainEventRegisterAny(None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, heard, None)
+dom = host.defineXML(sys.stdin.read())
+assert not dom.isActive() and dom.isPersistent()
+dom.create()
+assert dom.ID() > 0 and dom.state()[0] == libvirt.VIR_DOMAIN_RUNNING
+assert dom.info()[1] == 16384 and dom.maxMemory() == 16384 and dom.maxVcpus() == 1
+assert [one.name() for one in host.listAllDomains()] == ["p"]
+assert host.lookupByUUIDString(dom.UUIDString()).name() == "p"
+(found, figures), = host.getAllDomainStats()
+assert figures["state.state"] == 1 and figures["vcpu.current"] == 1
+assert host.domainListGetStats([dom], libvirt.VIR_DOMAIN_STATS_BALLOON)[0][1]["balloon.current"]
+dom.setAutostart(True)
+assert dom.autostart()
+dom.snapshotCreateXML("<domainsnapshot><name>one</name></domainsnapshot>")
+assert dom.snapshotListNames() == ["one"] and dom.snapshotCurrent().getName() == "one"
+dom.snapshotLookupByName("one").delete()
+dom.suspend()
+dom.resume()
+try:
+    dom.coreDump("/nonexistent")
+except libvirt.libvirtError as error:
+    assert error.get_error_code() == libvirt.VIR_ERR_NO_SUPPORT, error
+try:
+    host.lookupByName("nosuch")
+except libvirt.libvirtError as error:
+    assert error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN, error
+dom.destroy()
+dom.undefine()
+assert done.wait(20), seen
+host.domainEventDeregisterAny(number)
+assert host.isAlive() and host.isSecure() and not host.isEncrypted()
+host.close()
+print(seen)
+"""
+CLOSED = """
+import libvirt, os, signal, sys, threading
+libvirt.virEventRegisterDefaultImpl()
+closed = threading.Event()
+host = libvirt.open(sys.argv[1])
+host.registerCloseCallback(lambda conn, reason, _: closed.set(), None)
+host.setKeepAlive(1, 3)
+os.kill(int(sys.argv[2]), signal.SIGKILL)
+for _ in range(100):
+    libvirt.virEventRunDefaultImpl()
+    if closed.is_set():
+        break
+assert closed.is_set() and not host.isAlive()
+"""
+GUEST = """<domain type='sim'><name>p</name><memory unit='MiB'>16</memory><vcpu>1</vcpu>
+<os><type>hvm</type></os></domain>"""
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Return a daemon, where the binding is installed."""
+    need(PYTHON, "python3")
+    if run(PYTHON, "-c", "import libvirt").returncode:
+        need("python3-libvirt", "python3-libvirt")
+    with served(tmp_path_factory.mktemp("python") / "h") as found:
+        yield found
+
+
+def test_a_life_and_what_is_heard_of_it(host: Served) -> None:
+    """Every call of a guest's life, and each change of its state as an event, in order."""
+    done = run(PYTHON, "-c", LIFE, host.uri("sim"), text=GUEST)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.strip() == str([(0, 0), (2, 0), (3, 0), (4, 0), (5, 1), (1, 0)])
+
+
+def test_a_client_notices_that_the_daemon_is_gone(tmp_path: Path) -> None:
+    """Killed at once, its clients' close callbacks are called."""
+    need(PYTHON, "python3")
+    with served(tmp_path / "h", ends=-signal.SIGKILL) as found:
+        done = run(PYTHON, "-c", CLOSED, found.uri("sim"), str(found.pid))
+        assert done.returncode == 0, done.stdout + done.stderr
+    # Whoever comes next takes the socket that the dead one left.
+    with served(tmp_path / "h") as again:
+        assert run("virsh", "-c", again.uri("sim"), "list").returncode == 0
