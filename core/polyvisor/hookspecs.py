@@ -29,6 +29,7 @@ __all__ = [
     "polyvisor_event",
     "polyvisor_migration_phase",
     "polyvisor_native_formats",
+    "polyvisor_remote_call",
     "polyvisor_save_formats",
 ]
 
@@ -89,4 +90,12 @@ def polyvisor_check_rules() -> Sequence[Rule]:
 @hookspec
 def polyvisor_build_defaults() -> Sequence[Defaults]:
     """Announce defaults for definitions that are built of a few words."""
+    raise AssertionError
+
+
+@hookspec
+def polyvisor_remote_call(
+    user: str | None, procedure: str, permissions: tuple[str, ...], arguments: Any
+) -> None:
+    """Before a daemon does what a remote client asks for: raise ``Denied`` to refuse it."""
     raise AssertionError

@@ -19,7 +19,7 @@ import attrs
 import pluggy
 
 from polyvisor import _entrypoints, hookspecs
-from polyvisor.errors import PluginError, PluginUnusable, UriError, Vetoed
+from polyvisor.errors import Denied, PluginError, PluginUnusable, UriError, Vetoed
 
 if TYPE_CHECKING:
     from polyvisor.driver import Driver, DriverInfo, Usability
@@ -347,6 +347,42 @@ class Registry:
                     operation="migrate",
                 ) from error
 
+    @property
+    def guards_remote_calls(self) -> bool:
+        """Whether any plugin wants to be asked about what remote clients call."""
+        return bool(self._guarding)
+
+    def remote_call(
+        self, user: str | None, procedure: str, permissions: tuple[str, ...], arguments: Any
+    ) -> None:
+        """Ask hooks whether a remote client may call a procedure.
+
+        Raises:
+            Denied: a hook refused, or failed, since it may be there to enforce a policy.
+        """
+        for impl in self._guarding:
+            facts = {
+                "user": user,
+                "procedure": procedure,
+                "permissions": permissions,
+                "arguments": arguments,
+            }
+            try:
+                impl.function(*[facts[name] for name in impl.argnames])
+            except Denied as denied:
+                if denied.plugin is None:
+                    denied.plugin = impl.plugin_name
+                raise
+            except Exception as error:
+                fault = f"hook polyvisor_remote_call failed: {_describe(error)}"
+                self._blame(impl.plugin_name, fault)
+                raise Denied(
+                    f"{procedure}: {fault} in plugin {impl.plugin_name!r}, so that nobody may; "
+                    f"disable the plugin to go on without it",
+                    plugin=impl.plugin_name,
+                    operation=procedure,
+                ) from error
+
     # Taking plugins in
 
     def _new_status(self, point: _entrypoints.EntryPoint) -> PluginStatus:
@@ -460,6 +496,7 @@ class Registry:
         self._watching = hook.polyvisor_event.get_hookimpls()[::-1]
         self._rules = None
         self._migrating = hook.polyvisor_migration_phase.get_hookimpls()[::-1]
+        self._guarding = hook.polyvisor_remote_call.get_hookimpls()[::-1]
 
     def _statuses_by_plugin(self) -> dict[str, PluginStatus]:
         return {

@@ -11,7 +11,7 @@ import pytest
 from polyvisor import hookimpl
 from polyvisor._entrypoints import EntryPoint, find
 from polyvisor.driver import DriverInfo, Usability
-from polyvisor.errors import PluginError, PluginUnusable, UriError, Vetoed
+from polyvisor.errors import Denied, PluginError, PluginUnusable, UriError, Vetoed
 from polyvisor.events import DomainRef, Event, EventKind
 from polyvisor.model import DomainSpec
 from polyvisor.plugins import API_VERSION, PluginState, Registry
@@ -292,6 +292,32 @@ def test_a_migration_hook_stops_the_migration_by_name() -> None:
         registry.migration_phase("perform", "source", "sim:///x", spec, {})
     with pytest.raises(PluginError, match="in finish on the destination"):
         registry.migration_phase("finish", "destination", "sim:///x", spec, {})
+
+
+def test_a_failing_guard_of_remote_calls_lets_nobody_in() -> None:
+    """What ``polyvisor_remote_call`` raises refuses the call, and is recorded if it is a fault."""
+
+    class Guard:
+        polyvisor_api = API_VERSION
+
+        @hookimpl
+        def polyvisor_remote_call(self, user: str | None) -> None:
+            if user is None:
+                raise Denied("who are you?")
+            raise KeyError(user)
+
+    registry = Registry(points=[])
+    assert not registry.guards_remote_calls
+    registry.remote_call("ada", "domain_create", ("domain:start",), None)
+    registry.register(Guard(), "guard")
+    assert registry.guards_remote_calls
+    with pytest.raises(Denied, match="who are you"):
+        registry.remote_call(None, "domain_create", (), None)
+    with pytest.raises(Denied, match="so that nobody may"):
+        registry.remote_call("ada", "domain_create", (), None)
+    assert registry.statuses["guard"].faults == [
+        "hook polyvisor_remote_call failed: KeyError: 'ada'"
+    ]
 
 
 def test_plugins_add_commands() -> None:

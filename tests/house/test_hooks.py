@@ -309,3 +309,30 @@ def test_polyvisor_build_defaults(third_party: Third) -> None:
             print(spec.type, [disk.target.bus for disk in spec.devices.disks])
     """
     assert third_party(plugin, script) == "sim ['sata', 'usb']\n"
+def test_polyvisor_remote_call(third_party: Third) -> None:
+    """The hook sees who asks a daemon for what, and its refusal reaches the client."""
+    plugin = """
+        from polyvisor.errors import Denied
+
+        @polyvisor.hookimpl
+        def polyvisor_remote_call(user, procedure, permissions, arguments):
+            print(user, procedure, permissions)
+            if "domain:stop" in permissions and arguments.dom.name == "stays":
+                raise Denied("it stays")
+    """
+    script = """
+        from types import SimpleNamespace
+
+        from polyvisor.connection import registry
+
+        plugins = registry()
+        print(plugins.guards_remote_calls)
+        for name in ("goes", "stays"):
+            arguments = SimpleNamespace(dom=SimpleNamespace(name=name))
+            try:
+                plugins.remote_call("uid:7", "domain_destroy", ("domain:stop",), arguments)
+            except polyvisor.PolyvisorError as error:
+                print(error.code, error.message, error.plugin)
+    """
+    asked = "uid:7 domain_destroy ('domain:stop',)\n"
+    assert third_party(plugin, script) == f"True\n{asked}{asked}denied it stays third\n"

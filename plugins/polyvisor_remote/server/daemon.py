@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyvisor.errors import ConfigError
 from polyvisor_remote.server.listening import Listener, TcpListener, UnixListener
-from polyvisor_remote.server.opening import opener
+from polyvisor_remote.server.opening import guard, opener
 from polyvisor_remote.server.scram import Users
 from polyvisor_remote.server.server import Server
 
@@ -47,6 +47,7 @@ class Daemon:
         self.server = Server(
             lambda target, readonly: self._open(target, readonly),
             users=Users(settings.users),
+            access=guard(config),
             workers=settings.workers,
             keepalive=settings.keepalive_interval,
             keepalive_count=settings.keepalive_count,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polyvisor
 from polyvisor.errors import UriError
@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 
     from polyvisor.config import Config
     from polyvisor.connection import Connection
+    from polyvisor_remote.server.client import Identity
+    from polyvisor_remote.server.server import Access
+    from polyvisor_remote.wire import Procedure
 
-__all__ = ["opener"]
+__all__ = ["guard", "opener"]
 
 
 def opener(config: Config, schemes: Sequence[str] = ()) -> Callable[[str | None, bool], Connection]:
@@ -43,3 +46,23 @@ def opener(config: Config, schemes: Sequence[str] = ()) -> Callable[[str | None,
         return polyvisor.open(named.get(str(uri), str(uri)), readonly=readonly, config=config)
 
     return open_
+
+
+def guard(config: Config) -> Access | None:
+    """Return what asks plugins whether a client may call something; ``None`` if none cares."""
+    from polyvisor.connection import registry
+
+    plugins = registry(config)
+    if not plugins.guards_remote_calls:
+        return None
+
+    def access(identity: Identity, procedure: Procedure, arguments: Any) -> bool:
+        needed = tuple(
+            f"{one.object}:{one.action}"
+            for one in procedure.permissions
+            if one.condition is None or one.condition.holds(arguments)
+        )
+        plugins.remote_call(identity.name, procedure.name, needed, arguments)
+        return True
+
+    return access

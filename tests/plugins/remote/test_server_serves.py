@@ -425,3 +425,46 @@ def test_who_is_allowed_what_may_be_said_by_others(tmp_path: Path) -> None:
     import os
 
     assert (f"uid:{os.getuid()}", "connect_open") in seen
+
+
+def test_plugins_may_refuse_what_clients_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hook gets the client's name, the permissions that count, and the arguments."""
+    from polyvisor.errors import Denied
+    from polyvisor.plugins import API_VERSION, Registry
+    from polyvisor_remote.server.opening import guard
+
+    seen: list[tuple[Any, ...]] = []
+
+    class Policy:
+        polyvisor_api = API_VERSION
+
+        @polyvisor.hookimpl
+        def polyvisor_remote_call(
+            self, user: str | None, procedure: str, permissions: tuple[str, ...], arguments: Any
+        ) -> None:
+            seen.append((user, procedure, permissions))
+            if "domain:read_secure" in permissions:
+                raise Denied(f"no secrets of {arguments.dom.name}")
+
+    plugins = Registry()
+    monkeypatch.setattr("polyvisor.connection.registry", lambda config=None: plugins)
+    config = Config(root=str(tmp_path / "root"))
+    assert guard(config) is None
+    plugins.register(Policy(), "policy")
+    server = Server(opener(config), access=guard(config))
+    server.start()
+    try:
+        server.listen(UnixListener.bind(str(tmp_path / "s")))
+        with WireClient(str(tmp_path / "s"), TEST) as client:
+            dom = client.call("domain_lookup_by_name", "test").dom
+            client.call("domain_get_xml_desc", dom, 0)
+            error = client.refused("domain_get_xml_desc", dom, 1)
+            assert (error.code, error.message) == (
+                29,
+                "operation forbidden: no secrets of test",
+            )
+    finally:
+        server.stop(1)
+    assert seen[-1][1:] == ("domain_get_xml_desc", ("domain:read", "domain:read_secure"))
