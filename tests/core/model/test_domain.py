@@ -256,3 +256,13 @@ def test_a_hypervisors_own_elements_are_typed(name: str, prefix: str) -> None:
     again = DomainSpec.from_xml(bare.to_xml())
     assert again == bare
     assert f"xmlns:{name}='{uri}'" in bare.to_xml()
+
+
+def test_what_cannot_be_normalised_is_refused_as_a_definition() -> None:
+    """A unit that only counts when pages are counted in KiB is refused by name."""
+    spec = DomainSpec.from_xml(
+        "<domain type='kvm'><name>a</name><memory>1</memory><memoryBacking><hugepages>"
+        "<page size='2' unit='leaves'/></hugepages></memoryBacking></domain>"
+    )
+    with pytest.raises(SchemaError, match="domain 'a': 'leaves' is not a unit of size"):
+        spec.normalised()
