@@ -22,17 +22,16 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, Self
 
 from polyvisor.errors import InvalidArgument, SaveImageError, Unsupported
-from polyvisor.saveimage import EditsDefinition, ImageHeader, SaveFormat, VersionedStream
+from polyvisor.saveimage import EditsDefinition, ImageHeader, VersionedStream
 from polyvisor_libxl.exactly import read_exactly
+from polyvisor_libxl.images import LEGACY, MIGRATION_V2, XenImage
 
 if TYPE_CHECKING:
     from polyvisor.model import DomainSpec
 
-__all__ = ["HEADER_SIZE", "LEGACY", "MAGIC", "MAX_XML", "MIGRATION_V2", "LibvirtLibxlFormat"]
+__all__ = ["HEADER_SIZE", "MAGIC", "MAX_XML", "LibvirtLibxlFormat"]
 
 MAGIC = b"libvirt-xml\n \0 \r"
-#: ``LIBXL_SAVE_VERSION`` without and with ``LIBXL_HAVE_SRM_V2``.
-LEGACY, MIGRATION_V2 = 1, 2
 #: magic, version, xmlLen, unused
 _LAYOUT = "16sII40s"
 HEADER_SIZE = struct.calcsize(f"<{_LAYOUT}")
@@ -40,9 +39,10 @@ HEADER_SIZE = struct.calcsize(f"<{_LAYOUT}")
 MAX_XML = 64 << 20
 #: Ours, at the start of the unused bytes.
 _PAUSED = b"PVPAUSED"
+_HOST = "<" if sys.byteorder == "little" else ">"
 
 
-class LibvirtLibxlFormat(SaveFormat, VersionedStream, EditsDefinition):
+class LibvirtLibxlFormat(XenImage, VersionedStream, EditsDefinition):
     """Reads and writes the header of ``libvirt-libxl`` images.
 
     Args:
@@ -63,6 +63,17 @@ class LibvirtLibxlFormat(SaveFormat, VersionedStream, EditsDefinition):
     def writing(self, version: int) -> Self:
         """See :meth:`polyvisor.saveimage.VersionedStream.writing`."""
         return type(self)(version)
+
+    def bare_header(self, image: BinaryIO, *, path: str) -> ImageHeader:
+        """Read the header, whose definition is XML as it stands there."""
+        return self.read_header(image, path=path)
+
+    def header_for(self, header: ImageHeader) -> bytes:
+        """See :meth:`polyvisor_libxl.images.XenImage.header_for`."""
+        from polyvisor_libxl.definitions import xml_of
+
+        running = header.was_running is not False
+        return self._header(_HOST, MIGRATION_V2, xml_of(header), was_running=running)
 
     def read_header(self, image: BinaryIO, *, path: str) -> ImageHeader:
         """Read the header; see :meth:`polyvisor.saveimage.SaveFormat.read_header`."""
@@ -128,8 +139,7 @@ class LibvirtLibxlFormat(SaveFormat, VersionedStream, EditsDefinition):
                 f"is 'none', not {compression!r}",
                 feature="save.file",
             )
-        order = "<" if sys.byteorder == "little" else ">"
-        image.write(self._header(order, self._version, spec.to_xml(), was_running=was_running))
+        image.write(self._header(_HOST, self._version, spec.to_xml(), was_running=was_running))
         return _nothing
 
     def with_definition(self, header: ImageHeader, xml: str) -> bytes:

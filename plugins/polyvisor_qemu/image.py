@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO
 
 from polyvisor.errors import SaveImageError, Unsupported
-from polyvisor.saveimage import ImageHeader, SaveFormat
+from polyvisor.saveimage import EditsDefinition, ImageHeader, SaveFormat
 
 if TYPE_CHECKING:
     from polyvisor.model import DomainSpec
@@ -33,7 +33,7 @@ MAX_DATA = 64 << 20
 _PADDING = 1024
 
 
-class QemuSaveFormat(SaveFormat):
+class QemuSaveFormat(SaveFormat, EditsDefinition):
     """Reads and writes the header."""
 
     name = "libvirt-qemu"
@@ -126,8 +126,7 @@ class QemuSaveFormat(SaveFormat):
                 f"save: compression {compression!r} is not one of {', '.join(COMPRESSIONS)}",
                 feature="save.file",
             )
-        data = spec.to_xml().encode() + b"\0"
-        data = data.ljust(-(-(len(data) + _PADDING) // _PADDING) * _PADDING, b"\0")
+        data = _padded(spec.to_xml().encode() + b"\0")
         number = COMPRESSIONS.index(compression)
         head = struct.pack(f"={_LAYOUT}", PARTIAL, VERSION, len(data), int(was_running), number, 0)
         image.write(head + data)
@@ -142,6 +141,33 @@ class QemuSaveFormat(SaveFormat):
             image.seek(position)
 
         return finish
+
+    def with_definition(self, header: ImageHeader, xml: str) -> bytes:
+        """See :meth:`polyvisor.saveimage.EditsDefinition.with_definition`."""
+        text = xml.encode() + b"\0"
+        cookie = b"" if header.cookie is None else header.cookie + b"\0"
+        # A definition that fits keeps the stream where it is.
+        data = (text + cookie).ljust(header.stream_offset - HEADER_SIZE, b"\0")
+        if len(data) > header.stream_offset - HEADER_SIZE:
+            data = _padded(data)
+        if len(data) > MAX_DATA:
+            raise SaveImageError(f"the definition has {len(text)} bytes, more than fit into it")
+        return (
+            struct.pack(
+                ("<" if header.byte_order == "little" else ">") + _LAYOUT,
+                MAGIC,
+                header.version,
+                len(data),
+                int(header.was_running is not False),
+                COMPRESSIONS.index(header.compression),
+                len(text) if cookie else 0,
+            )
+            + data
+        )
+
+
+def _padded(data: bytes) -> bytes:
+    return data.ljust(-(-(len(data) + _PADDING) // _PADDING) * _PADDING, b"\0")
 
 
 def _read(image: BinaryIO, size: int, path: str, offset: int, what: str) -> bytes:

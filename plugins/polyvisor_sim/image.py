@@ -26,7 +26,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from polyvisor.errors import InvalidArgument, SaveImageError
-from polyvisor.saveimage import ImageHeader, SaveFormat
+from polyvisor.saveimage import EditsDefinition, ImageHeader, SaveFormat
 from polyvisor_sim.versions import VERSIONS
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ _COMPRESSIONS = ("none", "gzip", "bzip2", "xz")
 _ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
 
 
-class TestImageFormat(SaveFormat):
+class TestImageFormat(SaveFormat, EditsDefinition):
     """Reads and writes the header of ``libvirt-test`` images."""
 
     name = "libvirt-test"
@@ -109,6 +109,21 @@ class TestImageFormat(SaveFormat):
         image.write(MAGIC + len(xml).to_bytes(_LENGTH, "little") + xml)
         image.write(_TAIL.pack(_TAIL_MAGIC, flags, VERSIONS[-1], compression.encode()))
         return _nothing
+
+    def with_definition(self, header: ImageHeader, xml: str) -> bytes:
+        """See :meth:`polyvisor.saveimage.EditsDefinition.with_definition`.
+
+        An image of libvirt's own has no place for whether its guest runs.
+        """
+        data = xml.encode()
+        order = "<" if header.byte_order == "little" else ">"
+        head = MAGIC + Struct(f"{order}I").pack(len(data)) + data
+        if header.stream_version is None:
+            return head
+        flags = 0 if header.was_running is False else _RUNNING
+        return head + _TAIL.pack(
+            _TAIL_MAGIC, flags, header.stream_version, header.compression.encode()
+        )
 
 
 def _nothing() -> None:

@@ -38,7 +38,7 @@ TYPES_ONLY = {
 }
 
 # Names under which dependencies are imported, where they are not the distribution's own.
-MODULES_OF = {"pytest-xdist": "xdist"}
+MODULES_OF = {"pillow": "PIL", "pytest-xdist": "xdist"}
 
 
 @attrs.frozen

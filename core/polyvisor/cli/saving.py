@@ -67,6 +67,53 @@ def save_image_dumpxml_command(file: str) -> None:
     session().facts(data, lambda: echo(header.xml))
 
 
+@command("save-image-define")
+@click.argument("file", type=click.Path())
+@click.argument("xml", type=click.Path())
+@_SAVED_STATE[0]
+@_SAVED_STATE[1]
+def save_image_define_command(file: str, xml: str, state: str | None) -> None:
+    """Put the definition in the file XML into the save image FILE."""
+    from polyvisor.cli.domains import read_spec
+    from polyvisor.saveimage import change_definition
+
+    change_definition(file, read_spec(xml), running=_running(state))
+    session().done(f"State file {file} updated.", file=file)
+
+
+def _running(state: str | None) -> bool | None:
+    return None if state is None else state == "running"
+
+
+@command("save-image-edit")
+@click.argument("file", type=click.Path())
+@_SAVED_STATE[0]
+@_SAVED_STATE[1]
+def save_image_edit_command(file: str, state: str | None) -> None:
+    """Change the definition inside the save image FILE in an editor."""
+    import sys
+
+    from polyvisor.errors import InvalidArgument
+    from polyvisor.model import DomainSpec
+    from polyvisor.saveimage import change_definition, inspect
+
+    text = inspect(file).xml
+    while True:
+        text = click.edit(text, extension=".xml") or text
+        try:
+            changed = change_definition(file, DomainSpec.from_xml(text), running=_running(state))
+        except InvalidArgument as error:
+            if not sys.stdin.isatty():
+                raise
+            click.echo(error.message, err=True)
+            if not click.confirm("Edit it again?", err=True):
+                raise
+            continue
+        break
+    what = "edited." if changed else "not changed."
+    session().done(f"State file {file} {what}", file=file, changed=changed)
+
+
 @command("managedsave")
 @domain_argument
 @option("--verbose", is_flag=True, help="Show progress even without a terminal.")

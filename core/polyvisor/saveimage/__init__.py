@@ -8,7 +8,7 @@ classes of its own, to be derived from as well: :class:`VersionedStream`,
 :class:`EditsDefinition`, :class:`InspectsStream`, :class:`VerifiesStream`,
 :class:`ConvertsImages`. What is done with them, whatever the format, are functions:
 :func:`inspect`, :func:`examine`, :func:`verify`, :func:`convert`,
-:func:`change_definition`.
+:func:`change_definition`, :func:`picture`.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         MemoryMap,
         Verification,
     )
+    from polyvisor.saveimage._picture import picture
     from polyvisor.saveimage._tools import change_definition, convert, examine, verify
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "identify",
     "inspect",
     "open_format",
+    "picture",
     "verify",
 ]
 
@@ -82,6 +84,7 @@ __getattr__, __dir__ = attach(
         "change_definition": "_tools",
         "convert": "_tools",
         "examine": "_tools",
+        "picture": "_picture",
         "verify": "_tools",
     },
 )

@@ -94,7 +94,7 @@ class MemoryMap:
     """
 
     #: Pages in a chunk.
-    CHUNK: ClassVar[int] = 1 << 15
+    CHUNK: ClassVar[int] = 1 << 12
 
     page_size: int
     kinds: tuple[MemoryKind, ...]
