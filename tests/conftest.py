@@ -47,6 +47,32 @@ def own_home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.rmtree(root, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def standin_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Hold a folder with the stand-in for libxl, built; skips where it cannot be."""
+    import importlib.util
+
+    path = Path(__file__).parent / "plugins/libxl/standin/build.py"
+    spec = importlib.util.spec_from_file_location("standin_build", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    folder = tmp_path_factory.mktemp("standin")
+    module.build(folder)
+    return folder
+
+
+@pytest.fixture
+def standin(standin_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let this process and those it starts find the stand-in; hold its folder."""
+    monkeypatch.syspath_prepend(str(standin_folder))
+    monkeypatch.setenv("PYTHONPATH", str(standin_folder))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(standin_folder / "cache"))
+    monkeypatch.setattr("polyvisor.connection._registries", {})
+    return standin_folder
+
+
 def _must_be_real() -> bool:
     return os.environ.get("POLYVISOR_REQUIRE_REAL", "") not in ("", "0")
 

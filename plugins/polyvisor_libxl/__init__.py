@@ -1,5 +1,6 @@
-"""Xen: save images, and configurations of its toolstacks.
+"""Xen as a polyvisor plugin: through libxenlight, with its toolstacks' files.
 
+``driver``      guests on Xen
 ``config``      xl.cfg and xm configurations, read and written
 ``domconfig``   libxl's own description of a guest, made and read
 ``libvirtimage``, ``xlimage``, ``bareimage``  save images, by what stands before the stream
@@ -11,13 +12,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from polyvisor.driver import DriverInfo
 from polyvisor.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from polyvisor.native import NativeInfo
     from polyvisor.saveimage import FormatInfo
 
-__all__ = ["polyvisor_api", "polyvisor_native_formats", "polyvisor_save_formats"]
+__all__ = [
+    "polyvisor_api",
+    "polyvisor_drivers",
+    "polyvisor_native_formats",
+    "polyvisor_save_formats",
+]
 
 #: Version of the plugin interface that this was written for.
 polyvisor_api = 1
@@ -29,6 +36,22 @@ def polyvisor_native_formats() -> list[NativeInfo]:
     from polyvisor_libxl.config import announced
 
     return announced()
+
+
+@hookimpl
+def polyvisor_drivers() -> list[DriverInfo]:
+    """Announce the driver."""
+    return [
+        DriverInfo(
+            name="libxl",
+            schemes=("xen",),
+            summary="Xen through libxenlight",
+            factory="polyvisor_libxl.driver:LibxlDriver",
+            probe="polyvisor_libxl.probe:usable",
+            default_uri="xen:///system",
+            build="polyvisor_libxl.binding:build",
+        )
+    ]
 
 
 @hookimpl

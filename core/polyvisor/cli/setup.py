@@ -15,8 +15,36 @@ __all__: list[str] = []
 
 
 @command("plugins")
-def plugins_command() -> None:
-    """List plugins: version, schemes, whether each works here, and what to install if not."""
+@click.argument("action", required=False, type=click.Choice(["build"]))
+@click.argument("name", required=False)
+def plugins_command(action: str | None, name: str | None) -> None:
+    """List plugins: version, schemes, whether each works here, and what to install if not.
+
+    With "build NAME", compile for this host what a plugin would compile on first use.
+    """
+    if action is None:
+        _list_plugins()
+    elif name is None:
+        raise click.UsageError("say which plugin to build: polyvisor plugins build NAME")
+    else:
+        _build(name)
+
+
+def _build(name: str) -> None:
+    from polyvisor.connection import registry
+    from polyvisor.errors import NotFound
+    from polyvisor.plugins import load_object
+
+    for status in registry().statuses.values():
+        for info in status.drivers:
+            if name in (status.name, info.name) and info.build is not None:
+                path = load_object(info.build, status.name)()
+                session().done(f"built {path}", path=path)
+                return
+    raise NotFound(f"no plugin called {name!r} has anything to build", key=name)
+
+
+def _list_plugins() -> None:
     from polyvisor.connection import registry
 
     found = registry()

@@ -35,6 +35,8 @@ class DriverInfo:
         probe: ``"module:function"`` that takes no argument and returns a
             :class:`~polyvisor.driver.Usability`; ``None`` if the driver works everywhere.
         default_uri: what ``polyvisor`` opens when only the driver is named.
+        build: ``"module:function"`` that compiles for this host what the driver would compile
+            on first use, and returns where it is; ``None`` if there is nothing of the kind.
     """
 
     name: str
@@ -43,6 +45,7 @@ class DriverInfo:
     factory: str
     probe: str | None = None
     default_uri: str | None = None
+    build: str | None = None
 
 
 class Hooks(Protocol):

@@ -30,6 +30,8 @@ from typing import TYPE_CHECKING
 
 from polyvisor._lazy import attach
 from polyvisor.local._hypervisor import (
+    FindsGuests,
+    FoundGuest,
     Guest,
     LocalHypervisor,
     MigratesGuests,
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from polyvisor.local._hold import Hold
 
 __all__ = [
+    "FindsGuests",
+    "FoundGuest",
     "Guest",
     "Hold",
     "LocalDriver",

@@ -44,10 +44,13 @@ class Arrival:
 
         self._keeper = keeper
         self._options = options
-        self._cookie = Cookie.from_bytes(cookie, "prepare", "destination")
-        self._migration = self._cookie.migration if self._cookie is not None else str(uuid4())
         self._hypervisor = migrates_guests(keeper.hypervisor)
-        version = agree(self._cookie, self._hypervisor.stream_versions, spec.name)
+        facts, versions = self._hypervisor.unwrap_cookie(cookie, name=spec.name, uuid=spec.uuid)
+        self._cookie = Cookie.from_bytes(facts, "prepare", "destination")
+        self._migration = self._cookie.migration if self._cookie is not None else str(uuid4())
+        if versions is None:
+            versions = self._cookie.versions if self._cookie is not None else ()
+        version = agree(versions, self._hypervisor.stream_versions, spec.name)
         self._spec = completed(keeper, spec, "migrate")
         assert self._spec.uuid is not None
         self.uuid = self._spec.uuid

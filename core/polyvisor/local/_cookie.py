@@ -75,15 +75,16 @@ class Cookie:
             raise refused(f"it is damaged ({error})") from error
 
 
-def agree(cookie: Cookie | None, readable: tuple[int, ...], name: str) -> int:
+def agree(written: tuple[int, ...], readable: tuple[int, ...], name: str) -> int:
     """Choose the stream version: the latest that the source writes and we read.
 
-    A source that says nothing writes version 1: so old is one that cannot say.
+    A source that says nothing (``written`` is empty) writes version 1: so old is one that
+    cannot say.
 
     Raises:
         MigrationError: there is none.
     """
-    written = cookie.versions if cookie is not None and cookie.versions else (1,)
+    written = written or (1,)
     common = set(written) & set(readable)
     if common:
         return max(common)

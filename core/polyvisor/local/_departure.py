@@ -93,12 +93,15 @@ class Departure:
         )
         cookie = Cookie(
             self._migration,
-            versions=migrates_guests(self._keeper.hypervisor).stream_versions,
+            versions=migrates_guests(self._keeper.hypervisor).written_versions(),
             hostname=os.uname().nodename,
             running=running,
             definition=definition,
         )
-        return Begun(spec, cookie.to_bytes())
+        wrapped = migrates_guests(self._keeper.hypervisor).wrap_cookie(
+            cookie.to_bytes(), name=spec.name, uuid=hold.uuid, hostname=cookie.hostname
+        )
+        return Begun(spec, wrapped)
 
     def _check_nothing_is_left(self) -> None:
         """Refuse to take away a domain with what only this host has."""
@@ -130,9 +133,12 @@ class Departure:
                 owner="source",
             )
         told = Cookie.from_bytes(cookie, "perform", "source")
-        version = told.version if told is not None and told.version is not None else 1
         hypervisor = migrates_guests(self._keeper.hypervisor)
-        if not options.live and hold.known.state in LIVELY:
+        # A destination that says nothing has taken what begin told it.
+        version = told.version if told is not None else None
+        version = version if version is not None else hypervisor.written_versions()[0]
+        stops_itself = self._keeper.hypervisor.streams_stop_guests
+        if not options.live and hold.known.state in LIVELY and not stops_itself:
             self._keeper.hypervisor.suspend(hold.guest)
             self._standing_still()
         self._figures = hypervisor.send(hold.guest, uri, version, options, job)

@@ -49,12 +49,13 @@ class LocalDomains(Domains):
     # Finding
 
     def list(self, *, active: bool = True, inactive: bool = True) -> Sequence[UUID]:
+        survey = self._keeper.survey()
         if not active:
             return self._store.uuids(active=False)
         running = [
-            record
-            for record in map(self._keeper.fresh, self._store.records(inactive=False))
-            if record is not None
+            fresh
+            for record in self._store.records(inactive=False)
+            if (fresh := self._keeper.fresh(record, survey=survey)) is not None
         ]
         if inactive:
             return self._store.uuids()
@@ -62,10 +63,11 @@ class LocalDomains(Domains):
 
     def summaries(self, *, active: bool = True, inactive: bool = True) -> Sequence[DomainSummary]:
         fresh = self._keeper.fresh
+        survey = self._keeper.survey()
         found = []
         for record in self._store.records(active=active, inactive=inactive):
             if record.id is not None or record.intent is not None:
-                now = fresh(record)
+                now = fresh(record, survey=survey)
                 if now is None or not (active if now.active else inactive):
                     continue
                 record = now
@@ -76,26 +78,19 @@ class LocalDomains(Domains):
         return _summary(self._keeper.look(uuid))
 
     def by_name(self, name: str) -> UUID:
-        record = self._store.by_name(name)
-        if record is not None and (record.id is not None or record.intent is not None):
-            record = self._keeper.fresh(record)
+        record = self._keeper.current(lambda: self._store.by_name(name))
         if record is None:
             raise NotFound(f"no domain called {name!r}", key=name)
         return record.uuid
 
     def by_id(self, number: int) -> UUID:
-        record = self._store.by_id(number)
-        if record is not None:
-            record = self._keeper.fresh(record)
+        record = self._keeper.current(lambda: self._store.by_id(number))
         if record is None or not record.active:
             raise NotFound(f"no active domain with the number {number}", key=str(number))
         return record.uuid
 
     def exists(self, uuid: UUID) -> bool:
-        record = self._store.get(uuid)
-        if record is not None and (record.id is not None or record.intent is not None):
-            record = self._keeper.fresh(record)
-        return record is not None
+        return self._keeper.current(lambda: self._store.get(uuid)) is not None
 
     # Asking
 

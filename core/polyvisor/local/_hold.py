@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Hold"]
 
+#: Added to the number of a guest that its hypervisor has not numbered yet.
+PROVISIONAL = 1 << 20
+
 #: An event to be kept with a change: its kind and detail.
 Happened = tuple[EventKind, str]
 
@@ -135,9 +138,22 @@ class Hold:
         """
         if self._guest is not None:
             changes.setdefault("runtime", dict(self._guest.runtime))
+            if self._guest.id != self.known.id and "id" not in changes:
+                changes.update(self._renumbered(self._guest))
         return self.put(
             attrs.evolve(self.known, **changes), happened, durable=durable, outcome=outcome
         )
+
+    def _renumbered(self, guest: Guest) -> dict[str, Any]:
+        """Return the changes that a number of the hypervisor's own means."""
+        live = self.known.live
+        assert live is not None
+        assert guest.id is not None
+        other = self.keeper.home.store.by_id(guest.id)
+        if other is not None and other.uuid != self.uuid:
+            # Numbers are given anew only when their guests are gone.
+            self.keeper.fresh(other, deep=True)
+        return {"id": guest.id, "live": Document(attrs.evolve(live.spec(), id=guest.id))}
 
     def put(
         self,
@@ -198,6 +214,9 @@ class Hold:
         number = home.store.next_id()
         while os.path.lexists(home.run_dir(number) or ""):
             number = home.store.next_id()  # An earlier host of this name left a folder.
+        run_dir = number
+        if self.keeper.hypervisor.numbers_guests:
+            number += PROVISIONAL
         old = self.record
         assert spec.uuid == self.uuid
         self._guest = None
@@ -213,14 +232,14 @@ class Hold:
                 autostart=old.autostart if old is not None else False,
                 title=old.title if old is not None and definition is not None else spec.title,
                 managed_save=old.managed_save if old is not None else None,
-                run_dir=home.run_dir(number),
+                run_dir=home.run_dir(run_dir),
                 boot_id=boot_id(),
                 intent=intent,
                 owner=owner,
             ),
             outcome=outcome,
         )
-        home.make_run_dir(number)
+        home.make_run_dir(run_dir)
         home.log_dir()
         return self.guest
 

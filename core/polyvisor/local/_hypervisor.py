@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from polyvisor.model import DomainSpec
 
 __all__ = [
+    "FindsGuests",
+    "FoundGuest",
     "Guest",
     "LocalHypervisor",
     "MigratesGuests",
@@ -35,7 +37,8 @@ class Guest:
     Attributes:
         uuid: the domain's UUID.
         name: its name.
-        id: its number while active; a fresh one is set before ``launch``.
+        id: its number while active; a fresh one is set before ``launch``. A hypervisor
+            that numbers its guests itself sets its own in whatever makes the guest.
         run_dir: folder for this guest's sockets and the like; made, with mode 0700,
             before ``launch`` and removed once the guest is gone. ``None`` if the driver
             keeps nothing on disk.
@@ -45,6 +48,8 @@ class Guest:
         runtime: what ``launch`` returned, plain JSON values; changes made to it by any
             method are stored when the method returns.
         load_spec: gives the live definition, parsed on first call.
+        stream_version: version of the stream that the guest is being restored from, as
+            the image's header states it, if it does.
     """
 
     uuid: UUID
@@ -56,6 +61,7 @@ class Guest:
     reason: StateReason
     runtime: dict[str, Any]
     load_spec: Callable[[], DomainSpec]
+    stream_version: int | None = None
 
     @property
     def spec(self) -> DomainSpec:
@@ -72,10 +78,13 @@ class Observation:
             and is kept to be looked at.
         reason: why, as far as can be told; of a guest that is no longer there ``SHUTDOWN``
             if it shut down, ``CRASHED`` if it did not end well.
+        restart: the guest has ended in a way after which its definition wants it started
+            anew, such as a reboot that ends the machine.
     """
 
     state: DomainState
     reason: StateReason = StateReason.UNKNOWN
+    restart: bool = False
 
 
 class LocalHypervisor(ABC):
@@ -94,6 +103,12 @@ class LocalHypervisor(ABC):
     name: ClassVar[str]
     #: Domain types (``<domain type=…>``) that can be run.
     domain_types: ClassVar[tuple[str, ...]]
+    #: Whether the hypervisor numbers guests itself: ``launch``, ``receive`` and
+    #: ``restore_stream`` then set ``guest.id``.
+    numbers_guests: ClassVar[bool] = False
+    #: Whether writing a stream needs a running guest and stops it: ``save_stream`` and
+    #: ``send`` are then given guests as they are, running or paused, never stopped for it.
+    streams_stop_guests: ClassVar[bool] = False
 
     # Definitions
 
@@ -145,6 +160,12 @@ class LocalHypervisor(ABC):
         nothing if the guest is gone already.
         """
 
+    def ended(self, guest: Guest) -> None:  # noqa: B027
+        """A guest has ended of itself and will be cleared away: what its definition wants first.
+
+        For a core dump of one that crashed, say.
+        """
+
     @abstractmethod
     def shutdown(self, guest: Guest) -> None:
         """Ask the guest to shut down."""
@@ -170,6 +191,42 @@ class LocalHypervisor(ABC):
     @abstractmethod
     def wait_gone(self, guest: Guest, timeout: float | None) -> bool:
         """Block until the guest is gone; return whether it is, without polling."""
+
+
+@attrs.frozen
+class FoundGuest:
+    """A guest that a hypervisor runs, whoever started it.
+
+    Attributes:
+        uuid: its UUID.
+        id: its number.
+        seen: what a look at it shows.
+        native: whatever the hypervisor wants to have back in :meth:`FindsGuests.describe`.
+    """
+
+    uuid: UUID
+    id: int
+    seen: Observation
+    native: Any = None
+
+
+class FindsGuests(ABC):
+    """A hypervisor that knows its guests, also those that others started.
+
+    Such a guest becomes a transient domain when it is first met, or the running guest of
+    a persistent domain with its UUID.
+    """
+
+    @abstractmethod
+    def find_guests(self) -> Iterable[FoundGuest]:
+        """Look at all guests of the host at once."""
+
+    @abstractmethod
+    def describe(self, found: FoundGuest) -> tuple[DomainSpec, dict[str, Any]] | None:
+        """Return what a guest that nobody knows is, and its runtime facts.
+
+        ``None`` if it is not to be known yet, because somebody is still making it.
+        """
 
 
 class WatchesGuests(ABC):
@@ -207,6 +264,8 @@ class SavesGuests(ABC):
     #: Version of the stream to state in the header, where the format has a place for it
     #: (:class:`polyvisor.saveimage.VersionedStream`); ``None``: the one that it writes.
     image_stream: int | None = None
+    #: Names of further formats that can be restored.
+    readable_formats: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def save_stream(self, guest: Guest, fd: int, job: Job) -> None:
@@ -239,6 +298,40 @@ class MigratesGuests(ABC):
 
     #: Versions of the migration stream that can be read; the last is the one written.
     stream_versions: ClassVar[tuple[int, ...]] = (1,)
+
+    def written_versions(self) -> tuple[int, ...]:
+        """Return the versions of the migration stream that can be written."""
+        return self.stream_versions
+
+    def wrap_cookie(self, facts: bytes, *, name: str, uuid: UUID, hostname: str) -> bytes:
+        """Return the cookie from begin to prepare, in the hypervisor's own form if it has one.
+
+        Args:
+            facts: what polyvisor tells itself on the other side.
+            name: the domain's name over there.
+            uuid: its UUID.
+            hostname: the source's.
+        """
+        return facts
+
+    def unwrap_cookie(
+        self, cookie: bytes | None, *, name: str, uuid: UUID | None
+    ) -> tuple[bytes | None, tuple[int, ...] | None]:
+        """Read a cookie from begin.
+
+        Args:
+            cookie: the cookie, or ``None``.
+            name: the domain's name.
+            uuid: its UUID.
+
+        Returns:
+            What :meth:`wrap_cookie` was given, if that is in it, and the versions that the
+            source writes, if only the hypervisor's own form says so.
+
+        Raises:
+            MigrationError: it is damaged, or of another domain.
+        """
+        return cookie, None
 
     @abstractmethod
     def receive(

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from polyvisor.errors import ConfigError, NotFound, PolyvisorError
-from polyvisor.local._hypervisor import Guest
+from polyvisor.local._hypervisor import FindsGuests, Guest
 from polyvisor.state import boot_id
 from polyvisor.states import DomainState
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from polyvisor.driver import OpenContext, Outcome
     from polyvisor.events import Event
     from polyvisor.local._hold import Hold
-    from polyvisor.local._hypervisor import LocalHypervisor
+    from polyvisor.local._hypervisor import FoundGuest, LocalHypervisor
     from polyvisor.state import Home, NewEvent, Record
 
 __all__ = ["Keeper"]
@@ -65,9 +65,32 @@ class Keeper:
             NotFound: there is none.
         """
         record = self._store.get(uuid)
+        if record is None and self.survey() is not None:
+            record = self._store.get(uuid)
         if record is None:
             raise missing(uuid)
         return record
+
+    def current(self, find: Callable[[], Record | None], *, deep: bool = False) -> Record | None:
+        """Return the record that ``find`` reads from the store, after a look at its guest.
+
+        Where the domain has no guest that we know of, the hypervisor may know one that
+        somebody else started.
+        """
+        record = find()
+        if record is not None and (record.id is not None or record.intent is not None):
+            record = self.fresh(record, deep=deep)
+        if (record is None or record.id is None) and self.survey() is not None:
+            record = find()
+        return record
+
+    def survey(self) -> dict[UUID, FoundGuest] | None:
+        """See :func:`polyvisor.local._discovery.survey`."""
+        if not isinstance(self.hypervisor, FindsGuests):
+            return None
+        from polyvisor.local._discovery import survey
+
+        return survey(self)
 
     def look(self, uuid: UUID, *, deep: bool = False) -> Record:
         """Return a domain's record after a look at its guest.
@@ -75,15 +98,18 @@ class Keeper:
         Raises:
             NotFound: there is none, or there was one that is gone with its guest.
         """
-        record = self.need(uuid)
-        if record.id is not None or record.intent is not None:
-            fresh = self.fresh(record, deep=deep)
-            if fresh is None:
-                raise missing(uuid)
-            return fresh
+        record = self.current(lambda: self._store.get(uuid), deep=deep)
+        if record is None:
+            raise missing(uuid)
         return record
 
-    def fresh(self, record: Record, *, deep: bool = False) -> Record | None:
+    def fresh(
+        self,
+        record: Record,
+        *,
+        deep: bool = False,
+        survey: dict[UUID, FoundGuest] | None = None,
+    ) -> Record | None:
         """Return the record of an active domain after a look at its guest.
 
         Waits for nobody: while an operation is under way, the record is as it is.
@@ -91,6 +117,7 @@ class Keeper:
         Args:
             record: what was just read.
             deep: ask the hypervisor, not only whether the guest lives.
+            survey: what was just seen of all guests.
 
         Returns:
             The record as it is now; ``None`` if the domain went with its guest.
@@ -98,7 +125,11 @@ class Keeper:
         if record.id is None and record.intent is None:
             return record
         if not deep and record.intent is None and not self._must_end(record):
-            seen = self.hypervisor.observe(self.guest(record), deep=False)
+            found = survey.get(record.uuid) if survey is not None else None
+            if found is not None and found.id == record.id:
+                seen = found.seen
+            else:
+                seen = self.hypervisor.observe(self.guest(record), deep=False)
             if seen.state is record.state or (seen.state in LIVELY and record.state in LIVELY):
                 return record
         lock = self.home.locks.try_acquire(str(record.uuid), "look")
@@ -175,6 +206,8 @@ class Keeper:
         from polyvisor.local._hold import Hold
 
         record = self._store.get(uuid)
+        if (record is None or record.id is None) and self.survey() is not None:
+            record = self._store.get(uuid)
         if record is None and not may_be_missing:
             raise missing(uuid)
         lock = self.home.locks.acquire(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from polyvisor.errors import PolyvisorError, SemanticError
 from polyvisor.events import EventKind
 from polyvisor.local._keeper import this_process
+from polyvisor.state import remove_tree
 from polyvisor.states import DomainState, StateReason
 
 if TYPE_CHECKING:
@@ -19,7 +20,15 @@ if TYPE_CHECKING:
     from polyvisor.local._keeper import Keeper
     from polyvisor.model import DomainSpec
 
-__all__ = ["announced", "boot", "check_compatible", "completed", "let_run", "run_image"]
+__all__ = [
+    "announced",
+    "boot",
+    "boot_anew",
+    "check_compatible",
+    "completed",
+    "let_run",
+    "run_image",
+]
 
 
 def completed(keeper: Keeper, spec: DomainSpec, operation: str) -> DomainSpec:
@@ -111,6 +120,36 @@ def boot(hold: Hold, spec: DomainSpec, options: DomainOptions) -> None:
         # touched; the caller hears what went wrong first.
         with suppress(PolyvisorError):
             hold.undo(before)
+        raise
+
+
+def boot_anew(hold: Hold) -> None:
+    """Start an active domain afresh whose guest has ended; it stays as persistent as it is."""
+    import attrs
+
+    hypervisor = hold.keeper.hypervisor
+    record = hold.known
+    live = record.live
+    assert live is not None
+    spec = attrs.evolve(live.spec(), id=None)
+    hold.change(intent={"op": "restart"})
+    hypervisor.destroy(hold.guest)
+    if record.run_dir is not None:
+        remove_tree(record.run_dir)
+    guest = hold.begin(spec, {"op": "restart"}, definition=record.definition, owner=record.owner)
+    try:
+        guest.runtime = hypervisor.launch(guest, spec)
+        hypervisor.resume(guest)
+        hold.change(
+            (EventKind.REBOOT, ""),
+            state=DomainState.RUNNING,
+            reason=StateReason.BOOTED,
+            intent=None,
+        )
+    except BaseException:
+        with suppress(PolyvisorError):
+            hypervisor.destroy(hold.guest)
+        hold.end(StateReason.FAILED, (EventKind.STOPPED, "failed"))
         raise
 
 

@@ -14,6 +14,7 @@ intent           what is done
 ``undefine``     the rest of it is removed
 ``migrate-out``  the destination is asked, see :mod:`polyvisor.local._departure`
 ``migrate-in``   nobody had taken the domain over: it is given up
+``restart``      the guest had rebooted or crashed: it is started anew
 ================ ====================================================================
 """
 
@@ -49,7 +50,12 @@ def settle(hold: Hold) -> None:
         return
     seen = look(hold)
     if seen.state is DomainState.SHUTOFF:
-        end_gone(hold, seen.reason)
+        if not hold.keeper.must_end(record):
+            hold.keeper.hypervisor.ended(hold.guest)
+        if seen.restart:
+            _start_anew(hold)
+        else:
+            end_gone(hold, seen.reason)
     elif seen.state is not record.state and not {seen.state, record.state} <= LIVELY:
         _note(hold, seen)
 
@@ -106,6 +112,13 @@ def end_gone(hold: Hold, reason: StateReason) -> None:
         happened.append((EventKind.SHUTDOWN, "finished"))
     happened.append((EventKind.STOPPED, STOPPED_DETAILS.get(reason, "failed")))
     hold.end(reason, *happened)
+
+
+def _start_anew(hold: Hold) -> None:
+    """Make a new guest in place of one that has ended and is to be started again."""
+    from polyvisor.local._launch import boot_anew
+
+    boot_anew(hold)
 
 
 def _not_started(hold: Hold) -> None:
@@ -196,4 +209,5 @@ _INTENTS: dict[str, Callable[[Hold], None]] = {
     "undefine": _undefine,
     "migrate-out": _depart,
     "migrate-in": _give_up_arrival,
+    "restart": _start_anew,
 }

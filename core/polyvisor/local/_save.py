@@ -101,7 +101,7 @@ def _save(hold: Hold, path: str, options: SaveOptions, job: Job, *, managed: boo
         }
         hold.change(state=DomainState.PAUSED, reason=StateReason.SAVING, intent=intent)
         try:
-            if running:
+            if running and not hold.keeper.hypervisor.streams_stop_guests:
                 hold.keeper.hypervisor.suspend(hold.guest)
             write_image(hold, file, spec, resume=resume, options=options, job=job)
             # Whoever comes after us knows by this that the image is whole.
@@ -227,7 +227,7 @@ def restore(
             raise StorageError(
                 f"cannot read the save image {path}: {error.strerror}", path=path
             ) from error
-        if form.name != hypervisor.image_format:
+        if form.name not in (hypervisor.image_format, *hypervisor.readable_formats):
             raise SaveImageError(
                 f"{path}: it is an image of the format {form.name!r}; {keeper.hypervisor.name} "
                 f"restores {hypervisor.image_format!r}",
@@ -292,6 +292,7 @@ def _restore(
     hypervisor = saves_guests(hold.keeper.hypervisor)
 
     def make(guest: Guest) -> dict[str, Any]:
+        guest.stream_version = header.stream_version
         with read_stream(header, fd, path) as stream:
             return hypervisor.restore_stream(guest, spec, stream, job)
 

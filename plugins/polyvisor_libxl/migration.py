@@ -1,0 +1,295 @@
+"""Sending guests to other hosts and receiving them, over TCP or a local socket."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from polyvisor.errors import (
+    ConfigError,
+    HypervisorError,
+    InvalidArgument,
+    MigrationError,
+    PolyvisorError,
+    Timeout,
+)
+from polyvisor.jobs import Job
+from polyvisor_libxl.saving import write
+
+if TYPE_CHECKING:
+    from polyvisor.driver import MigrationOptions
+    from polyvisor.local import Guest
+    from polyvisor.model import DomainSpec
+    from polyvisor_libxl.hypervisor import LibxlHypervisor
+
+__all__ = ["Reception", "receive", "received", "send"]
+
+#: ``LIBXL_MIGRATION_PORT_MIN`` and ``_MAX`` of libvirt's src/libxl/libxl_conf.h: of IANA's
+#: dynamic ports, the first few.
+PORTS = (49152, 49216)
+#: Seconds to wait for a connection, on either side.
+CONNECTING = 30.0
+#: ``struct tcp_info`` of linux/tcp.h: bytes that the other side has acknowledged.
+_BYTES_ACKED = 120
+
+
+class Reception:
+    """A guest on its way in: libxl builds it in a thread, from whoever connects first.
+
+    Args:
+        hypervisor: builds it.
+        json: its configuration.
+        name: its name.
+        version: version of the stream.
+        listener: where the source connects; closed once it has.
+    """
+
+    def __init__(
+        self,
+        hypervisor: LibxlHypervisor,
+        json: str,
+        name: str,
+        version: int,
+        listener: socket.socket,
+    ) -> None:
+        self._hypervisor = hypervisor
+        self._name = name
+        self._listener = listener
+        self._job = Job("migration")
+        self._domid: int | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(
+            target=self._run, args=(json, version), name="polyvisor-receive", daemon=True
+        )
+        self._thread.start()
+
+    def _run(self, json: str, version: int) -> None:
+        from polyvisor_libxl.saving import restore
+
+        try:
+            with self._listener:
+                # Closing would not wake who waits in accept; a shutdown does.
+                connection, _ = self._listener.accept()
+            with connection:
+                self._domid = restore(
+                    self._hypervisor, json, self._name, connection.fileno(), version, self._job
+                )
+        except BaseException as error:  # noqa: BLE001 - handed to who waits for us
+            self._error = error
+
+    def wait(self, timeout: float) -> int:
+        """Return the number of the guest once it is whole.
+
+        Raises:
+            Timeout: it is not after so many seconds.
+            HypervisorError: libxl could not build it.
+        """
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            raise Timeout(
+                f"receive {self._name!r}: the stream has not ended after {timeout:g} s",
+                domain=self._name,
+            )
+        self._job.close()
+        if isinstance(self._error, PolyvisorError):
+            raise self._error
+        if self._error is not None or self._domid is None:
+            raise HypervisorError(
+                f"receive {self._name!r}: the connection failed: {self._error}", domain=self._name
+            ) from self._error
+        return self._domid
+
+    def give_up(self) -> None:
+        """Stop receiving; what was built so far goes."""
+        self._job.cancel("the migration was given up")
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._job.close()
+        if self._domid is not None:
+            with suppress(PolyvisorError):
+                self._hypervisor.context.destroy(self._domid, self._name)
+
+
+def receive(
+    hypervisor: LibxlHypervisor, guest: Guest, spec: DomainSpec, version: int, listen: str | None
+) -> tuple[dict[str, Any], str]:
+    """Listen for the stream of a guest."""
+    json = hypervisor.native(spec)
+    hypervisor.make_room(json, spec.name)
+    listener, uri = _listening(hypervisor, spec.name, listen)
+    hypervisor.receptions[guest.uuid] = Reception(hypervisor, json, spec.name, version, listener)
+    return {}, uri
+
+
+def received(hypervisor: LibxlHypervisor, guest: Guest, timeout: float) -> None:
+    """Wait until a guest is whole."""
+    reception = hypervisor.receptions.get(guest.uuid)
+    if reception is None:
+        raise HypervisorError(f"receive {guest.name!r}: nothing listens for it", domain=guest.name)
+    guest.id = reception.wait(timeout)
+    guest.runtime["domid"] = guest.id
+    del hypervisor.receptions[guest.uuid]
+
+
+def send(
+    hypervisor: LibxlHypervisor, guest: Guest, uri: str, options: MigrationOptions, job: Job
+) -> dict[str, Any]:
+    """Write a guest into a connection to the destination."""
+    started = time.monotonic()
+    job.report("memory")
+    job.check()
+    with _connected(uri) as wire:
+        write(hypervisor, guest, wire.fileno(), job, live=options.live)
+        figures: dict[str, Any] = {"total": time.monotonic() - started}
+        if wire.family != socket.AF_UNIX:
+            figures["transferred"] = _written(wire)
+        wire.shutdown(socket.SHUT_WR)
+    job.report("sent", done=True)
+    job.check()
+    return figures
+
+
+def _written(wire: socket.socket) -> int:
+    """Return how many bytes were written to a TCP connection."""
+    import fcntl
+    import termios
+
+    info = wire.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED + 8)
+    # SIOCOUTQ of linux/sockios.h, the number of TIOCOUTQ.
+    queued = fcntl.ioctl(wire, termios.TIOCOUTQ, b"\0\0\0\0")
+    confirmed = struct.unpack_from("Q", info, _BYTES_ACKED)[0] if len(info) > _BYTES_ACKED else 0
+    return int(confirmed) + int(struct.unpack("i", queued)[0])
+
+
+# Addresses
+
+
+def _listening(
+    hypervisor: LibxlHypervisor, name: str, listen: str | None
+) -> tuple[socket.socket, str]:
+    """Listen; return the socket and the URI that leads to it.
+
+    Raises:
+        MigrationError: all ports are taken.
+    """
+    settings = hypervisor.settings
+    if listen is not None:
+        kind, rest = _split(listen)
+        if kind == "unix":
+            return _listen_unix(rest), listen
+        host, _, port = rest.rpartition(":")
+        host = host.strip("[]")
+        ports = range(int(port), int(port) + 1) if port not in ("", "0") else _ports(settings)
+        address, public = host or "::", host
+    else:
+        ports = _ports(settings)
+        address = str(settings.get("migration_address", "::"))
+        everywhere = address in ("::", "0.0.0.0")  # noqa: S104 - compared with, not bound to
+        public = str(settings.get("migration_host", "" if everywhere else address))
+    public = public or socket.gethostname()
+    errors: list[OSError] = []
+    for number in ports:
+        try:
+            listener = _listen_tcp(address, number)
+        except OSError as error:
+            errors.append(error)
+            continue
+        shown = f"[{public}]" if ":" in public else public
+        return listener, f"tcp://{shown}:{number}"
+    raise MigrationError(
+        f"migrate {name!r}: no port from {ports.start} to {ports.stop - 1} of {address} is free "
+        f"for the stream ({errors[-1].strerror if errors else 'the range is empty'}); widen "
+        f"migration_ports in [plugins.libxl], or wait for other migrations to end",
+        phase="prepare",
+        side="destination",
+        owner="source",
+        domain=name,
+        operation="migrate",
+    )
+
+
+def _ports(settings: dict[str, Any]) -> range:
+    """Return the ports to try.
+
+    Raises:
+        ConfigError: the setting is not a range of ports.
+    """
+    given = settings.get("migration_ports")
+    if given is None:
+        return range(*PORTS)
+    try:
+        first, last = given
+        if not 0 < int(first) <= int(last) < 1 << 16:
+            raise ValueError
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"migration_ports is the first and the last port, such as [49152, 49215], not "
+            f"{given!r}",
+            key="plugins.libxl.migration_ports",
+        ) from error
+    return range(int(first), int(last) + 1)
+
+
+def _listen_tcp(address: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        if address == "::":
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        # Ports of connections that ended just now can be used again; those in use cannot.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address, port))
+        listener.listen(1)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _listen_unix(path: str) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        listener.bind(path)
+        listener.listen(1)
+    except OSError as error:
+        listener.close()
+        raise HypervisorError(f"cannot listen on {path}: {error.strerror}") from error
+    return listener
+
+
+def _split(uri: str) -> tuple[str, str]:
+    kind, _, rest = uri.partition(":")
+    rest = rest.removeprefix("//")
+    if kind not in ("tcp", "unix") or not rest:
+        raise InvalidArgument(
+            f"{uri}: a stream goes to tcp:HOST:PORT or unix:PATH", operation="migrate"
+        )
+    return kind, rest
+
+
+def _connected(uri: str) -> socket.socket:
+    """Connect to where the destination listens.
+
+    Raises:
+        HypervisorError: nobody is there.
+    """
+    kind, rest = _split(uri)
+    try:
+        if kind == "unix":
+            wire = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+            wire.connect(rest)
+            return wire
+        host, _, port = rest.rpartition(":")
+        wire = socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECTING)
+        wire.settimeout(None)
+    except (OSError, ValueError) as error:
+        raise HypervisorError(
+            f"cannot connect to {uri}, where the destination listens for the stream: {error}",
+            operation="migrate",
+        ) from error
+    return wire

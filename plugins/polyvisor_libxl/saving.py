@@ -1,0 +1,129 @@
+"""Writing guests out and reading them back."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from polyvisor_libxl.hypervisor import SUSPEND
+
+if TYPE_CHECKING:
+    from polyvisor.jobs import Job
+    from polyvisor.local import Guest
+    from polyvisor.model import DomainSpec
+    from polyvisor_libxl.context import DomainFacts
+    from polyvisor_libxl.hypervisor import LibxlHypervisor
+
+__all__ = ["bring_back", "restore", "restore_stream", "save_stream", "write"]
+
+#: Seconds that a guest gets to answer a suspend request whose author is dead.
+_ANSWER = 1.0
+
+
+def save_stream(hypervisor: LibxlHypervisor, guest: Guest, fd: int, job: Job) -> None:
+    """Have libxl write a guest to ``fd``, standing still."""
+    write(hypervisor, guest, fd, job, live=False)
+
+
+def write(hypervisor: LibxlHypervisor, guest: Guest, fd: int, job: Job, *, live: bool) -> None:
+    """Have libxl write a guest; it is suspended then, or as it was before if that fails.
+
+    A paused guest is woken for as long as it takes to answer: libxl suspends guests by asking
+    them.
+    """
+    domid = hypervisor.domid(guest, "save")
+    found = hypervisor.context.domain(domid)
+    paused = found is not None and found.paused
+    try:
+        hypervisor.context.suspend(
+            domid, guest.name, fd, job, live=live and not paused, awake=not paused
+        )
+    except BaseException:
+        _as_before(hypervisor, guest, domid, paused=paused)
+        raise
+
+
+def _as_before(hypervisor: LibxlHypervisor, guest: Guest, domid: int, *, paused: bool) -> None:
+    context = hypervisor.context
+    if paused:
+        context.pause(domid, guest.name)
+    if _is_suspended(context.domain(domid)):
+        context.resume(domid, guest.name)
+
+
+def _is_suspended(found: DomainFacts | None) -> bool:
+    return found is not None and found.shutdown and found.shutdown_reason == SUSPEND
+
+
+def bring_back(hypervisor: LibxlHypervisor, guest: Guest) -> None:
+    """Bring back a guest that is suspended, or about to, for nobody; it stands paused then."""
+    context = hypervisor.context
+    found = hypervisor.facts(guest)
+    if found is None:
+        return
+    domid = found.domid
+    _end_orphans(domid)
+    # Who asked it to suspend may have died before it has answered; paused, it never would.
+    deadline = time.monotonic() + _ANSWER
+    while not (found is None or found.paused or _is_suspended(found)):
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(0.02)
+        found = context.domain(domid)
+    if found is not None and not found.paused:
+        context.pause(domid, guest.name)
+    if _is_suspended(found):
+        context.resume(domid, guest.name)
+
+
+def _end_orphans(domid: int) -> None:
+    """End helpers of libxl that still write the guest though who started them is dead.
+
+    Their command line is ``--save-domain FD FD DOMID …``: ``libxl__xc_domain_save`` of Xen's
+    tools/libs/light/libxl_save_callout.c.
+    """
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        with suppress(OSError, IndexError):
+            with open(f"/proc/{entry}/cmdline", "rb") as file:
+                words = file.read().split(b"\0")
+            if not words[0].endswith(b"libxl-save-helper") or words[1] != b"--save-domain":
+                continue
+            pid = int(entry)
+            if words[4] == str(domid).encode() and _parent(pid) == 1:
+                process = os.pidfd_open(pid)
+                try:
+                    signal.pidfd_send_signal(process, signal.SIGKILL)
+                    select.select([process], [], [], _ANSWER)
+                finally:
+                    os.close(process)
+
+
+def _parent(pid: int) -> int:
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        # proc(5): the fourth field; the second may hold blanks, but ends at the last ")".
+        return int(file.read().rpartition(b")")[2].split()[1])
+
+
+def restore_stream(
+    hypervisor: LibxlHypervisor, guest: Guest, spec: DomainSpec, fd: int, job: Job
+) -> dict[str, Any]:
+    """Have libxl build a guest, paused, from the stream at ``fd``."""
+    json = hypervisor.native(spec)
+    hypervisor.make_room(json, spec.name)
+    job.report("memory")
+    version = guest.stream_version or hypervisor.context.stream_version
+    guest.id = restore(hypervisor, json, spec.name, fd, version, job)
+    return {"domid": guest.id}
+
+
+def restore(
+    hypervisor: LibxlHypervisor, json: str, name: str, fd: int, version: int, job: Job
+) -> int:
+    """Have libxl build a domain, paused, from a stream of a version; return its number."""
+    return hypervisor.context.restore(json, name, fd, version, job)

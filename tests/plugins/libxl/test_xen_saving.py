@@ -1,0 +1,102 @@
+"""Saving and restoring on Xen, where something fails or others take part."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from polyvisor.errors import HypervisorError, PolyvisorError
+from polyvisor.states import DomainState
+
+
+def test_the_header_says_what_libxl_writes(domain, tmp_path):
+    """An image is libvirt's, of version 2, with the definition and its NUL."""
+    image = tmp_path / "image"
+    domain.save(image)
+    head = image.read_bytes()[:64]
+    magic, version, length = struct.unpack_from("=16sII", head)
+    assert (magic, version) == (b"libvirt-xml\n \0 \r", 2)
+    xml = image.read_bytes()[64 : 64 + length]
+    assert xml.endswith(b"\0")
+    assert b"<name>guest</name>" in xml
+    assert image.read_bytes()[64 + length :].startswith(b"LibxlFmt")
+
+
+@pytest.mark.parametrize("fault", ["libxl_domain_suspend -8", "stream -3"])
+def test_a_failed_save_leaves_it_running(domain, hosts, tmp_path, fault):
+    """Whether libxl fails before or in the stream, the guest counts on and the image is whole."""
+    image = tmp_path / "image"
+    image.write_bytes(b"earlier")
+    hosts.fault(fault)
+    with pytest.raises(HypervisorError, match="ERROR_"):
+        domain.save(image)
+    assert domain.state is DomainState.RUNNING
+    assert hosts.counts_on(domain)
+    assert image.read_bytes() == b"earlier"
+
+
+def test_a_failed_save_leaves_it_paused(domain, hosts, tmp_path):
+    """A paused guest, which is woken to be saved, is paused again if that fails."""
+    domain.suspend()
+    hosts.fault("stream -3")
+    with pytest.raises(HypervisorError):
+        domain.save(tmp_path / "image")
+    assert domain.state is DomainState.PAUSED
+    hosts.fault()
+    domain.resume()
+    assert hosts.counts_on(domain)
+
+
+def test_a_failed_restore_keeps_the_image(domain, host, hosts, tmp_path):
+    """The image stays and can be restored later."""
+    image = tmp_path / "image"
+    domain.save(image)
+    hosts.fault("libxl_domain_create_restore -3")
+    with pytest.raises(HypervisorError, match="ERROR_FAIL"):
+        host.domains.restore(image)
+    assert domain.state is DomainState.SHUTOFF
+    hosts.fault()
+    host.domains.restore(image)
+    assert hosts.counts_on(domain)
+
+
+def test_a_foreign_guest_is_saved(host, hosts, tmp_path):
+    """What another toolstack started is saved, and restored as ours."""
+    hosts.beside().domains.create(hosts.spec("foreign"))
+    image = tmp_path / "image"
+    domain = host.domains["foreign"]
+    domain.save(image)
+    assert host.domains.get("foreign") is None
+    assert host.domains.restore(image).uuid == domain.uuid
+    assert hosts.counts_on(domain)
+    hosts.ends(domain, "poweroff")
+    assert not list(host.domains)
+
+
+def test_a_save_cut_short_by_kill(domain, hosts, tmp_path):
+    """Killed in the middle of the stream, the guest is brought back and counts on."""
+    hosts.fault("delay 2000")
+    hosts.run_process(
+        """
+        import signal, threading
+        threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGKILL)).start()
+        host.domains["guest"].save(sys.argv[1])
+        """,
+        str(tmp_path / "image"),
+    )
+    assert domain.state is DomainState.RUNNING
+    assert hosts.counts_on(domain)
+    assert not (tmp_path / "image").exists()
+
+
+def test_a_stream_of_another_version_is_refused(domain, host, tmp_path):
+    """A header of a version that nobody knows is refused before libxl sees it."""
+    image = tmp_path / "image"
+    domain.save(image)
+    data = bytearray(image.read_bytes())
+    data[16:20] = struct.pack("=I", 3)
+    image.write_bytes(data)
+    with pytest.raises(PolyvisorError, match="version"):
+        host.domains.restore(image)
+    assert domain.state is DomainState.SHUTOFF

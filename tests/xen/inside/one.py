@@ -1,0 +1,320 @@
+"""Runs in the control domain of one host: everything that takes no second one.
+
+Each part notes what it has seen; what must hold of it stands in ``test_real_xen.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from guests import Counter, note, run, start_libvirt, timed, virsh, xl, xl_config, xml
+
+import polyvisor
+from polyvisor.errors import PolyvisorError
+from polyvisor.states import DomainState
+
+PARTS: list[Callable[[polyvisor.Connection], None]] = []
+
+
+def part(function: Callable[[polyvisor.Connection], None]) -> Callable[..., None]:
+    """Make a function one of the parts, run in the order of their definition."""
+    PARTS.append(function)
+    return function
+
+
+def gone(host: polyvisor.Connection, name: str) -> None:
+    """Clear a guest away, whoever made it."""
+    try:
+        domain = host.domains[name]
+        if domain.active:
+            domain.destroy()
+        if host.domains.get(name) is not None and domain.info().persistent:
+            domain.undefine(managed_save=True)
+    except polyvisor.errors.NotFound:
+        pass
+    Counter(name).clear()
+
+
+@part
+def facts(host: polyvisor.Connection) -> None:
+    """The host's facts, and its control domain."""
+    note("host", [host.host.hypervisor, host.host.hypervisor_version])
+    note("control", [[line.name, line.id, str(line.state)] for line in host.domains.summaries()])
+    try:
+        host.domains["Domain-0"].destroy()
+    except PolyvisorError as error:
+        note("control-refused", error.code)
+
+
+@part
+def kinds(host: polyvisor.Connection) -> None:
+    """A guest of each kind counts through suspending, saving and restoring."""
+    for number, (kind, memory) in enumerate((("pv", 96), ("pvh", 112), ("hvm", 160)), 1):
+        name, image, counter = f"k-{kind}", f"/tmp/{kind}.image", Counter(f"k-{kind}")
+        domain = host.domains.define(xml(name, number, kind, memory))
+        domain.start()
+        counter.wait(4, seconds=180)
+        domain.suspend()
+        domain.resume()
+        counter.wait(2)
+        before = len(counter.numbers())
+        domain.save(image)
+        states = [str(domain.state)]
+        host.domains.restore(image)
+        states.append(str(domain.state))
+        after = len(counter.wait(4))
+        note(
+            f"kind-{kind}", {"states": states, "whole": counter.whole(), "counted": [before, after]}
+        )
+        gone(host, name)
+        os.unlink(image)
+
+
+@part
+def foreign(host: polyvisor.Connection) -> None:
+    """What xl starts is there, can be worked with, and is forgotten when it goes."""
+    xl("create", "-q", xl_config("by-xl", 10))
+    counter = Counter("by-xl")
+    counter.wait()
+    domain = host.domains["by-xl"]
+    info = domain.info()
+    domain.suspend()
+    paused = str(domain.state)
+    domain.resume()
+    spec = domain.spec()
+    domain.save("/tmp/by-xl.image")
+    left = host.domains.get("by-xl") is not None
+    host.domains.restore("/tmp/by-xl.image")
+    counter.wait()
+    note(
+        "foreign",
+        {
+            "persistent": info.persistent,
+            "kernel": spec.os.kernel,
+            "memory": spec.memory,
+            "paused": paused,
+            "left": left,
+            "whole": counter.whole(),
+        },
+    )
+    xl("destroy", "by-xl")
+    note("foreign-gone", host.domains.get("by-xl") is None)
+
+
+@part
+def own_will(host: polyvisor.Connection) -> None:
+    """A guest that crashes or is rebooted is dealt with as its definition says."""
+    domain = host.domains.define(xml("wilful", 11).replace("quiet", "quiet rdinit=/nothing"))
+    stream = host.events(timeout=60)
+    domain.start()  # Linux panics without its first program
+    seen = []
+    for event in stream:
+        if event.domain.name == "wilful":
+            seen.append(f"{event.kind}/{event.detail}")
+        if "stopped" in seen[-1:][0] if seen else False:
+            break
+    note("crash", {"events": seen, "status": [str(domain.state), str(domain.status().reason)]})
+    gone(host, "wilful")
+
+
+@part
+def interop(host: polyvisor.Connection) -> None:
+    """Saved by each of three, restored by each of three, counting on."""
+    start_libvirt()
+    images = {"polyvisor": "/tmp/i.polyvisor", "virsh": "/tmp/i.virsh", "xl": "/tmp/i.xl"}
+
+    def save(who: str, name: str) -> None:
+        if who == "polyvisor":
+            host.domains[name].save(images[who])
+        elif who == "virsh":
+            virsh("save", name, images[who])
+        else:
+            xl("save", name, images[who])
+
+    def restore(who: str, image: str) -> None:
+        if who == "polyvisor":
+            host.domains.restore(image)
+        elif who == "virsh":
+            virsh("restore", image)
+        else:
+            xl("restore", image)
+
+    def create(who: str) -> None:
+        if who == "polyvisor":
+            host.domains.create(xml("inter", 12))
+        elif who == "virsh":
+            Path("/tmp/inter.xml").write_text(xml("inter", 12))
+            virsh("create", "/tmp/inter.xml")
+        else:
+            xl("create", "-q", xl_config("inter", 12))
+
+    table: dict[str, dict[str, str]] = {}
+    for saver in images:
+        row = table.setdefault(saver, {})
+        for restorer in images:
+            counter = Counter("inter")
+            try:
+                create(saver)
+                counter.wait(3)
+                save(saver, "inter")
+                image = _for(restorer, saver, images[saver])
+                restore(restorer, image)
+                counter.wait(3)
+                row[restorer] = "counts on" if counter.whole() else f"lost: {counter.numbers()}"
+            except (PolyvisorError, RuntimeError, TimeoutError) as error:
+                row[restorer] = f"failed: {error}"
+            subprocess.run(["xl", "destroy", "inter"], capture_output=True, check=False)
+            time.sleep(0.3)
+            gone(host, "inter")
+    note("interop", table)
+
+
+def _for(restorer: str, saver: str, image: str) -> str:
+    """Return the image in a form that the restorer reads: headers differ, streams do not."""
+    forms = {"polyvisor": "libvirt-libxl", "virsh": "libvirt-libxl", "xl": "xl"}
+    if restorer == "polyvisor" or forms[restorer] == forms[saver]:
+        return image
+    converted = f"{image}.as-{forms[restorer]}"
+    run(
+        sys.executable,
+        "-m",
+        "polyvisor",
+        "image",
+        "convert",
+        "--to",
+        forms[restorer],
+        image,
+        converted,
+    )
+    return converted
+
+
+@part
+def handshake(host: polyvisor.Connection) -> None:
+    """Our cookie beside libvirt's of the same domain, and what libvirt makes of ours."""
+    from uuid import UUID
+
+    from libvirtwire import Refused, Wire
+
+    from polyvisor_libxl.cookie import LibxlCookie
+
+    if not os.path.exists("/run/libvirt/libvirt-sock"):
+        start_libvirt()
+    Path("/tmp/hand.xml").write_text(xml("hand", 15))
+    virsh("create", "/tmp/hand.xml")
+    uuid = UUID(f"6f0e1c1a-7d0c-4a6b-9f57-{15:012}")
+    with Wire() as wire:
+        theirs, definition = wire.begin("hand")
+        virsh("destroy", "hand")
+        ours = LibxlCookie("hand", uuid, os.uname().nodename, 2)
+        note("cookies", {"theirs": theirs.hex(), "ours": ours.to_bytes().hex()})
+        made = {
+            "libvirt's": theirs,
+            "ours": ours.to_bytes(),
+            "ours with facts": ours.to_bytes(b'{"polyvisor-migration": 1}'),
+            "of version 3": theirs.replace(b">2<", b">3<"),
+            "without NUL": theirs[:-1],
+        }
+        answers = {}
+        for which, cookie in made.items():
+            try:
+                answers[which] = wire.prepare("hand", definition, cookie)
+            except Refused as error:
+                answers[which] = f"refused: {error}"
+            time.sleep(0.5)
+        note("prepared", answers)
+    gone(host, "hand")
+
+
+@part
+def killed(host: polyvisor.Connection) -> None:
+    """A process that saves is killed at ten points: the domain runs, an earlier image is whole."""
+    counter = Counter("victim")
+    domain = host.domains.define(xml("victim", 13))
+    domain.start()
+    counter.wait()
+    whole = timed(lambda: domain.save("/tmp/earlier"))
+    host.domains.restore("/tmp/earlier")
+    counter.wait()
+    earlier = Path("/tmp/earlier").read_bytes()
+    results = []
+    code = (
+        "import polyvisor, sys\n"
+        "host = polyvisor.open('xen:///system')\n"
+        "print('ready', flush=True)\n"
+        "host.domains['victim'].save('/tmp/image')\n"
+    )
+    for point in range(10):
+        Path("/tmp/image").write_bytes(earlier)
+        child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        assert child.stdout is not None
+        child.stdout.readline()
+        time.sleep(whole * point / 9)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+        state = str(domain.state)
+        result = {"state": state, "earlier": Path("/tmp/image").read_bytes() == earlier}
+        try:
+            if domain.state is DomainState.SHUTOFF:
+                host.domains.restore("/tmp/image")
+                result["new"] = True
+            counter.wait(3, seconds=20)
+            result["whole"] = counter.whole()
+        except (PolyvisorError, TimeoutError) as error:
+            result["failed"] = str(error)
+        results.append(result)
+    note("killed", results)
+    gone(host, "victim")
+    note("left", sorted(name for name in os.listdir("/tmp") if name.startswith(".")))
+
+
+@part
+def speed(host: polyvisor.Connection) -> None:
+    """Saving and restoring beside xl, the same guest, turn by turn."""
+    counter = Counter("racer")
+    figures: dict[str, list[float]] = {"save": [], "restore": [], "xl save": [], "xl restore": []}
+    # What both pay once is paid: the pages of the programs are in the cache.
+    host.domains.create(xml("racer", 14))
+    counter.wait()
+    domain = host.domains["racer"]
+    steps = {
+        "save": lambda: domain.save("/tmp/race"),
+        "restore": lambda: host.domains.restore("/tmp/race"),
+        "xl save": lambda: xl("save", "racer", "/tmp/race.xl"),
+        "xl restore": lambda: xl("restore", "/tmp/race.xl"),
+    }
+    for _ in range(5):
+        for step, call in steps.items():
+            figures[step].append(timed(call))
+            if step.endswith("restore"):
+                counter.wait(2)
+    note("speed", {name: [round(value, 3) for value in values] for name, values in figures.items()})
+    note("speed-whole", counter.whole())
+    gone(host, "racer")
+
+
+def main() -> None:
+    """Run all parts, or those that are named."""
+    chosen = os.environ.get("PARTS", "").split()
+    started = time.monotonic()
+    with polyvisor.open("xen:///system") as host:
+        for each in PARTS:
+            if chosen and each.__name__ not in chosen:
+                continue
+            try:
+                each(host)
+            except Exception:  # noqa: BLE001 - noted, and the next part is run
+                note(f"failed-{each.__name__}", traceback.format_exc())
+            print(f"BED part {each.__name__} at {time.monotonic() - started:.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

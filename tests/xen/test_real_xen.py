@@ -1,0 +1,96 @@
+"""The driver on real Xen 4.17, beside xl and libvirt; see ``inside/one.py`` for what is done."""
+
+from __future__ import annotations
+
+import statistics
+
+import pytest
+
+pytestmark = [pytest.mark.real, pytest.mark.xen]
+
+WHO = ("polyvisor", "virsh", "xl")
+
+
+def test_every_part_ran(one):
+    """No part of the job broke off."""
+    assert not {name: text for name, text in one.items() if name.startswith("failed-")}
+
+
+def test_the_host(one):
+    """Xen's version is told, and the control domain is a domain that refuses to be destroyed."""
+    assert one["host"][0] == "Xen"
+    assert one["host"][1].startswith("4.17")
+    assert ["Domain-0", 0, "running"] in one["control"]
+    assert one["control-refused"] == "operation-invalid"
+
+
+@pytest.mark.parametrize("kind", ["pv", "pvh", "hvm"])
+def test_no_count_is_lost(one, kind):
+    """A guest of each kind counts on after suspending, saving and restoring as if nothing was."""
+    seen = one[f"kind-{kind}"]
+    assert seen["states"] == ["shut off", "running"]
+    assert seen["whole"]
+    assert seen["counted"][1] > seen["counted"][0]
+
+
+def test_what_xl_started(one):
+    """A domain of xl's is found with its definition, saved and restored, and goes when it goes."""
+    seen = one["foreign"]
+    assert seen == {
+        "persistent": False,
+        "kernel": "/opt/guest/vmlinux",
+        "memory": 96 << 20,
+        "paused": "paused",
+        "left": False,
+        "whole": True,
+    }
+    assert one["foreign-gone"]
+
+
+def test_a_crash(one):
+    """A guest that panics is heard of, and cleared away as its definition says."""
+    assert one["crash"] == {
+        "events": ["started/booted", "stopped/crashed"],
+        "status": ["shut off", "crashed"],
+    }
+
+
+def test_images_pass_between_three(one):
+    """Saved by each of polyvisor, virsh and xl, restored by each: all nine count on."""
+    table = one["interop"]
+    print(f"\n{'saved by':>12} | " + " | ".join(f"{who:>12}" for who in WHO))
+    for saver in WHO:
+        print(f"{saver:>12} | " + " | ".join(f"{table[saver][who][:12]:>12}" for who in WHO))
+    assert table == {saver: dict.fromkeys(WHO, "counts on") for saver in WHO}
+
+
+def test_killed_while_saving(one):
+    """Killed at ten points, the earlier image is whole and the guest counts on."""
+    assert len(one["killed"]) == 10
+    for seen in one["killed"]:
+        assert seen.get("whole"), seen
+        assert seen["earlier"] or seen.get("new"), seen
+    assert one["left"] == []
+
+
+def test_the_cookie_is_libvirts(one):
+    """Our migration cookie is the one that libvirt makes for the same domain."""
+    assert one["cookies"]["ours"] == one["cookies"]["theirs"]
+
+
+def test_libvirt_takes_our_cookie(one):
+    """Libvirt prepares for a domain with our cookie, and refuses what we refuse."""
+    answers = one["prepared"]
+    for which in ("libvirt's", "ours", "ours with facts"):
+        assert answers[which].startswith("tcp://"), answers
+    for which in ("of version 3", "without NUL"):
+        assert answers[which].startswith("refused:"), answers
+
+
+def test_as_fast_as_xl(one):
+    """Saving and restoring take at most a tenth longer than with xl, turn by turn."""
+    figures = {name: statistics.median(values) for name, values in one["speed"].items()}
+    print(f"\n{figures}")
+    assert one["speed-whole"]
+    assert figures["save"] <= 1.1 * figures["xl save"]
+    assert figures["restore"] <= 1.1 * figures["xl restore"]
