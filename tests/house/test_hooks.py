@@ -309,6 +309,8 @@ def test_polyvisor_build_defaults(third_party: Third) -> None:
             print(spec.type, [disk.target.bus for disk in spec.devices.disks])
     """
     assert third_party(plugin, script) == "sim ['sata', 'usb']\n"
+
+
 def test_polyvisor_remote_call(third_party: Third) -> None:
     """The hook sees who asks a daemon for what, and its refusal reaches the client."""
     plugin = """

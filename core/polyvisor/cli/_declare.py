@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 __all__ = [
     "COMMON",
     "Command",
+    "Group",
     "Parameter",
     "Typed",
     "argument",
     "choice",
     "command",
     "echo",
+    "group",
     "number",
     "option",
     "path",
@@ -181,6 +183,44 @@ class Command:
                 self.name, context_settings={"help_option_names": ["-h", "--help"]}
             )(function)
         return self._click
+
+
+class Group(Command):
+    """Commands under a name of their own, such as ``polyvisor spec check``; read by click.
+
+    Attributes:
+        commands: those below it.
+    """
+
+    def __init__(self, name: str, function: Callable[..., None]) -> None:
+        super().__init__(name, function)
+        self.whole = False
+        self.commands: list[Command] = []
+
+    def add(self, *commands: Command) -> None:
+        """Put commands below it."""
+        self.commands += commands
+
+    def click(self) -> click.Command:
+        """Return it as click's group."""
+        if self._click is None:
+            import click
+
+            function = self.function
+            for parameter in reversed(COMMON):
+                function = parameter.decorate(function)
+            made = click.group(self.name, context_settings={"help_option_names": ["-h", "--help"]})(
+                function
+            )
+            for below in self.commands:
+                made.add_command(below.click())
+            self._click = made
+        return self._click
+
+
+def group(name: str) -> Callable[[Callable[..., None]], Group]:
+    """Make a group of commands, with the options that all have."""
+    return lambda function: Group(name, function)
 
 
 def command(name: str) -> Callable[[Callable[..., None]], Command]:

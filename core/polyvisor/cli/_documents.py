@@ -124,9 +124,9 @@ def _kind(data: bytes, form: str, kind: str | None) -> type[Document]:
     if kind is None:
         kind = "domain"
         if form == "xml":
-            from polyvisor.model._xml import TAG, parse, read_source
+            from polyvisor.model._xml import parse, read_source
 
-            kind = parse(read_source(data))[TAG]
+            kind = parse(read_source(data)).tag
     if kind not in known:
         raise InvalidArgument(
             f"there is no kind of definition {kind!r}; there are {', '.join(sorted(known))}"

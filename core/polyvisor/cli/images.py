@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from polyvisor.cli._declare import group
 from polyvisor.cli._session import command, session
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def _source(file: str) -> str | int:
     return _STDIN if file == "-" else file
 
 
-@click.group("image", context_settings={"help_option_names": ["-h", "--help"]})
+@group("image")
 def image_command() -> None:
     """Look into save images; FILE may be - for the standard input."""
 
@@ -174,5 +175,4 @@ def convert_command(file: str, form: str | None, to: str, output: str) -> None:
         session().done(f"Image {file} written to {output} as {to}", file=output, format=to)
 
 
-for _command in (inspect_command, verify_command, convert_command):
-    image_command.add_command(_command)
+image_command.add(inspect_command, verify_command, convert_command)

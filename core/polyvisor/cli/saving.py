@@ -68,8 +68,8 @@ def save_image_dumpxml_command(file: str) -> None:
 
 
 @command("save-image-define")
-@click.argument("file", type=click.Path())
-@click.argument("xml", type=click.Path())
+@argument("file", type=path())
+@argument("xml", type=path())
 @_SAVED_STATE[0]
 @_SAVED_STATE[1]
 def save_image_define_command(file: str, xml: str, state: str | None) -> None:
@@ -86,12 +86,14 @@ def _running(state: str | None) -> bool | None:
 
 
 @command("save-image-edit")
-@click.argument("file", type=click.Path())
+@argument("file", type=path())
 @_SAVED_STATE[0]
 @_SAVED_STATE[1]
 def save_image_edit_command(file: str, state: str | None) -> None:
     """Change the definition inside the save image FILE in an editor."""
     import sys
+
+    import click
 
     from polyvisor.errors import InvalidArgument
     from polyvisor.model import DomainSpec
@@ -105,7 +107,7 @@ def save_image_edit_command(file: str, state: str | None) -> None:
         except InvalidArgument as error:
             if not sys.stdin.isatty():
                 raise
-            click.echo(error.message, err=True)
+            echo(error.message, err=True)
             if not click.confirm("Edit it again?", err=True):
                 raise
             continue

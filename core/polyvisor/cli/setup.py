@@ -15,8 +15,8 @@ __all__: list[str] = []
 
 
 @command("plugins")
-@click.argument("action", required=False, type=click.Choice(["build"]))
-@click.argument("name", required=False)
+@argument("action", required=False, type=choice("build"))
+@argument("name", required=False)
 def plugins_command(action: str | None, name: str | None) -> None:
     """List plugins: version, schemes, whether each works here, and what to install if not.
 
@@ -25,7 +25,9 @@ def plugins_command(action: str | None, name: str | None) -> None:
     if action is None:
         _list_plugins()
     elif name is None:
-        raise click.UsageError("say which plugin to build: polyvisor plugins build NAME")
+        from click import UsageError
+
+        raise UsageError("say which plugin to build: polyvisor plugins build NAME")
     else:
         _build(name)
 

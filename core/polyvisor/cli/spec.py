@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from polyvisor.cli._declare import group
 from polyvisor.cli._documents import FORMS, Loaded, forms, kinds, load, written
-from polyvisor.cli._session import command, common_options, session
+from polyvisor.cli._session import command, session
 from polyvisor.errors import SpecError
 
 if TYPE_CHECKING:
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 __all__: list[str] = []
 
 
-@click.group("spec", context_settings={"help_option_names": ["-h", "--help"]})
-@common_options
+@group("spec")
 def spec_command() -> None:
     """Convert, compare and check definitions; no host is needed.
 
@@ -175,5 +175,4 @@ def schema_command(kind: str) -> None:
     click.echo(json.dumps(schema(known[kind]), indent=2, ensure_ascii=False))
 
 
-for _command in (convert_command, diff_command, check_command, schema_command):
-    spec_command.add_command(_command)
+spec_command.add(convert_command, diff_command, check_command, schema_command)

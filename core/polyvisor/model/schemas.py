@@ -85,16 +85,16 @@ def validate(
         SchemaError: there is no schema for such a document.
         StorageError: there are no schemas, or the file cannot be read.
     """
-    from polyvisor.model._xml import TAG, parse, read_source
+    from polyvisor.model._xml import parse, read_source
 
     data = read_source(source)
     # Within our limits, and without a document type, it is safe for the other parser too.
     root = parse(data)
-    name = _SCHEMAS.get(root[TAG])
+    name = _SCHEMAS.get(root.tag)
     if name is None:
         raise SchemaError(
-            f"there is no schema for <{root[TAG]}>; there are some for {', '.join(_SCHEMAS)}",
-            element=root[TAG],
+            f"there is no schema for <{root.tag}>; there are some for {', '.join(_SCHEMAS)}",
+            element=root.tag,
             fault="unknown root element",
         )
     path = os.path.join(schema_folder(folder), f"{name}.rng")
@@ -110,7 +110,7 @@ def validate(
     found = (
         Finding(
             "relax-ng",
-            (entry.path or root[TAG]).lstrip("/"),
+            (entry.path or root.tag).lstrip("/"),
             entry.message,
             line=entry.line or None,
         )

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from polyvisor.model._xml import (
-    CHILDREN,
-    TAG,
-    Node,
-    Source,
-    line_of,
-    parse,
-    read_source,
-)
+from polyvisor.model._node import Node, line_of
+from polyvisor.model._xml import Source, parse, read_source
 
 __all__ = ["lines_of"]
 
@@ -34,7 +27,7 @@ def _node(root: Node, path: str) -> Node:
     here = root
     for step in path.split("/")[1:]:
         tag, _, number = step.rstrip("]").partition("[")
-        twins = [below for below in here[CHILDREN:] if below[TAG] == tag]
+        twins = [below for below in here.children if below.tag == tag]
         if len(twins) < int(number or 1):
             break
         here = twins[int(number or 1) - 1]
