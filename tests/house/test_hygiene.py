@@ -106,8 +106,12 @@ def test_a_public_module_lists_its_names(path: Path) -> None:
     lists = [
         node.value
         for node in tree.body
-        if isinstance(node, ast.Assign)
-        and any(isinstance(name, ast.Name) and name.id == "__all__" for name in node.targets)
+        if isinstance(node, (ast.Assign, ast.AnnAssign))
+        and node.value is not None
+        and any(
+            isinstance(name, ast.Name) and name.id == "__all__"
+            for name in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        )
     ]
     assert len(lists) == 1, f"{path.relative_to(ROOT)} needs one __all__"
     names = [node.value for node in ast.walk(lists[0]) if isinstance(node, ast.Constant)]
