@@ -6,12 +6,16 @@ libvirt writes (``testDomainSaveImageWrite``, ``src/test/test_driver.c``)::
 
 with the length in the byte order of its machine, and nothing more: its guests have no
 memory. Restoring, it reads so far and ignores what follows; it refuses XML of more than
-8192 bytes, its own as well. So there is room for us behind the XML::
+8192 bytes, its own as well. So there is room for us behind the XML, at the end of which a
+comment says that we used it; libvirt's parser passes over that. An image that was cut off
+behind the XML can so be told from one that never had more::
+
+    <!-- memory follows -->
 
     8 bytes "PVSIMHDR", u32 flags (1: the guest was running), u32 version of the stream,
     8 bytes compression of the stream, "none" or "gzip" …, padded with NUL
 
-and then the stream (:mod:`polyvisor_sim.stream`), little-endian. An image without these
+and then the stream (:mod:`polyvisor_sim.stream`), little-endian. An image without all this
 is libvirt's own: a guest that boots afresh.
 
 For libvirt to restore an image of ours, the definition must be one that it takes: it knows
@@ -42,6 +46,7 @@ MOST_XML = 8 << 20
 _LENGTH = 4
 _TAIL = Struct("<8sII8s")
 _TAIL_MAGIC = b"PVSIMHDR"
+_PROMISE = "<!-- memory follows -->\n"
 _RUNNING = 1
 _COMPRESSIONS = ("none", "gzip", "bzip2", "xz")
 _ORDERS: tuple[Literal["little", "big"], ...] = ("little", "big")
@@ -69,7 +74,8 @@ class TestImageFormat(SaveFormat, EditsDefinition):
             raise _fault(path, start + error.start, "the XML is not UTF-8") from error
         end = start + length
         tail = image.read(_TAIL.size)
-        if not tail:
+        promised = xml.endswith(_PROMISE)
+        if not tail and not promised:
             return ImageHeader(self.name, 0, xml, end, byte_order=order)
         if len(tail) < _TAIL.size and _TAIL_MAGIC.startswith(tail[:8]):
             raise _fault(path, end + len(tail), "it is cut off in the header of the stream")
@@ -85,10 +91,12 @@ class TestImageFormat(SaveFormat, EditsDefinition):
                 f"version {version}, compression {compression!r}; known are flags up to "
                 f"{_RUNNING:#x}, versions up to {VERSIONS[-1]}, {', '.join(_COMPRESSIONS)}",
             )
+        if not image.read(1):
+            raise _fault(path, end + _TAIL.size, "it is cut off where the stream begins")
         return ImageHeader(
             self.name,
             0,
-            xml,
+            xml.removesuffix(_PROMISE),
             end + _TAIL.size,
             stream_version=version,
             was_running=bool(flags & _RUNNING),
@@ -104,7 +112,7 @@ class TestImageFormat(SaveFormat, EditsDefinition):
             raise InvalidArgument(
                 f"save: compression is one of {', '.join(_COMPRESSIONS)}, not {compression!r}"
             )
-        xml = spec.to_xml().encode()
+        xml = f"{spec.to_xml()}{_PROMISE}".encode()
         flags = _RUNNING if was_running else 0
         image.write(MAGIC + len(xml).to_bytes(_LENGTH, "little") + xml)
         image.write(_TAIL.pack(_TAIL_MAGIC, flags, VERSIONS[-1], compression.encode()))

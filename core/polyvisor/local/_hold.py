@@ -179,9 +179,11 @@ class Hold:
         self, *happened: Happened, durable: bool = False, outcome: tuple[str, Outcome] | None = None
     ) -> None:
         """Forget the domain, with its snapshots."""
-        record = self.known
-        if self.keeper.home.store.snapshots(self.uuid):
-            remove_tree(f"{self.keeper.home.folder('snapshots')}/{self.uuid}")
+        record, home = self.known, self.keeper.home
+        if home.roots is not None:
+            remove_tree(f"{home.roots.state}/snapshots/{self.uuid}")
+        elif home.store.snapshots(self.uuid):
+            remove_tree(f"{home.folder('snapshots')}/{self.uuid}")
         events = [NewEvent(self.uuid, record.name, kind, detail) for kind, detail in happened]
         self._untold += self.keeper.remove(self.uuid, events, durable=durable, outcome=outcome)
         self.record = None

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LocalSave",
+    "begun_file",
     "go_on",
     "need_settled",
     "restore",
@@ -91,15 +92,17 @@ def _save(hold: Hold, path: str, options: SaveOptions, job: Job, *, managed: boo
         spec = attrs.evolve(options.spec, id=None)
     running = record.state in LIVELY
     resume = running if options.paused is None else not options.paused
-    with AtomicFile(path) as file, hold.keeper.home.jobs.shown(str(hold.uuid), job):
-        intent = {
-            "op": "save",
-            "path": path,
-            "running": running,
-            "reason": str(record.reason),
-            "managed": managed,
-        }
-        hold.change(state=DomainState.PAUSED, reason=StateReason.SAVING, intent=intent)
+    intent = {
+        "op": "save",
+        "path": path,
+        "running": running,
+        "reason": str(record.reason),
+        "managed": managed,
+    }
+    with (
+        begun_file(hold, path, StateReason.SAVING, intent) as file,
+        hold.keeper.home.jobs.shown(str(hold.uuid), job),
+    ):
         try:
             if running and not hold.keeper.hypervisor.streams_stop_guests:
                 hold.keeper.hypervisor.suspend(hold.guest)
@@ -115,6 +118,25 @@ def _save(hold: Hold, path: str, options: SaveOptions, job: Job, *, managed: boo
                 go_on(hold)
             raise
     stop_saved(hold)
+
+
+def begun_file(hold: Hold, path: str, reason: StateReason, intent: dict[str, Any]) -> AtomicFile:
+    """Record that the guest is written into a file, and begin that.
+
+    Whoever comes after a process that was killed from here on finds the intent, and takes the
+    file away.
+
+    Raises:
+        StorageError: the file cannot be made; nothing has changed.
+        Busy: somebody else is writing to it; nothing has changed.
+    """
+    before = hold.known
+    hold.change(state=DomainState.PAUSED, reason=reason, intent=intent)
+    try:
+        return AtomicFile(path)
+    except BaseException:
+        hold.put(before)
+        raise
 
 
 def write_image(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -16,8 +17,15 @@ from polyvisor.events import EventKind
 from polyvisor.local._compression import read_stream
 from polyvisor.local._keeper import LIVELY
 from polyvisor.local._launch import boot, run_image
-from polyvisor.local._save import go_on, need_settled, open_image, saves_guests, write_image
-from polyvisor.state import AtomicFile, Snapshot, remove_tree
+from polyvisor.local._save import (
+    begun_file,
+    go_on,
+    need_settled,
+    open_image,
+    saves_guests,
+    write_image,
+)
+from polyvisor.state import Snapshot, remove_tree
 from polyvisor.state._files import remove_file
 from polyvisor.states import DomainState, StateReason
 
@@ -93,6 +101,7 @@ class LocalSnapshots(Snapshots):
             raise hold.invalid(f"it is {record.state}")
         need_settled(hold)
         folder = self._keeper.home.folder(f"snapshots/{hold.uuid}")
+        self._sweep(hold, folder)
         path = f"{folder}/{time.time_ns()}"
         running = record.state in LIVELY
         spec = attrs.evolve(hold.guest.spec, id=None)
@@ -102,10 +111,10 @@ class LocalSnapshots(Snapshots):
             "running": running,
             "reason": str(record.reason),
         }
-        with AtomicFile(path) as file, self._keeper.home.jobs.shown(str(hold.uuid), job):
-            hold.change(
-                state=DomainState.PAUSED, reason=StateReason.CREATING_SNAPSHOT, intent=intent
-            )
+        with (
+            begun_file(hold, path, StateReason.CREATING_SNAPSHOT, intent) as file,
+            self._keeper.home.jobs.shown(str(hold.uuid), job),
+        ):
             try:
                 if running:
                     self._keeper.hypervisor.suspend(hold.guest)
@@ -117,6 +126,13 @@ class LocalSnapshots(Snapshots):
                     go_on(hold)
                 raise
         return path
+
+    def _sweep(self, hold: Hold, folder: str) -> None:
+        """Remove files of snapshots that a process deleted which was killed before it did so."""
+        known = {snapshot.path for snapshot in self._store.snapshots(hold.uuid)}
+        for name in os.listdir(folder):
+            if f"{folder}/{name}" not in known:
+                remove_file(f"{folder}/{name}")
 
     def list(self, uuid: UUID) -> Sequence[SnapshotInfo]:
         self._keeper.look(uuid)

@@ -46,7 +46,7 @@ def virsh(*commands: str) -> str:
 
 
 def header_of(spec: DomainSpec, *, was_running: bool = True) -> bytes:
-    """Return an image without a stream."""
+    """Return an image up to its stream."""
     image = io.BytesIO()
     TestImageFormat().write_header(image, spec, was_running=was_running, compression="none")()
     return image.getvalue()
@@ -117,7 +117,7 @@ def test_the_header_reads_as_it_was_written(make_spec: Make) -> None:
     spec = make_spec()
     for was_running in (True, False):
         data = header_of(spec, was_running=was_running)
-        header = read(data)
+        header = read(data + b"stream")
         assert header.xml == spec.to_xml()
         assert header.was_running is was_running
         assert header.stream_offset == len(data)
@@ -135,17 +135,34 @@ def test_both_byte_orders_are_read(make_spec: Make) -> None:
 
 
 def test_a_header_cut_off_anywhere_is_refused(make_spec: Make) -> None:
-    """Each length but the whole names the offset; right behind the XML it is libvirt's own."""
+    """At each length up to the stream the error names the offset."""
     data = header_of(make_spec())
-    whole = {len(data), len(data) - 24}
-    for length in range(len(data)):
-        if length in whole:
-            assert read(data[:length]).stream_version is None
-            continue
+    for length in range(len(data) + 1):
         with pytest.raises(SaveImageError, match="cut off") as caught:
             read(data[:length])
         assert caught.value.offset == length
         assert caught.value.path == "image"
+
+
+def test_an_image_cut_off_anywhere_starts_nothing(
+    hosts: Hosts, make_spec: Make, tmp_path: Path
+) -> None:
+    """Behind the XML, behind the header, in the stream: none is taken for a guest that boots."""
+    image = tmp_path / "image"
+    host = hosts("a")
+    host.domains.create(make_spec(memory=128)).save(image)
+    data = image.read_bytes()
+    start = saveimage.inspect(image).stream_offset
+    xml = start - 24
+    boundaries = {len(MAGIC), len(MAGIC) + 4, xml, start, start + 40, start + 56, len(data) - 16}
+    for length in sorted({*boundaries, *range(0, len(data), 997), xml - 24, len(data) - 1}):
+        image.write_bytes(data[:length])
+        with pytest.raises(SaveImageError, match=r"cut off|ends|is empty"):
+            host.domains.restore(image)
+        assert not list(host.domains)
+    image.write_bytes(data)
+    domain = host.domains.restore(image)
+    assert domain.connection.driver.verify_memory(domain.uuid).ok
 
 
 @given(at=st.integers(0, 18), bit=st.integers(0, 7))
