@@ -16,6 +16,8 @@ __all__ = ["Bus", "Place", "Plug", "Slots"]
 Place = tuple[int, int, int]
 
 _LAST = 31
+#: Numbers that a PCI bus can have (PCI Local Bus Specification, configuration addresses).
+MOST_BUSES = 256
 
 
 @attrs.frozen
@@ -69,9 +71,14 @@ class Bus:
 
     Args:
         model: the controller's.
+
+    Raises:
+        SemanticError: there is no such model.
     """
 
     def __init__(self, model: str) -> None:
+        if model not in _BUSES:
+            raise _no_place(f"{model!r} is not a model of PCI controller")
         self.model = model
         self.takes, self.first, self.last, self.auto = _BUSES[model]
         #: Functions in use, by slot.
@@ -123,6 +130,9 @@ class Slots:
         grows: whether buses are added when there is no place.
         roots: whether a further root is added for plain PCI.
         express_bridge: whether plain PCI comes behind a bridge in a PCI Express port.
+
+    Raises:
+        SemanticError: there are more than 256 buses.
     """
 
     def __init__(
@@ -135,6 +145,8 @@ class Slots:
         express_bridge: bool,
     ) -> None:
         count = max(models, default=-1) + 1
+        if count > MOST_BUSES:
+            raise _no_place(f"a PCI controller has index {count - 1}, and there are 256 buses")
         self.buses = [Bus(models.get(number, fallback)) for number in range(count)]
         self.grows, self.roots, self.express_bridge = grows, roots, express_bridge
 
@@ -196,6 +208,8 @@ class Slots:
     def _grow(self, bus: int, plug: Plug) -> int:
         """Add buses up to one; return its number, which a bridge before it may change."""
         added = bus - len(self.buses) + 1
+        if bus >= MOST_BUSES:
+            raise _no_place("more than 256 PCI buses would be needed")
         bridge = None
         if plug.kind == "pci":
             model = "pci-root" if self.roots else "pci-bridge"

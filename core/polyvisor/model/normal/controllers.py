@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from polyvisor.model._codecs import Fault
 from polyvisor.model.devices.address import CcidAddress, DriveAddress, VirtioSerialAddress
 from polyvisor.model.devices.controller import Controller
 from polyvisor.model.normal.change import changed
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["controllers"]
 
 
+#: Controllers are added up to the number that a device names: here that ends.
+MOST = 4095
 #: First ports of a USB 2 controller's companions when they say none (virDomainControllerDefParse).
 MASTER_PORTS = {"ich9-uhci1": 0, "ich9-uhci2": 2, "ich9-uhci3": 4}
 
@@ -38,6 +41,8 @@ def controllers(
     if own is not None:
         known += own(tuple(known))
     for kind, count in _needed(spec):
+        if count > MOST:
+            raise Fault(f"a device is on {kind} controller {count}", f"use one up to {MOST}")
         for index in range(count + 1) if kind not in {"virtio-serial", "ccid"} else [count]:
             if not any(c.type == kind and c.index == index for c in known):
                 known.append(Controller(type=kind, index=index))
