@@ -8,9 +8,15 @@ from polyvisor.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from polyvisor.driver import DriverInfo
+    from polyvisor.model.check import Rule
     from polyvisor.saveimage import FormatInfo
 
-__all__ = ["polyvisor_api", "polyvisor_drivers", "polyvisor_save_formats"]
+__all__ = [
+    "polyvisor_api",
+    "polyvisor_check_rules",
+    "polyvisor_drivers",
+    "polyvisor_save_formats",
+]
 
 polyvisor_api = 1
 
@@ -45,3 +51,11 @@ def polyvisor_save_formats() -> list[FormatInfo]:
             factory="polyvisor_qemu.image:QemuSaveFormat",
         )
     ]
+
+
+@hookimpl
+def polyvisor_check_rules() -> tuple[Rule, ...]:
+    """Announce what QEMU's machines need."""
+    from polyvisor_qemu.checks import RULES
+
+    return RULES

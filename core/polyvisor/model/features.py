@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 HyperVMode = Literal["custom", "passthrough"]
+GicVersion = Literal["2", "3", "host"]
 
 GicVersion = Literal["2", "3", "host"]
 

@@ -23,7 +23,7 @@ import attrs
 from polyvisor.errors import SchemaError, XmlSyntaxError
 from polyvisor.model import _codecs
 from polyvisor.model._codecs import BYTES, UUID_TEXT, Fault, nearest, unit_factor
-from polyvisor.model._xml import RawXml, parse, raw, read_source
+from polyvisor.model._xml import MAX_BYTES, RawXml, parse, raw, read_source
 from polyvisor.model.binding import (
     Binding,
     Choice,
@@ -363,12 +363,45 @@ def from_json(cls: type[E], text: str | bytes) -> E:
     """
     import json
 
+    _bounded(text)
     try:
-        data = json.loads(text)
+        data = json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         line = getattr(error, "lineno", None)
         raise SchemaError(f"this is not JSON: {error}", line=line, fault=str(error)) from None
     return from_dict(cls, data)
+
+
+def _bounded(text: str | bytes) -> None:
+    if len(text) > MAX_BYTES:
+        raise SchemaError(
+            f"the definition has {len(text)} bytes or more; the limit is {MAX_BYTES}",
+            fault="document too large",
+        )
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON; a key that stands twice has no meaning."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {_shown(twice)} stands twice in one object")
+    return found
+
+
+_strings = re.compile(r"""\"(?:[^"\\\n]|\\.)*"|'[^'\n]*'""")
+
+
+def _shallow(text: str) -> None:
+    """Refuse keys such as ``a.a.a…``, on which the parser spends time with their square."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.count(".") > _DEEPEST and _strings.sub("", line).count(".") > _DEEPEST:
+            raise SchemaError(
+                f"line {number}: a key has more than {_DEEPEST} parts",
+                line=number,
+                fault="key too deep",
+            )
 
 
 def to_toml(value: Element) -> str:
@@ -386,8 +419,11 @@ def from_toml(cls: type[E], text: str | bytes) -> E:
     """
     import tomllib
 
+    _bounded(text)
     try:
-        data = tomllib.loads(text.decode() if isinstance(text, bytes) else text)
+        decoded = text.decode() if isinstance(text, bytes) else text
+        _shallow(decoded)
+        data = tomllib.loads(decoded)
     except (ValueError, RecursionError) as error:
         line = re.search(r"at line ([0-9]+)", str(error))
         raise SchemaError(

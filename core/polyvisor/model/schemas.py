@@ -2,7 +2,7 @@
 
 The schemas are libvirt's data and come with it: they are read from where it is installed, or
 from a folder of one's own. What they say of a fault is what libxml2 says, which is less than
-what reading says (:meth:`polyvisor.model.DomainSpec.from_xml`); they find what reading carries
+what reading says (``from_xml`` of a document); they find what reading carries
 along because it does not know it.
 """
 

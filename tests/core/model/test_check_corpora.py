@@ -111,7 +111,7 @@ def test_nothing_that_libvirt_takes_is_refused() -> None:
 
 #: The share of what libvirt's parser refuses that is refused here, reading and rules together.
 #: What is not needs the binary of a hypervisor, which says what it can.
-REFUSED_SHARE = 0.60
+REFUSED_SHARE = 0.88
 
 
 def test_what_libvirt_refuses_is_refused() -> None:

@@ -33,13 +33,24 @@ from polyvisor.model.check import (
     memory,
     processors,
 )
-from polyvisor.model.check._rule import Finding, Problem, Rule, Severity
+from polyvisor.model.check._rule import Finding, Problem, Rule, Severity, at, placed, rule
 
 if TYPE_CHECKING:
     from polyvisor.model._xml import Source
     from polyvisor.model.domain import DomainSpec
 
-__all__ = ["RULES", "Finding", "Problem", "Rule", "Severity", "check", "ensure"]
+__all__ = [
+    "RULES",
+    "Finding",
+    "Problem",
+    "Rule",
+    "Severity",
+    "at",
+    "check",
+    "ensure",
+    "placed",
+    "rule",
+]
 
 #: The rules that hold for every hypervisor.
 RULES: tuple[Rule, ...] = (
