@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import subprocess
 import sys
-import tempfile
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -40,6 +38,8 @@ class _Text:
     """The text that is edited, in a file that stays as long as it is needed."""
 
     def __init__(self, name: str, text: str, form: str) -> None:
+        import tempfile
+
         safe = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:40]
         # Only its owner may read it: a definition can hold passwords.
         number, self.path = tempfile.mkstemp(prefix=f"polyvisor-{safe}-", suffix=f".{form}")
@@ -66,6 +66,8 @@ def edit_command(domain: str, form: str, validate: bool) -> None:
 
     A text that is refused is opened again; if it is given up, it stays in a file that is named.
     """
+    import subprocess
+
     found = session().domain(domain)
     name, before = found.name, found.xml(inactive=True)
     text = _Text(name, written(found.spec(inactive=True), form), form)
