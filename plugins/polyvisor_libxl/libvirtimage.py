@@ -113,6 +113,10 @@ class LibvirtLibxlFormat(XenImage, VersionedStream, EditsDefinition):
                 path=path,
                 offset=HEADER_SIZE + length - 1,
             )
+        if not text:
+            raise SaveImageError(
+                f"{path}: there is no XML in front of its zero byte", path=path, offset=HEADER_SIZE
+            )
         try:
             xml = text.decode()
         except UnicodeDecodeError as error:

@@ -387,11 +387,12 @@ class LegacyWalker:
             if size - position < 28:
                 raise self._stop(rule, at + 8 + position, "it ends within an entry")
             phys, start, length, named = Struct("<QQQI").unpack(data[position : position + 28])
+            begins = at + 8 + position
             position += 28
             name = data[position : position + named]
             position += named + padding
             if not named or position > size or name[-1:] != b"\0" or b"\0" in name[:-1]:
-                raise self._stop(rule, at + 8 + position, "the name of an entry is not sound")
+                raise self._stop(rule, begins, "the name of an entry is not sound")
             root = f"physmap/{phys:x}".encode()
             pairs = (
                 (b"start_addr", f"{start:x}".encode()),

@@ -129,6 +129,7 @@ def test_cut_off_anywhere(tmp_path: Path) -> None:
         (image_of(length=MAX_XML), len(image_of()), "cut off in the XML"),
         (image_of(XML.encode()), 63 + len(XML.encode()), "not ended by a zero"),
         (image_of(XML.encode() + b"\0x"), 65 + len(XML.encode()), "not ended by a zero"),
+        (image_of(b"\0<domain/>\0"), 64, "no XML in front of its zero byte"),
         (image_of(b"<a>\xff</a>\0"), 67, "not UTF-8"),
     ],
 )
