@@ -37,6 +37,8 @@ _MAX_VCPU_ID = 4095
 _MAX_EXTENDED = 1 << 16
 _MAX_XSAVE = 1 << 20
 _MAX_TOOLSTACK = 1 << 20
+#: An emulator saves its devices and their memory.
+_MAX_EMULATOR = 2 << 30
 _SIGNATURES = (b"DeviceModelRecord0002", b"RemusDeviceModelState")
 _INT = Struct("<i")
 _UINT = Struct("<I")
@@ -450,4 +452,8 @@ class LegacyWalker:
             raise self._stop(
                 "legacy.emulator", at, f"the signature {signature!r} is not one that can be read"
             )
-        self.sink.emulator(self._uint(), self.source)
+        at = self.source.position
+        size = self._uint()
+        if size > _MAX_EMULATOR:
+            raise self._stop("legacy.emulator", at, f"the emulator's state has {size} bytes")
+        self.sink.emulator(size, self.source)

@@ -345,6 +345,12 @@ def test_each_rule_of_the_legacy_stream_finds_what_breaks_it(rule: str) -> None:
     assert rule in broken(LEGACY_CASES[rule], form="xen-legacy-stream")
 
 
+def test_an_emulators_state_of_gigabytes() -> None:
+    """What would not fit into a record is refused, not believed."""
+    hostile = legacy(_HVM.index(b"DeviceModel") + 21, pack("<I", 0xFFFFFFFF), HVM)
+    assert broken(hostile, form="xen-legacy-stream") == {"legacy.emulator"}
+
+
 def test_every_rule_has_a_case() -> None:
     """No rule stands in the table that no test has seen broken."""
     elsewhere = {
