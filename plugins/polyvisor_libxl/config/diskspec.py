@@ -61,7 +61,7 @@ def parse_disk(text: str, fail: Callable[[str], NoReturn]) -> DiskText:
                 fail(f"the target of disk {text!r} is named twice")
             disk.target = rest[7:]
             break
-        if disk.target is None and (found := _PREFIX.match(rest)):
+        if found := _PREFIX.match(rest):
             prefixed = True
             if found["script"]:
                 fail(f"disk {text!r} needs a script, for which a definition has no place")
@@ -69,10 +69,10 @@ def parse_disk(text: str, fail: Callable[[str], NoReturn]) -> DiskText:
                 _format(disk, found["format"], text, fail)
             rest = rest[found.end() :]
             continue
-        if disk.target is None and (found := _FOREIGN.match(rest)):
+        if found := _FOREIGN.match(rest):
             fail(f"disk {text!r}: {found[0]!r} is no prefix that xl knows")
         word, _, rest = rest.partition(",")
-        if "=" in word and (disk.target is not None or re.match(r"[a-z][a-z0-9-]*=", word)):
+        if "=" in word:
             key, _, value = word.partition("=")
             _named(disk, key, value, text, fail)
         elif not _flag(disk, word):
@@ -129,12 +129,16 @@ def _named(
             fail(f"disk {text!r}: backendtype is {value!r} and can be {known}")
         if value == "standalone":
             fail(f"disk {text!r}: a definition has no place for backendtype 'standalone'")
+        if disk.backend not in {None, value}:
+            fail(f"disk {text!r} has two backends, {disk.backend!r} and {value!r}")
         disk.backend = value
     elif key == "vdev":
         if disk.vdev:
             fail(f"the name of disk {text!r} in the guest is given twice")
         disk.vdev = value
     elif key == "backend":
+        if disk.domain:
+            fail(f"the driver domain of disk {text!r} is named twice")
         disk.domain = value or None
     elif value != UNSAYABLE.get(key):
         known = "" if key in UNSAYABLE else " or xl does not know it"

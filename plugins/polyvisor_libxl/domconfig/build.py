@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from polyvisor.model.features import Features
 from polyvisor_libxl.completion import Kind, completed, emulator_of, kind_of
 from polyvisor_libxl.config.chardevs import chardev_text
-from polyvisor_libxl.config.tables import CPU_FEATURES
+from polyvisor_libxl.config.tables import CPU_FEATURES, USB_INPUTS
 from polyvisor_libxl.config.writing import boot_letters, refuse
 from polyvisor_libxl.config.xl_cpu import NESTED, distance
 from polyvisor_libxl.cpusets import members
@@ -267,7 +267,10 @@ def _hvm(spec: DomainSpec) -> dict[str, Any]:
     elif serials:
         hvm["serial_list"] = serials
     hvm["boot"] = boot_letters(spec)
-    inputs = [one.type for one in held.inputs if one.bus == "usb"]
+    inputs = [one.type for one in held.inputs if one.bus == "usb" and one.type is not None]
+    for name in inputs:
+        if name not in USB_INPUTS:
+            refuse("devices/input", f"Xen has no USB input {name!r}", "use mouse or tablet")
     if inputs:
         hvm["usbdevice_list"] = inputs
     return hvm
