@@ -117,8 +117,10 @@ def test_what_is_refused_is_the_same(virsh: str, host: Served, session: str) -> 
     """The same things are impossible, and virsh says the same of them before our own words."""
     ours, theirs = said(virsh, host.uri(), session), said(virsh, TEST, session)
     assert ours[0] == theirs[0] == 1
-    kinds = [[words.partition(": ")[0] for words in each[1].split("error: ")] for each in
-             (ours, theirs)]  # fmt: skip
+    kinds = [
+        [words.partition(": ")[0] for words in re.split(r"(?m)^error: ", each[1])]
+        for each in (ours, theirs)
+    ]
     assert kinds[0][:-1] == kinds[1][:-1]
     assert len(ours[1].split("error: ")[-1]) > 10
 
