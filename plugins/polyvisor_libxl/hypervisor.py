@@ -35,6 +35,8 @@ __all__ = ["LibxlHypervisor"]
 
 #: ``libxl_shutdown_reason`` of ``_libxl_types.h``.
 POWEROFF, REBOOT, SUSPEND, CRASH, WATCHDOG = range(5)
+#: Where libxl has device models write (``XEN_LOG_DIR``).
+_LOGS = "/var/log/xen"
 #: The control domain's UUID; Xen gives it no other.
 CONTROL = UUID(int=0)
 
@@ -131,7 +133,10 @@ class LibxlHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuest
         """Make the domain; Xen builds it paused."""
         json = self.native(spec)
         self.make_room(json, spec.name)
-        guest.id = self.context.create(json, spec.name)
+        try:
+            guest.id = self.context.create(json, spec.name)
+        except HypervisorError as error:
+            raise _with_device_model(error) from error
         return {"domid": guest.id}
 
     def make_room(self, json: str, name: str) -> None:
@@ -367,6 +372,23 @@ class LibxlHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuest
         from polyvisor_libxl.saving import bring_back
 
         bring_back(self, guest)
+
+
+def _with_device_model(error: HypervisorError) -> HypervisorError:
+    """Return an error with the last words of QEMU, if it is about the device model."""
+    if "evice model" not in error.message or error.domain is None:
+        return error
+    try:
+        with open(f"{_LOGS}/qemu-dm-{error.domain}.log", encoding="utf-8", errors="replace") as log:
+            words = [line.strip() for line in log.read()[-2000:].splitlines() if line.strip()]
+    except OSError:
+        return error
+    return HypervisorError(
+        f"{error.message} / {' / '.join(words[-2:])}",
+        domain=error.domain,
+        native_code=error.native_code,
+        native_message=error.native_message,
+    )
 
 
 def _seen(found: DomainFacts) -> Observation:

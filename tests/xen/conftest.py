@@ -13,7 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from bed import TOOLS, Bed, folder
-from emulated import Host, Outcome
+from emulated import Host, Outcome, pair
 
 #: Before each test gets a home of its own.
 FOLDER = folder()
@@ -38,3 +38,9 @@ def one(bed: Bed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]
         yield host.wait(1500)
     finally:
         host.end()
+
+
+@pytest.fixture(scope="session")
+def two(bed: Bed, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    """Hold what ``inside/two.py`` has seen on two hosts."""
+    return pair(bed.path, tmp_path_factory.mktemp("two"), "two.py", 1500)

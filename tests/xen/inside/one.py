@@ -188,9 +188,10 @@ def _for(restorer: str, saver: str, image: str) -> str:
         "polyvisor",
         "image",
         "convert",
+        image,
         "--to",
         forms[restorer],
-        image,
+        "-o",
         converted,
     )
     return converted

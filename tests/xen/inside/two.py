@@ -1,0 +1,252 @@
+"""Runs in both control domains: live migration between two hosts, and what undoes it.
+
+``h2`` answers calls; ``h1`` does all the rest and says when it is done.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from far import PORT, Wire
+from guests import Counter, note, timed, xml
+
+import polyvisor
+from polyvisor.errors import Cancelled, PolyvisorError
+from polyvisor.states import DomainState
+
+HERE, THERE = "10.9.0.1", "10.9.0.2"
+SERVER = "import polyvisor, far\nfar.serve(polyvisor.open('xen:///system').driver)\n"
+PEER = f"far://{THERE}/system"
+
+
+def answer() -> None:
+    """Serve calls, anew whenever the server has died, until the other host is gone."""
+    config = Path("/root/polyvisor.toml")
+    config.write_text(f'[plugins.libxl]\nmigration_address = "{THERE}"\n')
+    os.environ["POLYVISOR_CONFIG"] = str(config)
+    while True:
+        subprocess.run([sys.executable, "-c", SERVER], check=False)
+        time.sleep(0.2)
+
+
+def wait_for_peer(seconds: float = 300) -> Wire:
+    """Return a connection to the other host once it answers."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            socket.create_connection((THERE, PORT), timeout=2).close()
+            return Wire(THERE)
+        except (OSError, PolyvisorError):
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+class Guest:
+    """A guest that counts on either host."""
+
+    def __init__(self, wire: Wire, name: str) -> None:
+        self.wire, self.name, self.here = wire, name, Counter(name)
+
+    def there(self) -> list[int]:
+        """Return what it has counted on the other host."""
+        return self.wire.call("test", "numbers", (self.name,), {})
+
+    def counts_on_there(self) -> bool:
+        """Say whether it counts further over there, from where it stopped here."""
+        have, deadline = len(self.there()), time.monotonic() + 120
+        while len(seen := self.there()) < have + 3:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.name} does not count on {THERE}: {seen[-3:]}")
+            time.sleep(0.2)
+        whole = self.here.numbers() + seen
+        return whole == list(range(1, len(whole) + 1))
+
+
+def live(host: polyvisor.Connection, wire: Wire) -> None:
+    """A PVH guest moves while it runs; progress is told; it comes back standing still."""
+    guest = Guest(wire, "mover")
+    domain = host.domains.define(xml("mover", 21, "pvh", 112))
+    domain.start()
+    guest.here.wait(4, seconds=180)
+    reports: list[int] = []
+    with polyvisor.open(PEER) as peer:
+        seconds = timed(
+            lambda: domain.migrate(
+                peer,
+                persistent=True,
+                progress=lambda report: reports.append(report.processed),
+            )
+        )
+        state = str(peer.driver.domains.status(domain.uuid).state)
+        note(
+            "live",
+            {
+                "here": str(domain.state),
+                "there": state,
+                "whole": guest.counts_on_there(),
+                "reports": len(reports),
+                "grows": reports == sorted(reports),
+                "seconds": round(seconds, 2),
+            },
+        )
+        peer.driver.domains.destroy(domain.uuid)
+        peer.driver.domains.undefine(domain.uuid)
+    wire.call("test", "clear", ("mover",), {})
+    domain.undefine()
+
+
+def stopped(host: polyvisor.Connection, wire: Wire) -> None:
+    """A PV guest moves standing still: the hypervisor has no shadow paging for more."""
+    guest = Guest(wire, "still")
+    domain = host.domains.create(xml("still", 22))
+    guest.here.wait(4)
+    with polyvisor.open(PEER) as peer:
+        domain.migrate(peer, live=False)
+        note(
+            "stopped",
+            {"left": host.domains.get("still") is not None, "whole": guest.counts_on_there()},
+        )
+        peer.driver.domains.destroy(domain.uuid)
+
+
+def undone(host: polyvisor.Connection, wire: Wire) -> None:
+    """Cancelled, failing and dying: each leaves the guest running here and nothing there."""
+    counter = Counter("stays")
+    domain = host.domains.define(xml("stays", 23, "pvh", 112))
+    domain.start()
+    counter.wait(4, seconds=180)
+    seen: dict[str, dict[str, object]] = {}
+
+    def attempt(name: str, how: Callable[[polyvisor.Connection], object]) -> None:
+        error = None
+        try:
+            with polyvisor.open(PEER) as peer:
+                how(peer)
+        except PolyvisorError as caught:
+            error = type(caught).__name__
+        wait_for_peer().close()
+        counter.wait(3, seconds=120)
+        with polyvisor.open(PEER) as peer:
+            left = [line.name for line in peer.driver.domains.summaries() if line.name == "stays"]
+        seen[name] = {
+            "error": error,
+            "left": left,
+            "state": str(domain.state),
+            "whole": counter.whole(),
+        }
+
+    def cancel(report: object) -> None:
+        if getattr(report, "processed", 0):
+            raise Cancelled("enough")
+
+    attempt("cancelled", lambda peer: domain.migrate(peer, progress=cancel))
+
+    def dies(peer: polyvisor.Connection) -> None:
+        with_die = Wire(THERE)
+        with_die.call("test", "die", (2.0,), {})
+        with_die.close()
+        domain.migrate(peer)
+
+    attempt("destination dies", dies)
+
+    def dropped(peer: polyvisor.Connection) -> None:
+        part = peer.driver.migration
+        original = part.prepare
+
+        def prepare(*words: object) -> object:
+            prepared = original(*words)
+            import attrs
+
+            return attrs.evolve(prepared, uri=f"tcp://{THERE}:9")
+
+        part.__dict__["prepare"] = prepare
+        domain.migrate(peer)
+
+    attempt("nobody listens", dropped)
+    note("undone", seen)
+    domain.destroy()
+    domain.undefine()
+
+
+def killed(host: polyvisor.Connection, wire: Wire) -> None:
+    """The process that migrates is killed at five points: exactly one side has the guest."""
+    code = (
+        "import polyvisor, sys\n"
+        "host = polyvisor.open('xen:///system')\n"
+        f"peer = polyvisor.open('{PEER}')\n"
+        "print('ready', flush=True)\n"
+        "host.domains['prey'].migrate(peer)\n"
+        "print('done', flush=True)\n"
+    )
+    results = []
+    for point in range(5):
+        counter = Counter("prey")
+        counter.clear()
+        wire.call("test", "clear", ("prey",), {})
+        domain = host.domains.define(xml("prey", 24, "pvh", 112))
+        domain.start()
+        counter.wait(4, seconds=180)
+        child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        assert child.stdout is not None
+        child.stdout.readline()
+        time.sleep(0.3 + 1.5 * point)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+        with polyvisor.open(PEER) as peer:
+            state = domain.state
+            if state is DomainState.PAUSED:
+                domain.resume()
+            there = [
+                line for line in peer.driver.domains.summaries() if line.name == "prey" and line.id
+            ]
+            result = {"here": str(domain.state), "there": [str(line.state) for line in there]}
+            try:
+                if domain.active:
+                    counter.wait(3, seconds=60)
+                    result["whole"] = counter.whole()
+                else:
+                    result["whole"] = Guest(wire, "prey").counts_on_there()
+            except TimeoutError as error:
+                result["failed"] = str(error)
+            results.append(result)
+            for line in there:
+                peer.driver.domains.destroy(line.uuid)
+            if domain.active:
+                domain.destroy()
+            domain.undefine()
+    note("killed", results)
+
+
+def main() -> None:
+    """Be the one host or the other."""
+    Path("/etc/hosts").write_text(f"127.0.0.1 localhost\n{HERE} h1\n{THERE} h2\n")
+    if os.uname().nodename == "h2":
+        answer()
+    chosen = os.environ.get("PARTS", "").split()
+    wire = wait_for_peer()
+    with polyvisor.open("xen:///system") as host:
+        for part in (live, stopped, undone, killed):
+            if chosen and part.__name__ not in chosen:
+                continue
+            started = time.monotonic()
+            try:
+                part(host, wire)
+                wire.close()
+            except Exception:  # noqa: BLE001 - noted, and the next part is run
+                note(f"failed-{part.__name__}", traceback.format_exc())
+            wire = wait_for_peer()
+            print(f"BED part {part.__name__}: {time.monotonic() - started:.1f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Migration between two real Xen hosts, polyvisor on both; see ``inside/two.py``."""
+
+from __future__ import annotations
+
+import pytest
+
+pytestmark = [pytest.mark.real, pytest.mark.xen]
+
+
+def test_every_part_ran(two):
+    """No part of the job broke off."""
+    assert not {name: text for name, text in two.items() if name.startswith("failed-")}
+
+
+def test_live(two):
+    """A PVH guest moves while it counts, and no count is lost on the way."""
+    seen = two["live"]
+    print(f"\nlive migration of 112 MiB: {seen['seconds']} s")
+    assert (seen["here"], seen["there"]) == ("shut off", "running")
+    assert seen["whole"]
+    assert seen["reports"] > 1
+    assert seen["grows"]
+
+
+def test_stopped(two):
+    """A PV guest moves standing still, and a transient one is forgotten at its source."""
+    assert two["stopped"] == {"left": False, "whole": True}
+
+
+def test_what_is_undone(two):
+    """Cancelled, or failing on either side: the guest counts on here, nothing is left there."""
+    for name in ("cancelled", "destination dies", "nobody listens"):
+        seen = two["undone"][name]
+        assert seen["error"], name
+        assert (seen["left"], seen["state"], seen["whole"]) == ([], "running", True), (name, seen)
+
+
+def test_killed_while_migrating(two):
+    """Killed at five points, exactly one side has the guest, and it counts on."""
+    assert len(two["killed"]) == 5
+    for seen in two["killed"]:
+        assert (seen["here"] == "running") != bool(seen["there"]), seen
+        assert seen.get("whole"), seen
