@@ -58,7 +58,7 @@ class DomainFacts:
     """What the hypervisor says of a domain (``libxl_dominfo``).
 
     Attributes:
-        uuid: its UUID as text.
+        uuid: its UUID as one number, as in :attr:`uuid.UUID.int`.
         domid: its number.
         running: a vCPU is on a CPU.
         blocked: all vCPUs wait for something.
@@ -73,7 +73,7 @@ class DomainFacts:
         kind: ``"pv"``, ``"hvm"``, ``"pvh"`` or ``""``.
     """
 
-    uuid: str
+    uuid: int
     domid: int
     running: bool
     blocked: bool
@@ -233,9 +233,8 @@ class Context:
             self._lib.libxl_dominfo_dispose(info)
 
     def _facts(self, info: Any) -> DomainFacts:
-        raw = bytes(self._ffi.buffer(info.uuid.uuid, 16)).hex()
         return DomainFacts(
-            f"{raw[:8]}-{raw[8:12]}-{raw[12:16]}-{raw[16:20]}-{raw[20:]}",
+            int.from_bytes(self._ffi.buffer(info.uuid.uuid, 16), "big"),
             info.domid,
             info.running,
             info.blocked,
@@ -252,8 +251,7 @@ class Context:
 
     def find(self, uuid: UUID) -> DomainFacts | None:
         """Return what the hypervisor says of the domain with a UUID, if there is one."""
-        wanted = str(uuid)
-        return next((facts for facts in self.domains() if facts.uuid == wanted), None)
+        return next((facts for facts in self.domains() if facts.uuid == uuid.int), None)
 
     def name_of(self, domid: int) -> str | None:
         """Return a domain's name as xenstore has it."""

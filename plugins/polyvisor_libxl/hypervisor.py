@@ -151,7 +151,7 @@ class LibxlHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuest
         if domid is None:
             return self.context.find(guest.uuid)
         found = self.context.domain(domid)
-        return found if found is not None and found.uuid == str(guest.uuid) else None
+        return found if found is not None and found.uuid == guest.uuid.int else None
 
     def domid(self, guest: Guest, what: str) -> int:
         """Return the number of a guest that is there and not the control domain.
@@ -284,7 +284,7 @@ class LibxlHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuest
     def find_guests(self) -> Iterable[FoundGuest]:
         """Return all domains of the host, the control domain too."""
         return [
-            FoundGuest(UUID(found.uuid), found.domid, _seen(found), found)
+            FoundGuest(UUID(int=found.uuid), found.domid, _seen(found), found)
             for found in self.context.domains()
             if not found.dying
         ]

@@ -55,7 +55,7 @@ def described(text: str | None, name: str, facts: DomainFacts) -> DomainSpec:
             )
     if spec is None:
         spec = _plainly(facts)
-    return attrs.evolve(spec, name=name, uuid=UUID(facts.uuid), id=facts.domid)
+    return attrs.evolve(spec, name=name, uuid=UUID(int=facts.uuid), id=facts.domid)
 
 
 def _plainly(facts: DomainFacts) -> DomainSpec:

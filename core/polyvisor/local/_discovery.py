@@ -14,43 +14,72 @@ from polyvisor.local._hypervisor import FindsGuests, FoundGuest
 from polyvisor.state import Document, Record, boot_id
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from uuid import UUID
 
     from polyvisor.local._keeper import Keeper
 
-__all__ = ["survey"]
+__all__ = ["Survey", "survey"]
 
 
-def survey(keeper: Keeper) -> dict[UUID, FoundGuest] | None:
+@attrs.frozen
+class Survey:
+    """What a look at all guests of a host has shown.
+
+    Attributes:
+        guests: the guests, by UUID.
+        changed: whether domains were taken in.
+    """
+
+    guests: dict[UUID, FoundGuest]
+    changed: bool
+
+
+def survey(
+    keeper: Keeper, records: Iterable[Record] | None = None, *, only: UUID | None = None
+) -> Survey | None:
     """Look at all guests of the host at once, and take in those that nobody knew.
 
+    Args:
+        keeper: the host's.
+        records: the active records among others, if they were just read.
+        only: the one domain that is to be taken in if nobody knew it.
+
     Returns:
-        What was seen, by UUID; ``None`` if the hypervisor cannot look that way.
+        What was seen; ``None`` if the hypervisor cannot look that way.
     """
     if not isinstance(keeper.hypervisor, FindsGuests):
         return None
     hypervisor = cast("FindsGuests", keeper.hypervisor)
-    found = {guest.uuid: guest for guest in hypervisor.find_guests()}
-    known = {record.uuid: record.id for record in keeper.home.store.records(inactive=False)}
-    for uuid, guest in found.items():
-        if known.get(uuid) != guest.id and guest.seen.state.active:
+    guests = {guest.uuid: guest for guest in hypervisor.find_guests()}
+    if only is not None:
+        wanted = [guests[only]] if only in guests else []
+    else:
+        if records is None:
+            records = keeper.home.store.records(inactive=False)
+        known = {record.uuid: record.id for record in records}
+        wanted = [guest for uuid, guest in guests.items() if known.get(uuid) != guest.id]
+    changed = False
+    for guest in wanted:
+        if guest.seen.state.active:
             with suppress(PolyvisorError):  # Met again at the next look.
-                _take_in(keeper, hypervisor, guest)
-    return found
+                changed = _take_in(keeper, hypervisor, guest) or changed
+    return Survey(guests, changed)
 
 
-def _take_in(keeper: Keeper, hypervisor: FindsGuests, found: FoundGuest) -> None:
+def _take_in(keeper: Keeper, hypervisor: FindsGuests, found: FoundGuest) -> bool:
+    """Make a guest a domain; return whether it is one now that was not."""
     # Whoever holds it is making it, or ending it, just now.
     lock = keeper.home.locks.try_acquire(str(found.uuid), "take in")
     if lock is None:
-        return
+        return False
     with Hold(keeper, found.uuid, "take in", lock) as hold:
         hold.settle()
         if hold.record is not None and hold.record.active:
-            return
+            return True
         described = hypervisor.describe(found)
         if described is None:
-            return
+            return False
         spec, runtime = described
         old = hold.record
         record = Record(
@@ -73,3 +102,4 @@ def _take_in(keeper: Keeper, hypervisor: FindsGuests, found: FoundGuest) -> None
         except AlreadyExists:
             # A definition has the name, under another UUID.
             hold.put(attrs.evolve(record, name=f"{record.name}-{found.id}"), happened)
+    return True

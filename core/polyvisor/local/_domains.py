@@ -63,9 +63,12 @@ class LocalDomains(Domains):
 
     def summaries(self, *, active: bool = True, inactive: bool = True) -> Sequence[DomainSummary]:
         fresh = self._keeper.fresh
-        survey = self._keeper.survey()
+        records = self._store.records(active=active, inactive=inactive)
+        survey = self._keeper.survey(records if active else None)
+        if survey is not None and survey.changed:
+            records = self._store.records(active=active, inactive=inactive)
         found = []
-        for record in self._store.records(active=active, inactive=inactive):
+        for record in records:
             if record.id is not None or record.intent is not None:
                 now = fresh(record, survey=survey)
                 if now is None or not (active if now.active else inactive):
@@ -90,7 +93,7 @@ class LocalDomains(Domains):
         return record.uuid
 
     def exists(self, uuid: UUID) -> bool:
-        return self._keeper.current(lambda: self._store.get(uuid)) is not None
+        return self._keeper.current(lambda: self._store.get(uuid), only=uuid) is not None
 
     # Asking
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from polyvisor.driver import OpenContext, Outcome
     from polyvisor.events import Event
+    from polyvisor.local._discovery import Survey
     from polyvisor.local._hold import Hold
-    from polyvisor.local._hypervisor import FoundGuest, LocalHypervisor
+    from polyvisor.local._hypervisor import LocalHypervisor
     from polyvisor.state import Home, NewEvent, Record
 
 __all__ = ["Keeper"]
@@ -65,13 +66,19 @@ class Keeper:
             NotFound: there is none.
         """
         record = self._store.get(uuid)
-        if record is None and self.survey() is not None:
+        if record is None and self._survey(only=uuid):
             record = self._store.get(uuid)
         if record is None:
             raise missing(uuid)
         return record
 
-    def current(self, find: Callable[[], Record | None], *, deep: bool = False) -> Record | None:
+    def current(
+        self,
+        find: Callable[[], Record | None],
+        *,
+        deep: bool = False,
+        only: UUID | None = None,
+    ) -> Record | None:
         """Return the record that ``find`` reads from the store, after a look at its guest.
 
         Where the domain has no guest that we know of, the hypervisor may know one that
@@ -80,17 +87,23 @@ class Keeper:
         record = find()
         if record is not None and (record.id is not None or record.intent is not None):
             record = self.fresh(record, deep=deep)
-        if (record is None or record.id is None) and self.survey() is not None:
+        if (record is None or record.id is None) and self._survey(only=only):
             record = find()
         return record
 
-    def survey(self) -> dict[UUID, FoundGuest] | None:
+    def survey(
+        self, records: Iterable[Record] | None = None, *, only: UUID | None = None
+    ) -> Survey | None:
         """See :func:`polyvisor.local._discovery.survey`."""
         if not isinstance(self.hypervisor, FindsGuests):
             return None
         from polyvisor.local._discovery import survey
 
-        return survey(self)
+        return survey(self, records, only=only)
+
+    def _survey(self, *, only: UUID | None) -> bool:
+        found = self.survey(only=only)
+        return found is not None and found.changed
 
     def look(self, uuid: UUID, *, deep: bool = False) -> Record:
         """Return a domain's record after a look at its guest.
@@ -98,7 +111,7 @@ class Keeper:
         Raises:
             NotFound: there is none, or there was one that is gone with its guest.
         """
-        record = self.current(lambda: self._store.get(uuid), deep=deep)
+        record = self.current(lambda: self._store.get(uuid), deep=deep, only=uuid)
         if record is None:
             raise missing(uuid)
         return record
@@ -108,7 +121,7 @@ class Keeper:
         record: Record,
         *,
         deep: bool = False,
-        survey: dict[UUID, FoundGuest] | None = None,
+        survey: Survey | None = None,
     ) -> Record | None:
         """Return the record of an active domain after a look at its guest.
 
@@ -125,7 +138,7 @@ class Keeper:
         if record.id is None and record.intent is None:
             return record
         if not deep and record.intent is None and not self._must_end(record):
-            found = survey.get(record.uuid) if survey is not None else None
+            found = survey.guests.get(record.uuid) if survey is not None else None
             if found is not None and found.id == record.id:
                 seen = found.seen
             else:
@@ -206,7 +219,7 @@ class Keeper:
         from polyvisor.local._hold import Hold
 
         record = self._store.get(uuid)
-        if (record is None or record.id is None) and self.survey() is not None:
+        if (record is None or record.id is None) and self._survey(only=uuid):
             record = self._store.get(uuid)
         if record is None and not may_be_missing:
             raise missing(uuid)
