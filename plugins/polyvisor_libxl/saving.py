@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import select
 import signal
+import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from polyvisor.errors import Cancelled, PolyvisorError, SaveImageError
 from polyvisor_libxl.hypervisor import SUSPEND
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from polyvisor.jobs import Job
     from polyvisor.local import Guest
     from polyvisor.model import DomainSpec
@@ -125,5 +129,56 @@ def restore_stream(
 def restore(
     hypervisor: LibxlHypervisor, json: str, name: str, fd: int, version: int, job: Job
 ) -> int:
-    """Have libxl build a domain, paused, from a stream of a version; return its number."""
-    return hypervisor.context.restore(json, name, fd, version, job)
+    """Have libxl build a domain, paused, from a stream of a version; return its number.
+
+    A legacy stream is converted on its way in: libxl has a program for that, which not every
+    host has.
+    """
+    if version > 1:
+        return hypervisor.context.restore(json, name, fd, version, job)
+    with _converted(fd, name) as stream:
+        return hypervisor.context.restore(json, name, stream, 2, job)
+
+
+@contextmanager
+def _converted(fd: int, name: str) -> Iterator[int]:
+    """Give a descriptor with the stream at ``fd`` as migration V2.
+
+    One that is of that version already, whatever it was said to be, passes through.
+
+    Raises:
+        SaveImageError: it is damaged, or cannot be converted; rather than what libxl makes of
+            its end.
+    """
+    from polyvisor_libxl.streams.convert import convert_legacy
+
+    reading, writing = os.pipe2(os.O_CLOEXEC)
+    failed: list[SaveImageError] = []
+
+    def convert() -> None:
+        try:
+            with suppress(BrokenPipeError):  # libxl has enough, or has given up.
+                convert_legacy(fd, writing, path=f"the stream of {name!r}")
+        except SaveImageError as error:
+            failed.append(error)
+        except OSError as error:
+            failed.append(SaveImageError(f"the stream of {name!r} cannot be read: {error}"))
+        finally:
+            os.close(writing)
+
+    thread = threading.Thread(target=convert, name="polyvisor-convert", daemon=True)
+    thread.start()
+    try:
+        yield reading
+    except PolyvisorError as error:
+        _close_and_join(reading, thread)
+        if failed and not isinstance(error, Cancelled):
+            raise failed[0] from error
+        raise
+    else:
+        _close_and_join(reading, thread)
+
+
+def _close_and_join(reading: int, thread: threading.Thread) -> None:
+    os.close(reading)
+    thread.join()

@@ -73,7 +73,8 @@ class Wire:
         domain = self._call(LOOKUP_BY_NAME, _text(name.encode()))
         answer = _Reader(self._call(BEGIN, domain + _number(0) + _number(LIVE)))
         cookie, xml = answer.text(), answer.text().decode()
-        self._call(CONFIRM, domain + _number(0) + _number(0) + _number(LIVE) + _number(1))
+        with suppress(Refused):  # It has not prepared anything to give up.
+            self._call(CONFIRM, domain + _number(0) + _number(0) + _number(LIVE) + _number(1))
         return cookie, xml
 
     def prepare(self, name: str, xml: str, cookie: bytes) -> str:
