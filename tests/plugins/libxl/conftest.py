@@ -92,6 +92,15 @@ class Hosts:
         text = (self.root / f"console-{domain.uuid.hex}").read_text()
         return [int(number, 16) for number in re.findall(r"tick ([0-9A-F]+)\n", text)]
 
+    def counted_from(self, console: Path) -> int:
+        """Wait until a guest counts aloud; return the first number."""
+        deadline = time.monotonic() + 20
+        while not (console.exists() and (lines := console.read_text().split())):
+            assert time.monotonic() < deadline
+            self.opened[0].domains.summaries()
+            time.sleep(0.01)
+        return int(lines[1], 16)
+
     def counts_on(self, domain: Domain) -> bool:
         """Say whether a guest counts further, having left out and repeated nothing."""
         have, deadline = len(self.ticks(domain)), time.monotonic() + 20

@@ -6,8 +6,10 @@ import struct
 
 import pytest
 
-from polyvisor.errors import HypervisorError, PolyvisorError
+from polyvisor import saveimage
+from polyvisor.errors import HypervisorError, PolyvisorError, SaveImageError
 from polyvisor.states import DomainState
+from polyvisor_libxl.streams import compose
 
 
 def test_the_header_says_what_libxl_writes(domain, tmp_path):
@@ -100,3 +102,60 @@ def test_a_stream_of_another_version_is_refused(domain, host, tmp_path):
     with pytest.raises(PolyvisorError, match="version"):
         host.domains.restore(image)
     assert domain.state is DomainState.SHUTOFF
+
+
+def test_the_stand_in_writes_sound_streams(domain, tmp_path):
+    """What these tests save is a stream that breaks no rule of Xen's specifications."""
+    image = tmp_path / "image"
+    domain.save(image)
+    found = saveimage.verify(image, strict=True)
+    assert found.findings == ()
+    assert found.complete
+
+
+def labelled(image, version, stream):
+    """Put another stream behind an image's header, with a version."""
+    data = image.read_bytes()
+    length = struct.unpack_from("=I", data, 20)[0]
+    head = data[:16] + struct.pack("=I", version) + data[20 : 64 + length]
+    image.write_bytes(head + (data[64 + length :] if stream is None else stream))
+
+
+def test_a_legacy_image_is_converted(domain, host, hosts, tmp_path):
+    """The stream of an old Xen is converted on its way in, and the guest goes on in it."""
+    image = tmp_path / "image"
+    domain.save(image)
+    labelled(image, 1, compose.legacy(compose.Guest(pages=1024)))
+    (console := hosts.root / f"console-{domain.uuid.hex}").unlink()
+    host.domains.restore(image)
+    assert domain.state is DomainState.RUNNING
+    assert hosts.counted_from(console) == int.from_bytes(compose.contents(0)[:4], "little") + 1
+
+
+def test_a_legacy_image_that_is_damaged(domain, host, tmp_path):
+    """Converting says what is wrong with the stream, rather than libxl that it ended."""
+    image = tmp_path / "image"
+    domain.save(image)
+    labelled(image, 1, compose.legacy(compose.Guest(pages=1024))[:-100])
+    with pytest.raises(SaveImageError):
+        host.domains.restore(image)
+    assert domain.state is DomainState.SHUTOFF
+
+
+def test_a_new_stream_labelled_old(domain, host, hosts, tmp_path):
+    """The stream itself decides: migration V2 under a header of version 1 is restored."""
+    image = tmp_path / "image"
+    domain.save(image)
+    labelled(image, 1, None)
+    host.domains.restore(image)
+    assert hosts.counts_on(domain)
+
+
+def test_an_image_of_xls(domain, host, hosts, tmp_path):
+    """An image of xl save, whose header holds libxl's JSON, is restored."""
+    image, theirs = tmp_path / "image", tmp_path / "xl"
+    domain.save(image)
+    saveimage.convert(image, theirs, "xl")
+    assert theirs.read_bytes().startswith(b"Xen saved domain, xl format")
+    host.domains.restore(theirs)
+    assert hosts.counts_on(domain)

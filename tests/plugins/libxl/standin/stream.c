@@ -197,7 +197,8 @@ int standin_read_stream(libxl_ctx *ctx, int fd, uint64_t *count, volatile bool *
     int inner = 1;
 
     if (get(fd, heads, sizeof(heads)) || *(uint64_t *)heads != htobe64(0x4c6962786c466d74ull)
-        || *(uint32_t *)(heads + 36) != htobe32(3)) {
+        || (*(uint32_t *)(heads + 36) != htobe32(2)
+            && *(uint32_t *)(heads + 36) != htobe32(3))) {
         standin_say(ctx, XTL_ERROR, "this is no stream of migration V2");
         return ERROR_FAIL;
     }
