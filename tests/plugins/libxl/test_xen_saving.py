@@ -126,7 +126,8 @@ def test_a_legacy_image_is_converted(domain, host, hosts, tmp_path):
     image = tmp_path / "image"
     domain.save(image)
     labelled(image, 1, compose.legacy(compose.Guest(pages=1024)))
-    (console := hosts.root / f"console-{domain.uuid.hex}").unlink()
+    console = hosts.root / f"console-{domain.uuid.hex}"
+    console.unlink(missing_ok=True)
     host.domains.restore(image)
     assert domain.state is DomainState.RUNNING
     assert hosts.counted_from(console) == int.from_bytes(compose.contents(0)[:4], "little") + 1

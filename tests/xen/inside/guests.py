@@ -154,7 +154,7 @@ class Counter:
         """Forget them; only while there is no such guest."""
         self._path.unlink(missing_ok=True)
 
-    def wait(self, more: int = 3, seconds: float = 90) -> list[int]:
+    def wait(self, more: int = 3, seconds: float = 240) -> list[int]:
         """Wait until the guest has counted ``more`` further times; return all numbers.
 
         Raises:

@@ -59,8 +59,12 @@ def kinds(host: polyvisor.Connection) -> None:
     for number, (kind, memory) in enumerate((("pv", 96), ("pvh", 112), ("hvm", 160)), 1):
         name, image, counter = f"k-{kind}", f"/tmp/{kind}.image", Counter(f"k-{kind}")
         domain = host.domains.define(xml(name, number, kind, memory))
-        domain.start()
-        counter.wait(4, seconds=180)
+        try:
+            domain.start()
+        except PolyvisorError as error:
+            note(f"kind-{kind}", {"states": [], "failed": str(error)})
+            continue
+        counter.wait(4)
         domain.suspend()
         domain.resume()
         counter.wait(2)
@@ -267,7 +271,7 @@ def killed(host: polyvisor.Connection) -> None:
             if domain.state is DomainState.SHUTOFF:
                 host.domains.restore("/tmp/image")
                 result["new"] = True
-            counter.wait(3, seconds=20)
+            counter.wait(3, seconds=60)
             result["whole"] = counter.whole()
         except (PolyvisorError, TimeoutError) as error:
             result["failed"] = str(error)

@@ -76,7 +76,7 @@ def live(host: polyvisor.Connection, wire: Wire) -> None:
     guest = Guest(wire, "mover")
     domain = host.domains.define(xml("mover", 21, "pvh", 112))
     domain.start()
-    guest.here.wait(4, seconds=180)
+    guest.here.wait(4)
     reports: list[int] = []
     with polyvisor.open(PEER) as peer:
         seconds = timed(
@@ -123,7 +123,7 @@ def undone(host: polyvisor.Connection, wire: Wire) -> None:
     counter = Counter("stays")
     domain = host.domains.define(xml("stays", 23, "pvh", 112))
     domain.start()
-    counter.wait(4, seconds=180)
+    counter.wait(4)
     seen: dict[str, dict[str, object]] = {}
 
     def attempt(name: str, how: Callable[[polyvisor.Connection], object]) -> None:
@@ -194,7 +194,7 @@ def killed(host: polyvisor.Connection, wire: Wire) -> None:
         wire.call("test", "clear", ("prey",), {})
         domain = host.domains.define(xml("prey", 24, "pvh", 112))
         domain.start()
-        counter.wait(4, seconds=180)
+        counter.wait(4)
         child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
         assert child.stdout is not None
         child.stdout.readline()
@@ -212,7 +212,7 @@ def killed(host: polyvisor.Connection, wire: Wire) -> None:
             result = {"here": str(domain.state), "there": [str(line.state) for line in there]}
             try:
                 if domain.active:
-                    counter.wait(3, seconds=60)
+                    counter.wait(3, seconds=120)
                     result["whole"] = counter.whole()
                 else:
                     result["whole"] = Guest(wire, "prey").counts_on_there()

@@ -73,7 +73,7 @@ static int put_headers(int fd, uint32_t pages)
 
     ((uint32_t *)p2m)[1] = last;
     for (i = 0; i < frames; i++)
-        p2m[1 + i] = pages + i;
+        p2m[1 + i] = pages - frames + i;
     failed = put(fd, &libxl, sizeof(libxl)) || put_record(fd, 1, NULL, 0)
         || put(fd, &image, sizeof(image)) || put(fd, &domain, sizeof(domain))
         || put_record(fd, PV_INFO, info, sizeof(info))
