@@ -1,9 +1,9 @@
-"""An event, and the domain that it names."""
+"""Events, and the domain that one names."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from polyvisor.events import EventKind
+    from polyvisor.events import EventKind, ObjectEventKind
 
-__all__ = ["DomainRef", "Event"]
+__all__ = ["AnyEvent", "DomainRef", "Event", "ObjectEvent"]
 
 
 @attrs.frozen
@@ -46,3 +46,29 @@ class Event:
     detail: str
     time: datetime
     data: Mapping[str, Any] = attrs.field(factory=dict, converter=frozen_mapping)
+
+
+@attrs.frozen
+class ObjectEvent:
+    """One thing that happened to one object of the host that is not a domain.
+
+    Attributes:
+        sequence: number in the same row as those of :class:`Event`.
+        family: ``"network"``, ``"pool"``, ``"nodedev"``, ``"secret"``, ``"interface"`` or
+            ``"nwfilter"``.
+        key: its UUID as text, or its name where its family has no UUIDs.
+        name: its name.
+        kind: what happened.
+        time: when, aware, in UTC.
+    """
+
+    sequence: int
+    family: str
+    key: str
+    name: str
+    kind: ObjectEventKind
+    time: datetime
+
+
+#: What a stream of all events gives.
+AnyEvent: TypeAlias = Event | ObjectEvent

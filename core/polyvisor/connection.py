@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, cast, overload
 
 from polyvisor.errors import (
     ConnectionClosed,
@@ -24,12 +24,16 @@ if TYPE_CHECKING:
     from polyvisor.config import Config
     from polyvisor.domain import Domain
     from polyvisor.driver import Driver, OpenContext
-    from polyvisor.events import Event
+    from polyvisor.events import AnyEvent, Event
     from polyvisor.host import HostInfo
     from polyvisor.jobs import ProgressCallback
     from polyvisor.model import DomainSpec
+    from polyvisor.networks import InterfaceCollection, NetworkCollection, NwFilterCollection
+    from polyvisor.node_devices import NodeDeviceCollection
     from polyvisor.plugins import Registry
+    from polyvisor.secrets import SecretCollection
     from polyvisor.states import DomainSummary
+    from polyvisor.storage import StoragePoolCollection
     from polyvisor.support import SupportTable
     from polyvisor.uri import ConnectionUri
 
@@ -200,16 +204,69 @@ class Connection:
         """Return the host's capabilities as libvirt's ``<capabilities>`` XML."""
         return self._driver.capabilities()
 
-    def events(self, *, timeout: float | None = None) -> Iterator[Event]:
+    # The families of host objects, imported when one is first asked for.
+
+    @property
+    def storage_pools(self) -> StoragePoolCollection:
+        """The storage pools."""
+        from polyvisor.storage import StoragePoolCollection
+
+        return StoragePoolCollection(self)
+
+    @property
+    def networks(self) -> NetworkCollection:
+        """The virtual networks."""
+        from polyvisor.networks import NetworkCollection
+
+        return NetworkCollection(self)
+
+    @property
+    def interfaces(self) -> InterfaceCollection:
+        """The host's own network interfaces."""
+        from polyvisor.networks import InterfaceCollection
+
+        return InterfaceCollection(self)
+
+    @property
+    def node_devices(self) -> NodeDeviceCollection:
+        """The host's devices."""
+        from polyvisor.node_devices import NodeDeviceCollection
+
+        return NodeDeviceCollection(self)
+
+    @property
+    def secrets(self) -> SecretCollection:
+        """Passphrases and keys."""
+        from polyvisor.secrets import SecretCollection
+
+        return SecretCollection(self)
+
+    @property
+    def nwfilters(self) -> NwFilterCollection:
+        """Rules for the traffic of domains."""
+        from polyvisor.networks import NwFilterCollection
+
+        return NwFilterCollection(self)
+
+    @overload
+    def events(self, *, timeout: float | None = ...) -> Iterator[Event]: ...
+    @overload
+    def events(
+        self, *, timeout: float | None = ..., objects: Literal[True]
+    ) -> Iterator[AnyEvent]: ...
+    def events(self, *, timeout: float | None = None, objects: bool = False) -> Iterator[Any]:
         """Yield what happens on the host from now on, in order, whoever causes it.
 
         Args:
             timeout: end after this many seconds without an event; ``None``: never.
+            objects: yield what happens to networks, pools and the like too, as
+                :class:`~polyvisor.events.ObjectEvent`.
 
         Raises:
             Unsupported: the driver has no events.
         """
-        return self._need(self._driver.events, "events").stream(timeout=timeout)
+        part = self._need(self._driver.events, "events")
+        return part.stream(timeout=timeout, objects=objects)
 
     def _need(self, part: _Part | None, feature: str) -> _Part:
         """Return ``part``, or say from the support table why there is none."""

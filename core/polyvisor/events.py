@@ -1,4 +1,4 @@
-"""What happens to domains, as a stream of values."""
+"""What happens to domains and to the host's other objects, as a stream of values."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from polyvisor._lazy import attach
 
 if TYPE_CHECKING:
-    from polyvisor._event import DomainRef, Event
+    from polyvisor._event import AnyEvent, DomainRef, Event, ObjectEvent
 
-__all__ = ["DomainRef", "Event", "EventKind"]
+__all__ = ["AnyEvent", "DomainRef", "Event", "EventKind", "ObjectEvent", "ObjectEventKind"]
 
 
 class EventKind(StrEnum):
@@ -34,5 +34,22 @@ class EventKind(StrEnum):
     GUEST = "guest"  # anything else that the hypervisor reports; ``data`` has it
 
 
+class ObjectEventKind(StrEnum):
+    """Kinds of event of pools, networks, node devices and secrets."""
+
+    DEFINED = "defined"
+    UNDEFINED = "undefined"
+    STARTED = "started"
+    STOPPED = "stopped"
+    CREATED = "created"
+    DELETED = "deleted"
+    UPDATED = "updated"
+    REFRESHED = "refreshed"
+    VALUE_CHANGED = "value-changed"
+
+
 # An event itself; imported when it is first asked for.
-__getattr__, __dir__ = attach(__name__, {"DomainRef": "_event", "Event": "_event"})
+__getattr__, __dir__ = attach(
+    __name__,
+    dict.fromkeys(("AnyEvent", "DomainRef", "Event", "ObjectEvent"), "_event"),
+)

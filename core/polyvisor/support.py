@@ -79,6 +79,8 @@ FEATURES: Mapping[str, str] = MappingProxyType(
         "guest.agent": "talk to an agent inside the guest",
         "storage": "storage pools and volumes",
         "networks": "virtual networks",
+        "interfaces": "the host's own network interfaces",
+        "nwfilters": "rules for the traffic of domains",
         "node-devices": "the host's devices",
         "secrets": "secrets for disks and consoles",
         "events": "a stream of events",

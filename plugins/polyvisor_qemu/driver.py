@@ -124,6 +124,8 @@ class QemuDriver(LocalDriver):
                 "guest.agent": _NOT_YET,
                 "storage": none,
                 "networks": none,
+                "interfaces": none,
+                "nwfilters": none,
                 "node-devices": _NOT_YET,
                 "secrets": _NOT_YET,
                 "events": _YES,

@@ -16,7 +16,15 @@ from polyvisor_sim.rack import FileRack
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from polyvisor.driver import OpenContext
+    from polyvisor.driver import (
+        Interfaces,
+        Networks,
+        NodeDevices,
+        NwFilters,
+        OpenContext,
+        Secrets,
+        StoragePools,
+    )
     from polyvisor.host import HostInfo
     from polyvisor.support import SupportTable
     from polyvisor.uri import ConnectionUri
@@ -33,6 +41,52 @@ class SimulatorDriver(LocalDriver):
     """
 
     hypervisor: SimHypervisor
+
+    def objects_home(self) -> Home:
+        """Return where host objects are kept, with those that the host began with."""
+        return self.home
+
+    @property
+    def storage_pools(self) -> StoragePools:
+        """Pools of sizes and names."""
+        from polyvisor_sim.pools import SimPools
+
+        return SimPools(self.objects_home())
+
+    @property
+    def networks(self) -> Networks:
+        """Networks that are only written down."""
+        from polyvisor_sim.hostobjects import SimNetworks
+
+        return SimNetworks(self.objects_home())
+
+    @property
+    def interfaces(self) -> Interfaces:
+        """Interfaces that are only written down."""
+        from polyvisor_sim.hostobjects import SimInterfaces
+
+        return SimInterfaces(self.objects_home())
+
+    @property
+    def node_devices(self) -> NodeDevices:
+        """The devices that the host began with."""
+        from polyvisor_sim.hostobjects import SimNodeDevices
+
+        return SimNodeDevices(self.objects_home())
+
+    @property
+    def secrets(self) -> Secrets:
+        """Secrets."""
+        from polyvisor.local.objects import LocalSecrets
+
+        return LocalSecrets(self.objects_home())
+
+    @property
+    def nwfilters(self) -> NwFilters:
+        """Network filters, which nothing applies."""
+        from polyvisor.local.objects import LocalNwFilters
+
+        return LocalNwFilters(self.objects_home())
 
     def verify_memory(self, uuid: UUID) -> MemoryCheck:
         """Compare every byte of an active domain's memory with what its ticks made of it.

@@ -12,28 +12,37 @@ The file is in libvirt's format; what it does not say is as on ``test:///default
       <cpu> <mhz/> <model/> <active/> <nodes/> <sockets/> <cores/> <threads/> </cpu>
       <memory>8192000</memory>                  KiB
       <auth> <user password='p'>name</user> </auth>
+      <network/> <interface/> <pool/> <device/> libvirt's documents, or file='…'; a pool may
+                                                hold <volume/>
     </node>
-
-Networks, pools and devices in it are left alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import attrs
 
-from polyvisor.errors import SchemaError
+from polyvisor.errors import SchemaError, StorageError
 from polyvisor.model.binding import Element, attr, child, children, element, read_document, text
 from polyvisor.model.binding import value as text_of
+from polyvisor.state import ObjectRecord
 from polyvisor_sim.default import facts
 
 if TYPE_CHECKING:
     from polyvisor.host import HostInfo
-    from polyvisor.model import DomainSpec
+    from polyvisor.model import DomainSpec, StoragePoolSpec
     from polyvisor.model.binding import RawXml
 
 __all__ = ["StartingDomain", "World", "read_world"]
+
+#: Elements of a node file → families of objects.
+_FAMILIES = {"network": "network", "interface": "interface", "pool": "pool", "device": "nodedev"}
+
+#: What UUIDs of objects that state none are made from, so that they are always the same.
+_UNNAMED = UUID("5dd1b3b4-9b5b-4c0e-8f50-2a3a51d5a0c7")
 
 _NAMESPACE = "http://libvirt.org/schemas/domain/test/1.0"
 
@@ -67,11 +76,13 @@ class World:
     Attributes:
         host: facts about it.
         domains: the domains it has.
+        objects: networks, interfaces, pools and devices, as they are kept.
         users: passwords by user name; ``None`` for a user without; empty: open to all.
     """
 
     host: HostInfo
     domains: tuple[StartingDomain, ...]
+    objects: tuple[ObjectRecord, ...] = ()
     users: dict[str, str | None] = attrs.field(factory=dict, repr=False)
 
 
@@ -139,6 +150,7 @@ def read_world(path: str) -> World:
     return World(
         _in_file(path, lambda: _host(node)),
         tuple(domains),
+        tuple(_in_file(path, lambda: list(_objects(path, elements)))),
         {user.name or "": user.password for user in users},
     )
 
@@ -213,6 +225,73 @@ def _take_test_elements(spec: DomainSpec) -> tuple[DomainSpec, dict[str, str]]:
     if not (extra.attributes or extra.elements or extra.of_values):
         extra = None
     return attrs.evolve(spec, extra=extra), said
+
+
+def _objects(path: str, elements: Iterable[RawXml]) -> Iterator[ObjectRecord]:
+    """Yield what the node file has beside domains."""
+    for raw in elements:
+        family = _FAMILIES.get(_tag(raw))
+        if family is not None:
+            whole = _referred(path, raw)
+            yield _started(family, whole)
+
+
+def _referred(path: str, raw: RawXml) -> str:
+    """Return an element of a node file, or the whole of the file that it names."""
+    file = read_document(_Reference, raw, _tag(raw)).file
+    if file is None:
+        return raw
+    from pathlib import Path
+
+    other = Path(path).parent / file
+    try:
+        return other.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StorageError(f"cannot read {other}, which {path} names: {error}") from error
+
+
+def _started(family: str, text: str) -> ObjectRecord:
+    """Return the record of an active, persistent object."""
+    from uuid import uuid5
+
+    from polyvisor import model
+
+    if family == "network":
+        network = model.NetworkSpec.from_xml(text)
+        uuid = network.uuid or uuid5(_UNNAMED, network.name)
+        whole = attrs.evolve(network, uuid=uuid).to_xml()
+        return ObjectRecord(family, str(uuid), network.name, whole, whole)
+    if family == "pool":
+        pool = model.StoragePoolSpec.from_xml(text)
+        uuid = pool.uuid or uuid5(_UNNAMED, pool.name)
+        volumes = _volumes(pool)
+        whole = attrs.evolve(pool, uuid=uuid).definition().to_xml()
+        return ObjectRecord(family, str(uuid), pool.name, whole, whole, data={"volumes": volumes})
+    if family == "interface":
+        interface = model.InterfaceSpec.from_xml(text)
+        whole = interface.to_xml()
+        return ObjectRecord(family, interface.name, interface.name, whole, whole)
+    device = model.NodeDeviceSpec.from_xml(text)
+    if device.name is None:
+        raise _wrong("a device has no <name>")
+    capabilities = [getattr(one, "type") for one in device.capabilities]  # noqa: B009 - each has one
+    data = {"capabilities": capabilities, "parent": device.parent_name}
+    return ObjectRecord(family, device.name, device.name, None, device.to_xml(), data=data)
+
+
+def _volumes(pool: StoragePoolSpec) -> dict[str, str]:
+    """Return the documents of the volumes that stand inside a pool's, by name."""
+    from polyvisor.model import StorageVolumeSpec
+
+    found = {}
+    folder = pool.target.path if pool.target is not None else None
+    for raw in pool.extra.elements if pool.extra is not None else ():
+        if _tag(raw) == "volume":
+            spec = StorageVolumeSpec.from_xml(raw).definition()
+            path = spec.target.path or f"{folder or pool.name}/{spec.name}"
+            target = attrs.evolve(spec.target, path=path)
+            found[spec.name] = attrs.evolve(spec, key=spec.key or path, target=target).to_xml()
+    return found
 
 
 def _host(node: _Node) -> HostInfo:

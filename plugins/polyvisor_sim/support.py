@@ -32,6 +32,12 @@ _BOTH: dict[str, Support | SupportStatus | str] = {
             "snapshots.memory",
             "snapshots.revert",
             "events",
+            "storage",
+            "networks",
+            "interfaces",
+            "nwfilters",
+            "node-devices",
+            "secrets",
         ),
         SupportStatus.SUPPORTED,
     ),
@@ -46,10 +52,6 @@ _BOTH: dict[str, Support | SupportStatus | str] = {
     "console.screenshot": _NO_SCREEN,
     "console.send-key": _NO_SCREEN,
     "guest.agent": Support(_CANNOT, "nothing runs inside a simulated guest that could answer"),
-    "storage": "simulated storage pools are not there yet",
-    "networks": "simulated networks are not there yet",
-    "node-devices": "simulated host devices are not there yet",
-    "secrets": "secrets are not there yet",
 }
 
 #: For ``sim:///NAME``.

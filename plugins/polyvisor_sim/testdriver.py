@@ -49,6 +49,30 @@ class _Host:
         self.rack = ProcessRack(self.home.bells)
         self.hypervisor = SimHypervisor(self.rack, arch=_ARCHITECTURE)
         self.connections = 0
+        self._objects_are_there = False
+        self._seeding = threading.Lock()
+
+    def objects_home(self) -> Home:
+        """Return the home once it holds the objects that the host begins with."""
+        with self._seeding:
+            if not self._objects_are_there:
+                self._put_objects()
+                self._objects_are_there = True
+        return self.home
+
+    def _put_objects(self) -> None:
+        from attrs import evolve
+
+        from polyvisor.state import boot_id
+
+        if self.world is not None:
+            begun = self.world.objects
+        else:
+            from polyvisor_sim.defaultobjects import records
+
+            begun = records()
+        for record in begun:
+            self.home.store.put_object(evolve(record, boot_id=boot_id()))
 
 
 # The host of test:///default while there are connections to it.
@@ -104,6 +128,11 @@ class TestDriver(SimulatorDriver):
                 host.rack.close()
                 if host is _default:
                     _default = None
+
+    def objects_home(self) -> Home:
+        """Return where the host's objects are kept."""
+        assert self._host is not None
+        return self._host.objects_home()
 
     def host(self) -> HostInfo:
         """Return the facts that the host began with."""

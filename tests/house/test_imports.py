@@ -21,9 +21,25 @@ PLUGINS = sorted(
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "_deprecate", "_entrypoints", "_files", "_lazy", "_values", "_version"}),
     frozenset({"model"}),
-    frozenset({"states", "_figures", "uri", "support", "host", "events", "_event", "jobs"}),
+    frozenset(
+        {"states", "_figures", "uri", "support", "host", "events", "_event", "jobs", "objects"}
+    ),
     frozenset({"config", "driver", "hookspecs", "plugins"}),
-    frozenset({"connection", "domain", "migration", "native", "saveimage", "polyvisor"}),
+    frozenset(
+        {
+            "connection",
+            "domain",
+            "families",
+            "migration",
+            "networks",
+            "node_devices",
+            "secrets",
+            "storage",
+            "native",
+            "saveimage",
+            "polyvisor",
+        }
+    ),
     frozenset({"local", "state"}),
     frozenset({"cli", "aio", "demo", "fleet", "testing"}),
     frozenset({"__main__"}),

@@ -28,12 +28,25 @@ if TYPE_CHECKING:
         Outcome,
         Prepared,
     )
+    from polyvisor.driver._objects import (
+        DefinedObjects,
+        Interfaces,
+        Networks,
+        NodeDevices,
+        NwFilters,
+        Objects,
+        Secrets,
+        StartedObjects,
+        StoragePools,
+        Volumes,
+    )
     from polyvisor.driver._options import DomainOptions, SaveOptions
     from polyvisor.driver._parts import Devices, Events, Save, SnapshotInfo, Snapshots
     from polyvisor.driver._usability import Usability
 
 __all__ = [
     "Begun",
+    "DefinedObjects",
     "Devices",
     "DomainOptions",
     "Domains",
@@ -42,16 +55,25 @@ __all__ = [
     "Events",
     "Finished",
     "Hooks",
+    "Interfaces",
     "Migration",
     "MigrationOptions",
+    "Networks",
+    "NodeDevices",
+    "NwFilters",
+    "Objects",
     "OpenContext",
     "Outcome",
     "Prepared",
     "Save",
     "SaveOptions",
+    "Secrets",
     "SnapshotInfo",
     "Snapshots",
+    "StartedObjects",
+    "StoragePools",
     "Usability",
+    "Volumes",
 ]
 
 # Where each public name lives; imported when it is first asked for.
@@ -59,6 +81,7 @@ __getattr__, __dir__ = attach(
     __name__,
     {
         "Begun": "_migration",
+        "DefinedObjects": "_objects",
         "Devices": "_parts",
         "DomainOptions": "_options",
         "Domains": "_domains",
@@ -67,15 +90,24 @@ __getattr__, __dir__ = attach(
         "Events": "_parts",
         "Finished": "_migration",
         "Hooks": "_base",
+        "Interfaces": "_objects",
         "Migration": "_migration",
         "MigrationOptions": "_migration",
+        "Networks": "_objects",
+        "NodeDevices": "_objects",
+        "NwFilters": "_objects",
+        "Objects": "_objects",
         "OpenContext": "_base",
         "Outcome": "_migration",
         "Prepared": "_migration",
         "Save": "_parts",
         "SaveOptions": "_options",
+        "Secrets": "_objects",
         "SnapshotInfo": "_parts",
         "Snapshots": "_parts",
+        "StartedObjects": "_objects",
+        "StoragePools": "_objects",
         "Usability": "_usability",
+        "Volumes": "_objects",
     },
 )

@@ -13,6 +13,14 @@ from polyvisor._values import frozen_mapping
 if TYPE_CHECKING:
     from polyvisor.driver._domains import Domains
     from polyvisor.driver._migration import Migration
+    from polyvisor.driver._objects import (
+        Interfaces,
+        Networks,
+        NodeDevices,
+        NwFilters,
+        Secrets,
+        StoragePools,
+    )
     from polyvisor.driver._parts import Devices, Events, Save, Snapshots
     from polyvisor.events import Event
     from polyvisor.host import HostInfo
@@ -125,6 +133,39 @@ class Driver(ABC):
     @abstractmethod
     def support(self) -> SupportTable:
         """Return what works on this connection."""
+
+    # The families of host objects. Properties, so that what a driver has of them is
+    # imported when somebody asks for it.
+
+    @property
+    def storage_pools(self) -> StoragePools | None:
+        """Storage pools and their volumes."""
+        return None
+
+    @property
+    def networks(self) -> Networks | None:
+        """Virtual networks."""
+        return None
+
+    @property
+    def interfaces(self) -> Interfaces | None:
+        """The host's own network interfaces."""
+        return None
+
+    @property
+    def node_devices(self) -> NodeDevices | None:
+        """The host's devices."""
+        return None
+
+    @property
+    def secrets(self) -> Secrets | None:
+        """Passphrases and keys."""
+        return None
+
+    @property
+    def nwfilters(self) -> NwFilters | None:
+        """Rules for the traffic of domains."""
+        return None
 
     def capabilities(self) -> str:
         """Return the host's capabilities as libvirt's ``<capabilities>`` XML."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from polyvisor.driver._options import SaveOptions
-    from polyvisor.events import Event
+    from polyvisor.events import AnyEvent
     from polyvisor.jobs import Job
 
 __all__ = ["Devices", "Events", "Save", "SnapshotInfo", "Snapshots"]
@@ -128,11 +128,12 @@ class Events(ABC):
     """A stream of events."""
 
     @abstractmethod
-    def stream(self, *, timeout: float | None = None) -> Iterator[Event]:
+    def stream(self, *, timeout: float | None = None, objects: bool = False) -> Iterator[AnyEvent]:
         """Yield each event of the connection's host from now on, in order, none left out.
 
         "Now" is when this method is called, not when the first event is asked for.
 
         Args:
             timeout: end after this many seconds without an event; ``None``: never.
+            objects: yield those of networks, pools and the like too, not only domains'.
         """

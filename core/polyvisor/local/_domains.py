@@ -18,7 +18,7 @@ from polyvisor.errors import (
     StorageError,
     Timeout,
 )
-from polyvisor.events import EventKind
+from polyvisor.events import EventKind, ObjectEvent
 from polyvisor.local._keeper import LIVELY
 from polyvisor.states import DomainState, DomainSummary, StateReason
 
@@ -396,6 +396,8 @@ class LocalDomains(Domains):
         first = max(0, self._store.last_sequence() - 100)
         with suppress(PolyvisorError):
             for event in reversed(self._store.events_after(first)):
+                if isinstance(event, ObjectEvent):
+                    continue
                 if event.domain.uuid == uuid and event.kind is EventKind.STOPPED:
                     from polyvisor.local._recovery import STOPPED_DETAILS
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyvisor.driver import Events
 from polyvisor.errors import ConnectionClosed, PolyvisorError
-from polyvisor.events import EventKind
+from polyvisor.events import EventKind, ObjectEvent
 from polyvisor.local._hypervisor import WatchesGuests
 from polyvisor.local._keeper import LIVELY
 from polyvisor.local._recovery import SUSPENDED_DETAILS
@@ -23,7 +23,7 @@ from polyvisor.states import DomainState, StateReason
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from polyvisor.events import Event
+    from polyvisor.events import AnyEvent
     from polyvisor.local._hypervisor import Guest
     from polyvisor.local._keeper import Keeper
     from polyvisor.state import Bell, Lock
@@ -44,8 +44,8 @@ class LocalEvents(Events):
         # Reentrant: a stream that is no longer used may be collected at any time.
         self._mutex = threading.RLock()
 
-    def stream(self, *, timeout: float | None = None) -> Iterator[Event]:
-        stream = _Stream(self, self._keeper, timeout)
+    def stream(self, *, timeout: float | None = None, objects: bool = False) -> Iterator[AnyEvent]:
+        stream = _Stream(self, self._keeper, timeout, objects=objects)
         with self._mutex:
             self._streams.add(stream)
             if self._watch is None and isinstance(self._keeper.hypervisor, WatchesGuests):
@@ -75,11 +75,14 @@ class LocalEvents(Events):
 class _Stream:
     """One listener's place in the journal."""
 
-    def __init__(self, events: LocalEvents, keeper: Keeper, timeout: float | None) -> None:
+    def __init__(
+        self, events: LocalEvents, keeper: Keeper, timeout: float | None, *, objects: bool
+    ) -> None:
         self._events = events
         self._keeper = keeper
         self._timeout = timeout
-        self._waiting: deque[Event] = deque()
+        self._objects = objects
+        self._waiting: deque[AnyEvent] = deque()
         self._stop_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._fd_mutex = threading.Lock()
         self._using = threading.Lock()
@@ -91,7 +94,7 @@ class _Stream:
     def __iter__(self) -> _Stream:
         return self
 
-    def __next__(self) -> Event:
+    def __next__(self) -> AnyEvent:
         with self._using:
             event = self._next()
         if event is None:
@@ -99,22 +102,25 @@ class _Stream:
             if self._ended:
                 raise ConnectionClosed("the connection was closed; there are no more events")
             raise StopIteration
-        self._keeper.overhear(event)
+        if not isinstance(event, ObjectEvent):
+            self._keeper.overhear(event)
         return event
 
-    def _next(self) -> Event | None:
+    def _next(self) -> AnyEvent | None:
         """Wait for the next event; ``None`` if there is none in time, or no more."""
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
-        while not self._waiting:
-            if self._ended or self._stop_fd < 0:
-                return None
-            self._bell.silence()
-            self._waiting.extend(self._keeper.home.store.events_after(self._sequence))
-            if not self._waiting and not self._wait(deadline):
-                return None
-        event = self._waiting.popleft()
-        self._sequence = event.sequence
-        return event
+        while True:
+            while not self._waiting:
+                if self._ended or self._stop_fd < 0:
+                    return None
+                self._bell.silence()
+                self._waiting.extend(self._keeper.home.store.events_after(self._sequence))
+                if not self._waiting and not self._wait(deadline):
+                    return None
+            event = self._waiting.popleft()
+            self._sequence = event.sequence
+            if self._objects or not isinstance(event, ObjectEvent):
+                return event
 
     def _wait(self, deadline: float | None) -> bool:
         """Wait for the bell; return whether it rang in time."""

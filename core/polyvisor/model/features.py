@@ -27,8 +27,6 @@ __all__ = [
 HyperVMode = Literal["custom", "passthrough"]
 GicVersion = Literal["2", "3", "host"]
 
-GicVersion = Literal["2", "3", "host"]
-
 
 @element(kw_only=True)
 class Apic(Element):

@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from polyvisor.state._bells import Bell, Bells
     from polyvisor.state._document import Document
     from polyvisor.state._files import AtomicFile, FileIdentity, remove_tree
-    from polyvisor.state._history import NewEvent, Snapshot
+    from polyvisor.state._history import NewEvent, NewObjectEvent, Snapshot
     from polyvisor.state._home import Home, boot_id
     from polyvisor.state._jobs import JobBoard
     from polyvisor.state._locks import Claim, Lock, Locks
+    from polyvisor.state._objects import ObjectRecord
     from polyvisor.state._records import Record
     from polyvisor.state._roots import Roots
     from polyvisor.state._store import Store
@@ -46,6 +47,8 @@ __all__ = [
     "Lock",
     "Locks",
     "NewEvent",
+    "NewObjectEvent",
+    "ObjectRecord",
     "Record",
     "Roots",
     "Snapshot",
@@ -69,6 +72,8 @@ __getattr__, __dir__ = attach(
         "Lock": "_locks",
         "Locks": "_locks",
         "NewEvent": "_history",
+        "NewObjectEvent": "_history",
+        "ObjectRecord": "_objects",
         "Record": "_records",
         "Roots": "_roots",
         "Snapshot": "_history",

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from polyvisor.events import EventKind
+    from polyvisor.events import EventKind, ObjectEventKind
     from polyvisor.states import DomainState
 
-__all__ = ["NewEvent", "Snapshot"]
+__all__ = ["NewEvent", "NewObjectEvent", "Snapshot"]
 
 
 @attrs.frozen
@@ -60,3 +60,13 @@ class NewEvent:
     kind: EventKind
     detail: str
     data: dict[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class NewObjectEvent:
+    """An event of an object, without a number yet; see :class:`~polyvisor.events.ObjectEvent`."""
+
+    family: str
+    key: str
+    name: str
+    kind: ObjectEventKind

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from polyvisor.driver import Outcome
-    from polyvisor.events import Event
-    from polyvisor.state._history import NewEvent, Snapshot
+    from polyvisor.events import AnyEvent, Event, ObjectEvent
+    from polyvisor.state._history import NewEvent, NewObjectEvent, Snapshot
+    from polyvisor.state._objects import ObjectRecord
     from polyvisor.state._records import Record
 
 __all__ = ["MemoryStore"]
@@ -34,7 +35,8 @@ class MemoryStore(Store):
         self._ids: dict[int, Record] = {}
         self._snapshots: dict[UUID, dict[str, Snapshot]] = {}
         self._outcomes: dict[str, tuple[UUID | None, Outcome | None]] = {}
-        self._events: deque[Event] = deque(maxlen=KEPT_EVENTS)
+        self._objects: dict[str, dict[str, ObjectRecord]] = {}
+        self._events: deque[AnyEvent] = deque(maxlen=KEPT_EVENTS)
         self._sequence = 0
         self._id = 0
         self._writing = threading.Lock()
@@ -150,7 +152,7 @@ class MemoryStore(Store):
         self._events.extend(numbered)
         return numbered
 
-    def events_after(self, sequence: int) -> list[Event]:
+    def events_after(self, sequence: int) -> list[AnyEvent]:
         with self._writing:
             first = self._events[0].sequence if self._events else self._sequence + 1
             if sequence + 1 < first:
@@ -174,6 +176,61 @@ class MemoryStore(Store):
             kept.update((snapshot.name, snapshot) for snapshot in put)
             self._snapshots[uuid] = kept
 
+    def objects(self, family: str) -> list[ObjectRecord]:
+        with self._writing:
+            found = list(self._objects.get(family, {}).values())
+        found.sort(key=attrgetter("name"))
+        return found
+
+    def object(self, family: str, key: str) -> ObjectRecord | None:
+        return self._objects.get(family, {}).get(key)
+
+    def object_by_name(self, family: str, name: str) -> ObjectRecord | None:
+        with self._writing:
+            return self._namesake(family, name)
+
+    def _namesake(self, family: str, name: str) -> ObjectRecord | None:
+        known = self._objects.get(family, {}).values()
+        return next((record for record in known if record.name == name), None)
+
+    def put_object(
+        self, record: ObjectRecord, events: Sequence[NewObjectEvent] = ()
+    ) -> list[ObjectEvent]:
+        with self._writing:
+            namesake = self._namesake(record.family, record.name)
+            if namesake is not None and namesake.key != record.key:
+                raise name_taken(record, namesake.key)
+            self._objects.setdefault(record.family, {})[record.key] = record
+            return self._append_of_objects(events)
+
+    def remove_object(
+        self, family: str, key: str, events: Sequence[NewObjectEvent] = ()
+    ) -> list[ObjectEvent]:
+        with self._writing:
+            self._objects.get(family, {}).pop(key, None)
+            return self._append_of_objects(events)
+
+    def _append_of_objects(self, events: Sequence[NewObjectEvent]) -> list[ObjectEvent]:
+        from datetime import UTC, datetime
+
+        from polyvisor.events import ObjectEvent
+
+        numbered = []
+        for event in events:
+            self._sequence += 1
+            numbered.append(
+                ObjectEvent(
+                    self._sequence,
+                    event.family,
+                    event.key,
+                    event.name,
+                    event.kind,
+                    datetime.now(UTC),
+                )
+            )
+        self._events.extend(numbered)
+        return numbered
+
     def outcome(self, migration: str) -> tuple[UUID | None, Outcome | None] | None:
         return self._outcomes.get(migration)
 
@@ -189,6 +246,13 @@ class MemoryStore(Store):
 
     def close(self) -> None:
         """Keep everything: other connections of the process may share the store."""
+
+
+def name_taken(record: ObjectRecord, key: str) -> AlreadyExists:
+    """Return the error for an object whose name belongs to another."""
+    return AlreadyExists(
+        f"the name {record.name!r} belongs to the {record.family} with UUID {key}; choose another"
+    )
 
 
 def lagged(sequence: int, first: int) -> OperationFailed:

@@ -65,6 +65,20 @@ MIGRATIONS: tuple[str, ...] = (
     ) WITHOUT ROWID;
     INSERT INTO counters VALUES ('id', 0);
     """,
+    """
+    CREATE TABLE objects (
+        family TEXT NOT NULL,
+        key TEXT NOT NULL,
+        name TEXT NOT NULL,
+        definition TEXT,
+        live TEXT,
+        autostart INTEGER NOT NULL,
+        boot_id TEXT,
+        data TEXT NOT NULL,
+        PRIMARY KEY (family, key),
+        UNIQUE (family, name)
+    ) WITHOUT ROWID;
+    """,
 )
 
 #: The schema version that this code reads and writes.

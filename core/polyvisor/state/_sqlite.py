@@ -26,8 +26,9 @@ from polyvisor.states import DomainState, StateReason
 
 if TYPE_CHECKING:
     from polyvisor.driver import Outcome
-    from polyvisor.events import Event
-    from polyvisor.state._history import NewEvent, Snapshot
+    from polyvisor.events import AnyEvent, Event, ObjectEvent
+    from polyvisor.state._history import NewEvent, NewObjectEvent, Snapshot
+    from polyvisor.state._objects import ObjectRecord
 
 __all__ = ["SqliteStore"]
 
@@ -300,16 +301,9 @@ class SqliteStore(Store):
         for event in events:
             now = time.time()
             data = _text(event.data) if event.data else None
-            sequence = connection.execute(
-                "INSERT INTO events (time, uuid, name, kind, detail, data) "
-                "VALUES (?, ?, ?, ?, ?, ?)",
-                (now, str(event.uuid), event.name, str(event.kind), event.detail, data),
-            ).lastrowid
-            assert sequence is not None
-            if sequence % _TRIM_EVERY == 0:
-                connection.execute(
-                    "DELETE FROM events WHERE sequence <= ?", (sequence - KEPT_EVENTS,)
-                )
+            sequence = _journal(
+                connection, (now, str(event.uuid), event.name, str(event.kind), event.detail, data)
+            )
             numbered.append(
                 Event(
                     sequence,
@@ -322,7 +316,7 @@ class SqliteStore(Store):
             )
         return numbered
 
-    def events_after(self, sequence: int) -> list[Event]:
+    def events_after(self, sequence: int) -> list[AnyEvent]:
         with self._connection() as connection:
             rows = connection.execute(
                 "SELECT sequence, time, uuid, name, kind, detail, data FROM events "
@@ -334,21 +328,7 @@ class SqliteStore(Store):
             from polyvisor.state._memory import lagged
 
             raise lagged(sequence, rows[0][0])
-        from datetime import UTC, datetime
-
-        from polyvisor.events import DomainRef, Event, EventKind
-
-        return [
-            Event(
-                number,
-                DomainRef(UUID(uuid), name),
-                EventKind(kind),
-                detail,
-                datetime.fromtimestamp(when, UTC),
-                _facts(data) or {},
-            )
-            for number, when, uuid, name, kind, detail, data in rows
-        ]
+        return [_event(row) for row in rows]
 
     def last_sequence(self) -> int:
         with self._connection() as connection:
@@ -411,6 +391,85 @@ class SqliteStore(Store):
                 ],
             )
 
+    # Other objects of the host
+
+    def objects(self, family: str) -> list[ObjectRecord]:
+        return self._objects("family = ? ORDER BY name", (family,))
+
+    def object(self, family: str, key: str) -> ObjectRecord | None:
+        found = self._objects("family = ? AND key = ?", (family, key))
+        return found[0] if found else None
+
+    def object_by_name(self, family: str, name: str) -> ObjectRecord | None:
+        found = self._objects("family = ? AND name = ?", (family, name))
+        return found[0] if found else None
+
+    def _objects(self, condition: str, values: tuple[str, ...]) -> list[ObjectRecord]:
+        with self._connection() as connection:
+            rows = connection.execute(
+                "SELECT family, key, name, definition, live, autostart, boot_id, data "
+                f"FROM objects WHERE {condition}",
+                values,
+            ).fetchall()
+        from polyvisor.state._objects import ObjectRecord
+
+        return [
+            ObjectRecord(of, key, name, definition, live, bool(autostart), boot, _facts(data) or {})
+            for of, key, name, definition, live, autostart, boot, data in rows
+        ]
+
+    def put_object(
+        self, record: ObjectRecord, events: Sequence[NewObjectEvent] = ()
+    ) -> list[ObjectEvent]:
+        with self._writing(durable=True) as connection:
+            namesake = connection.execute(
+                "SELECT key FROM objects WHERE family = ? AND name = ? AND key != ?",
+                (record.family, record.name, record.key),
+            ).fetchone()
+            if namesake is not None:
+                from polyvisor.state._memory import name_taken
+
+                raise name_taken(record, namesake[0])
+            connection.execute(
+                "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    record.family,
+                    record.key,
+                    record.name,
+                    record.definition,
+                    record.live,
+                    record.autostart,
+                    record.boot_id,
+                    _text(record.data),
+                ),
+            )
+            return self._append_of_objects(connection, events)
+
+    def remove_object(
+        self, family: str, key: str, events: Sequence[NewObjectEvent] = ()
+    ) -> list[ObjectEvent]:
+        with self._writing(durable=True) as connection:
+            connection.execute("DELETE FROM objects WHERE family = ? AND key = ?", (family, key))
+            return self._append_of_objects(connection, events)
+
+    def _append_of_objects(
+        self, connection: sqlite3.Connection, events: Sequence[NewObjectEvent]
+    ) -> list[ObjectEvent]:
+        from datetime import UTC, datetime
+
+        from polyvisor.events import ObjectEvent
+
+        numbered = []
+        for event in events:
+            now = time.time()
+            kind = f"{event.family}.{event.kind}"
+            sequence = _journal(connection, (now, event.key, event.name, kind, "", None))
+            when = datetime.fromtimestamp(now, UTC)
+            numbered.append(
+                ObjectEvent(sequence, event.family, event.key, event.name, event.kind, when)
+            )
+        return numbered
+
     # Migrations
 
     def _put_outcome(
@@ -467,6 +526,38 @@ def _facts(text: str | None) -> dict[str, Any] | None:
     from json import loads
 
     return dict(loads(text))
+
+
+def _journal(connection: sqlite3.Connection, row: tuple[Any, ...]) -> int:
+    """Put a row into the journal and return its number; drop what is too old."""
+    sequence = connection.execute(
+        "INSERT INTO events (time, uuid, name, kind, detail, data) VALUES (?, ?, ?, ?, ?, ?)", row
+    ).lastrowid
+    assert sequence is not None
+    if sequence % _TRIM_EVERY == 0:
+        connection.execute("DELETE FROM events WHERE sequence <= ?", (sequence - KEPT_EVENTS,))
+    return sequence
+
+
+def _event(row: tuple[Any, ...]) -> AnyEvent:
+    """Return a row of the journal; those of objects name their family before the kind."""
+    from datetime import UTC, datetime
+
+    from polyvisor.events import DomainRef, Event, EventKind, ObjectEvent, ObjectEventKind
+
+    number, when, key, name, kind, detail, data = row
+    time_of = datetime.fromtimestamp(when, UTC)
+    family, dot, what = kind.partition(".")
+    if dot:
+        return ObjectEvent(number, family, key, name, ObjectEventKind(what), time_of)
+    return Event(
+        number,
+        DomainRef(UUID(key), name),
+        EventKind(kind),
+        detail,
+        time_of,
+        _facts(data) or {},
+    )
 
 
 def _kinds(active: bool, inactive: bool) -> str:

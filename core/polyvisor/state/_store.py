@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from polyvisor.driver import Outcome
-    from polyvisor.events import Event
-    from polyvisor.state._history import NewEvent, Snapshot
+    from polyvisor.events import AnyEvent, Event, ObjectEvent
+    from polyvisor.state._history import NewEvent, NewObjectEvent, Snapshot
+    from polyvisor.state._objects import ObjectRecord
     from polyvisor.state._records import Record
 
 __all__ = ["KEPT_EVENTS", "Store"]
@@ -100,7 +101,7 @@ class Store(ABC):
         """Keep events that change no record."""
 
     @abstractmethod
-    def events_after(self, sequence: int) -> list[Event]:
+    def events_after(self, sequence: int) -> list[AnyEvent]:
         """Return some of the events after number ``sequence``, in order; empty: no more."""
 
     @abstractmethod
@@ -118,6 +119,36 @@ class Store(ABC):
         self, uuid: UUID, put: Sequence[Snapshot], removed: Sequence[str] = ()
     ) -> None:
         """Keep or replace some snapshots of a domain and forget others by name."""
+
+    # Other objects of the host
+
+    @abstractmethod
+    def objects(self, family: str) -> list[ObjectRecord]:
+        """Return a family's objects, ordered by name."""
+
+    @abstractmethod
+    def object(self, family: str, key: str) -> ObjectRecord | None:
+        """Return the record of an object."""
+
+    @abstractmethod
+    def object_by_name(self, family: str, name: str) -> ObjectRecord | None:
+        """Return the record of the object of a family called ``name``."""
+
+    @abstractmethod
+    def put_object(
+        self, record: ObjectRecord, events: Sequence[NewObjectEvent] = ()
+    ) -> list[ObjectEvent]:
+        """Durably keep ``record`` in place of an earlier one, and the events of the change.
+
+        Raises:
+            AlreadyExists: another object of the family has the name.
+        """
+
+    @abstractmethod
+    def remove_object(
+        self, family: str, key: str, events: Sequence[NewObjectEvent] = ()
+    ) -> list[ObjectEvent]:
+        """Durably forget an object."""
 
     # Migrations
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from polyvisor.testing.suite._families import (
+    TestNetworks,
+    TestNwFilters,
+    TestSecrets,
+    TestStoragePools,
+)
 from polyvisor.testing.suite._fixtures import (
     domain,
     host,
@@ -22,9 +28,13 @@ __all__ = [
     "TestLife",
     "TestManyProcesses",
     "TestMigration",
+    "TestNetworks",
+    "TestNwFilters",
     "TestSaving",
+    "TestSecrets",
     "TestSnapshots",
     "TestStateMachine",
+    "TestStoragePools",
     "TestSupport",
     "domain",
     "host",

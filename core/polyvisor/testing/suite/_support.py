@@ -28,6 +28,12 @@ _ATTEMPTS: dict[str, Callable[[Domain, Path], object]] = {
     "snapshots.memory": lambda domain, path: domain.snapshots.create("one"),
     "migration.live": lambda domain, path: domain.migrate(domain.connection.uri),
     "events": lambda domain, path: domain.connection.events(timeout=0),
+    "storage": lambda domain, path: list(domain.connection.storage_pools),
+    "networks": lambda domain, path: list(domain.connection.networks),
+    "interfaces": lambda domain, path: list(domain.connection.interfaces),
+    "node-devices": lambda domain, path: list(domain.connection.node_devices),
+    "secrets": lambda domain, path: list(domain.connection.secrets),
+    "nwfilters": lambda domain, path: list(domain.connection.nwfilters),
 }
 
 
