@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Collection", "Defined", "Handle", "Started", "as_document"]
 
-H = TypeVar("H", bound="Handle")
-D = TypeVar("D", bound="Document")
+_H = TypeVar("_H", bound="Handle")
+_D = TypeVar("_D", bound="Document")
 
 
 class Handle:
@@ -133,7 +133,7 @@ class Started(Defined):
         part.destroy(self.key)
 
 
-class Collection(Mapping[str, H], Generic[H]):
+class Collection(Mapping[str, _H], Generic[_H]):
     """The objects of one family: iterable, indexable by name or UUID.
 
     Args:
@@ -149,7 +149,7 @@ class Collection(Mapping[str, H], Generic[H]):
         connection: Connection,
         feature: str,
         part: Callable[[], Any],
-        handle: type[H],
+        handle: type[_H],
         document: Callable[[], type[Document]],
     ) -> None:
         self._connection = connection
@@ -167,7 +167,7 @@ class Collection(Mapping[str, H], Generic[H]):
         """
         return self._connection._need(self._find_part(), self._feature)
 
-    def __iter__(self) -> Iterator[H]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[_H]:  # type: ignore[override]
         part = self.part
         return (self._handle(self._connection, part, one.key) for one in part.summaries())
 
@@ -177,7 +177,7 @@ class Collection(Mapping[str, H], Generic[H]):
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str) and self.get(key) is not None
 
-    def __getitem__(self, key: str) -> H:
+    def __getitem__(self, key: str) -> _H:
         """Return the object with this name or UUID.
 
         Raises:
@@ -208,7 +208,7 @@ class Collection(Mapping[str, H], Generic[H]):
         found: Sequence[ObjectSummary] = self.part.summaries()
         return found
 
-    def define(self, source: DocumentSource) -> H:
+    def define(self, source: DocumentSource) -> _H:
         """Keep a definition, or give an object a new one.
 
         Args:
@@ -224,7 +224,7 @@ class Collection(Mapping[str, H], Generic[H]):
         key = part.define(as_document(source, self._document()))
         return self._handle(self._connection, part, key)
 
-    def create(self, source: DocumentSource) -> H:
+    def create(self, source: DocumentSource) -> _H:
         """Start a transient object, which is forgotten when it stops.
 
         Args:
@@ -236,7 +236,7 @@ class Collection(Mapping[str, H], Generic[H]):
         return self._handle(self._connection, part, key)
 
 
-def as_document(source: DocumentSource, cls: type[D]) -> D:
+def as_document(source: DocumentSource, cls: type[_D]) -> _D:
     """Return the value that a source gives.
 
     Raises:

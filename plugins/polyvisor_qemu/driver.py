@@ -14,7 +14,7 @@ from polyvisor.support import Support, SupportStatus, SupportTable
 if TYPE_CHECKING:
     from typing import Literal, Self
 
-    from polyvisor.driver import OpenContext
+    from polyvisor.driver import OpenContext, StoragePools
     from polyvisor.uri import ConnectionUri
 
 __all__ = ["QemuDriver"]
@@ -65,6 +65,13 @@ class QemuDriver(LocalDriver):
         # Memory alone would go back without the disks; see the support table.
         driver.snapshots = None
         return driver
+
+    @property
+    def storage_pools(self) -> StoragePools:
+        """Folders of image files."""
+        from polyvisor.local.objects import DirectoryPools
+
+        return DirectoryPools(self.home)
 
     def host(self) -> HostInfo:
         """Return facts about this machine and its QEMU."""
@@ -122,12 +129,12 @@ class QemuDriver(LocalDriver):
                 "console.screenshot": _NOT_YET,
                 "console.send-key": _NOT_YET,
                 "guest.agent": _NOT_YET,
-                "storage": none,
+                "storage": _YES,
                 "networks": none,
                 "interfaces": none,
                 "nwfilters": none,
                 "node-devices": _NOT_YET,
-                "secrets": _NOT_YET,
+                "secrets": "disks and consoles would not take their values yet",
                 "events": _YES,
             }
         )

@@ -37,10 +37,10 @@ __all__ = [
     "Volumes",
 ]
 
-S = TypeVar("S", bound="Document")
+_S = TypeVar("_S", bound="Document")
 
 
-class Objects(ABC, Generic[S]):
+class Objects(ABC, Generic[_S]):
     """A family of objects that can be looked at."""
 
     #: Name of the family in events and messages, such as ``"network"``.
@@ -71,11 +71,11 @@ class Objects(ABC, Generic[S]):
         """Return its document: of an active object the live one unless ``inactive``."""
 
 
-class DefinedObjects(Objects[S]):
+class DefinedObjects(Objects[_S]):
     """A family whose objects are made from definitions."""
 
     @abstractmethod
-    def define(self, spec: S) -> str:
+    def define(self, spec: _S) -> str:
         """Keep a definition, or give an object a new one, and return its key.
 
         Raises:
@@ -92,11 +92,11 @@ class DefinedObjects(Objects[S]):
         """
 
 
-class StartedObjects(DefinedObjects[S]):
+class StartedObjects(DefinedObjects[_S]):
     """A family whose objects are started and stopped."""
 
     @abstractmethod
-    def create(self, spec: S) -> str:
+    def create(self, spec: _S) -> str:
         """Start a transient object, forgotten when it stops, and return its key.
 
         Raises:

@@ -9,7 +9,8 @@ them to say what starting and stopping means on its host::
         def begin(self, spec):
             ...  # make the bridge
 
-:class:`LocalSecrets` and :class:`LocalNwFilters` need nothing more.
+:class:`DirectoryPools` (folders of image files), :class:`LocalSecrets` and
+:class:`LocalNwFilters` need nothing more.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING
 from polyvisor._lazy import attach
 
 if TYPE_CHECKING:
+    from polyvisor.local.objects._directory import DirectoryPools
     from polyvisor.local.objects._family import LocalFamily
     from polyvisor.local.objects._interfaces import LocalInterfaces
     from polyvisor.local.objects._networks import LocalNetworks
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from polyvisor.local.objects._secrets import LocalNwFilters, LocalSecrets
 
 __all__ = [
+    "DirectoryPools",
     "LocalFamily",
     "LocalInterfaces",
     "LocalNetworks",
@@ -40,6 +43,7 @@ __all__ = [
 __getattr__, __dir__ = attach(
     __name__,
     {
+        "DirectoryPools": "_directory",
         "LocalFamily": "_family",
         "LocalInterfaces": "_interfaces",
         "LocalNetworks": "_networks",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalFamily"]
 
-S = TypeVar("S", bound="Document")
+_S = TypeVar("_S", bound="Document")
 
 #: What an error calls the objects of a family, where that is not the family's name.
 KINDS = {"pool": "storage pool", "nodedev": "node device"}
@@ -29,7 +29,7 @@ KINDS = {"pool": "storage pool", "nodedev": "node device"}
 LOCK_TIMEOUT = 30.0
 
 
-class LocalFamily(StartedObjects[S]):
+class LocalFamily(StartedObjects[_S]):
     """One family of one host's objects.
 
     A class derived from it sets ``family`` and ``title`` and says in :meth:`document` of
@@ -53,20 +53,20 @@ class LocalFamily(StartedObjects[S]):
 
     # For the family itself
 
-    def document(self) -> type[S]:
+    def document(self) -> type[_S]:
         """Return the class of the family's documents."""
         raise AssertionError(f"{type(self).__name__} does not say what its documents are")
 
-    def key_of(self, spec: S) -> str | None:
+    def key_of(self, spec: _S) -> str | None:
         """Return the key in a definition, if it has one."""
         uuid = getattr(spec, "uuid", None)
         return None if uuid is None else str(uuid)
 
-    def name_of(self, spec: S, key: str) -> str:
+    def name_of(self, spec: _S, key: str) -> str:
         """Return the name that a definition gives."""
         return str(getattr(spec, "name"))  # noqa: B009 - not every document has one
 
-    def complete(self, spec: S) -> S:
+    def complete(self, spec: _S) -> _S:
         """Return a definition as it is to be kept, with what this host makes explicit.
 
         Raises:
@@ -74,7 +74,7 @@ class LocalFamily(StartedObjects[S]):
         """
         return spec
 
-    def begin(self, spec: S) -> S:
+    def begin(self, spec: _S) -> _S:
         """Make the object be there and return its live document."""
         return spec
 
@@ -102,7 +102,7 @@ class LocalFamily(StartedObjects[S]):
         assert record.definition is not None
         return record.definition
 
-    def spec(self, key: str, *, inactive: bool = False) -> S:
+    def spec(self, key: str, *, inactive: bool = False) -> _S:
         """Return its document as a value."""
         return self.document().from_xml(self.xml(key, inactive=inactive))
 
@@ -164,7 +164,7 @@ class LocalFamily(StartedObjects[S]):
 
     # Changing
 
-    def define(self, spec: S) -> str:
+    def define(self, spec: _S) -> str:
         with self._named(spec, "define") as (key, record):
             kept = self.complete(self._with_key(spec.definition(), key))
             changed = self._fresh(key, kept) if record is None else record
@@ -174,7 +174,7 @@ class LocalFamily(StartedObjects[S]):
             )
         return key
 
-    def create(self, spec: S) -> str:
+    def create(self, spec: _S) -> str:
         with self._named(spec, "create") as (key, record):
             if record is not None and record.active:
                 raise AlreadyExists(
@@ -263,7 +263,7 @@ class LocalFamily(StartedObjects[S]):
             yield None if record is None else self._since_boot(record)
 
     @contextmanager
-    def _named(self, spec: S, operation: str) -> Iterator[tuple[str, ObjectRecord | None]]:
+    def _named(self, spec: _S, operation: str) -> Iterator[tuple[str, ObjectRecord | None]]:
         """Lock the object that a definition is about, and give its key and record.
 
         One at a time in a family, so that of many that define one name all mean one object.
@@ -287,10 +287,10 @@ class LocalFamily(StartedObjects[S]):
     def _known(self, record: ObjectRecord | None, key: str) -> ObjectRecord:
         return self.record(key) if record is None else record
 
-    def _fresh(self, key: str, spec: S) -> ObjectRecord:
+    def _fresh(self, key: str, spec: _S) -> ObjectRecord:
         return ObjectRecord(self.family, key, self.name_of(spec, key))
 
-    def _key_for(self, spec: S) -> str:
+    def _key_for(self, spec: _S) -> str:
         """Return the key of the object that a definition is about; a fresh one if it is new."""
         key = self.key_of(spec)
         if key is not None:
@@ -300,7 +300,7 @@ class LocalFamily(StartedObjects[S]):
         known = self.home.store.object_by_name(self.family, self.name_of(spec, ""))
         return str(uuid4()) if known is None else known.key
 
-    def _with_key(self, spec: S, key: str) -> S:
+    def _with_key(self, spec: _S, key: str) -> _S:
         if not self._has_uuids:
             return spec
         from uuid import UUID
