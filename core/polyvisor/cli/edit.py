@@ -9,8 +9,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import click
-
+from polyvisor.cli._declare import choice, echo, option
 from polyvisor.cli._documents import FORMS, written
 from polyvisor.cli._session import command, domain_argument, session
 from polyvisor.errors import OperationFailed, OperationInvalid, PolyvisorError
@@ -57,10 +56,8 @@ class _Text:
 
 @command("edit")
 @domain_argument
-@click.option(
-    "--as", "form", type=click.Choice(FORMS), default="xml", help="The form to edit it in."
-)
-@click.option("--validate", is_flag=True, help="Hold it against libvirt's RELAX NG schema too.")
+@option("--as", "form", type=choice(*FORMS), default="xml", help="The form to edit it in.")
+@option("--validate", is_flag=True, help="Hold it against libvirt's RELAX NG schema too.")
 def edit_command(domain: str, form: str, validate: bool) -> None:
     """Change DOMAIN's definition in an editor ($VISUAL, $EDITOR).
 
@@ -116,7 +113,9 @@ def _define(found: Domain, before: str, now: bytes, form: str, validate: bool) -
 
 
 def _again(fault: str) -> bool:
-    click.echo(f"polyvisor: {' '.join(fault.split())}", err=True)
+    echo(f"polyvisor: {' '.join(fault.split())}", err=True)
     if not sys.stdin.isatty():
         return True
+    import click
+
     return click.confirm("Edit it again?", default=True, err=True)

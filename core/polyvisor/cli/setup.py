@@ -15,7 +15,7 @@ __all__: list[str] = []
 
 
 @command("plugins")
-@argument("action", required=False, type=choice("build"))
+@argument("action", required=False)
 @argument("name", required=False)
 def plugins_command(action: str | None, name: str | None) -> None:
     """List plugins: version, schemes, whether each works here, and what to install if not.
@@ -24,7 +24,7 @@ def plugins_command(action: str | None, name: str | None) -> None:
     """
     if action is None:
         _list_plugins()
-    elif name is None:
+    elif action != "build" or name is None:
         from click import UsageError
 
         raise UsageError("say which plugin to build: polyvisor plugins build NAME")

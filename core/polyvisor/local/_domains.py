@@ -18,7 +18,7 @@ from polyvisor.errors import (
     StorageError,
     Timeout,
 )
-from polyvisor.events import EventKind, ObjectEvent
+from polyvisor.events import EventKind
 from polyvisor.local._keeper import LIVELY
 from polyvisor.states import DomainState, DomainSummary, StateReason
 
@@ -394,6 +394,8 @@ class LocalDomains(Domains):
     def _last_reason(self, uuid: UUID) -> StateReason:
         """Return why a transient domain stopped, which only the journal still knows."""
         first = max(0, self._store.last_sequence() - 100)
+        from polyvisor.events import ObjectEvent
+
         with suppress(PolyvisorError):
             for event in reversed(self._store.events_after(first)):
                 if isinstance(event, ObjectEvent):

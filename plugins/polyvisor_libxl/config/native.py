@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["XenFormat"]
 
 _NAMED = re.compile(rb"^[ \t]*name[ \t]*=[ \t]*[\"']", re.MULTILINE)
+#: Tables, and sizes with units: a definition in TOML, which may set a name in the same way.
+_TOML = re.compile(rb"(?m)^[ \t]*(?:\[[^\]\n]*\]\]?[ \t]*\r?$|memory[ \t]*=[ \t]*[\"'])")
 #: What configurations of other hypervisors begin with.
 _FOREIGN = re.compile(rb"\s*(?:<|\{|\.encoding|lxc\.)")
 
@@ -27,8 +29,8 @@ class XenFormat(NativeFormat):
     """A format that sets names, one of which is ``name``."""
 
     def recognises(self, data: bytes) -> bool:
-        """Say whether ``name`` is set to a text on a line of its own."""
-        return not _FOREIGN.match(data) and _NAMED.search(data) is not None
+        """Say whether ``name`` is set to a text on a line of its own, and nothing is TOML's."""
+        return not (_FOREIGN.match(data) or _TOML.search(data)) and bool(_NAMED.search(data))
 
     def read(self, data: bytes, *, path: str) -> DomainSpec:
         """Return the machine; see :meth:`polyvisor.native.NativeFormat.read`."""

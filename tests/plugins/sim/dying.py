@@ -385,7 +385,7 @@ class Far(Migration):
         return self._ask("outcome", migration)
 
     def begin(self, *args: Any) -> Any:
-        raise NotImplementedError
+        raise AssertionError("the destination does not begin")
 
     perform = confirm = begin
 
