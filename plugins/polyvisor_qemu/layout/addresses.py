@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from polyvisor.errors import SemanticError
 from polyvisor_qemu.layout.buses import assign_channels, assign_mmio, assign_spapr, assign_z
 from polyvisor_qemu.layout.draft import Draft
 from polyvisor_qemu.layout.memory import assign_memory_slots
@@ -30,6 +31,7 @@ def addressed(spec: DomainSpec, machine: Machine, *, new: bool) -> DomainSpec:
     Raises:
         SemanticError: there is no place for one.
     """
+    _check_nodes(spec)
     draft = Draft(spec.devices)
     assign_channels(draft)
     assign_spapr(draft, machine)
@@ -42,6 +44,22 @@ def addressed(spec: DomainSpec, machine: Machine, *, new: bool) -> DomainSpec:
         assign_memory_slots(draft)
     _let_twins_be_equal(draft)
     return attrs.evolve(spec, devices=draft.done())
+
+
+def _check_nodes(spec: DomainSpec) -> None:
+    """Refuse a PCI controller at a NUMA cell that the guest has not."""
+    numa = None if spec.cpu is None else spec.cpu.numa
+    cells = 0 if numa is None else len(numa.cells)
+    for controller in spec.devices.controllers:
+        node = None if controller.target is None else controller.target.node
+        if node is not None and node >= cells:
+            fault = f"the {controller.model} {controller.index} is at NUMA node {node}"
+            raise SemanticError(
+                f"cannot place the devices: {fault}, and the guest has {cells} cells; add one to "
+                f"<cpu><numa> or remove <node>",
+                element="domain/devices/controller/target/node",
+                fault=fault,
+            )
 
 
 def _let_twins_be_equal(draft: Draft) -> None:

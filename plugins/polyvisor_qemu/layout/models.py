@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from polyvisor.errors import SemanticError
 from polyvisor.model.os import OsType
 from polyvisor_qemu.layout.machines import panic_model, scsi_model, usb_model
 
@@ -29,7 +30,12 @@ SERIAL_MODELS = {
 
 
 def prepared(spec: DomainSpec, machine: Machine) -> DomainSpec:
-    """Choose what the generic rules build on: emulator, video cards, models of interfaces."""
+    """Choose what the generic rules build on: emulator, video cards, models of interfaces.
+
+    Raises:
+        SemanticError: a socket whose path is chosen at start is to be connected to.
+    """
+    _check_sockets(spec)
     kind = spec.os.type or OsType(name="hvm")
     kind = attrs.evolve(kind, arch=machine.arch, machine=kind.machine or machine.name or None)
     held = spec.devices
@@ -43,6 +49,24 @@ def prepared(spec: DomainSpec, machine: Machine) -> DomainSpec:
             videos=_videos(spec, machine),
         ),
     )
+
+
+def _check_sockets(spec: DomainSpec) -> None:
+    """Refuse to reconnect to a socket without path: QEMU listens at one that is chosen."""
+    for channel in spec.devices.channels:
+        source = channel.source
+        if channel.type == "unix" and source is not None and source.path is None:
+            again = source.reconnect
+            if again is not None and again.enabled:
+                fault = (
+                    "to reconnect is for mode 'connect', and a socket without path is listened at"
+                )
+                raise SemanticError(
+                    f"domain {spec.name!r}: {fault}; give its path, or remove <reconnect>",
+                    domain=spec.name,
+                    element="domain/devices/channel/source/reconnect",
+                    fault=fault,
+                )
 
 
 def _emulated(arch: str) -> str:

@@ -195,6 +195,18 @@ def test_an_unknown_layout_is_refused(hosts: Any) -> None:
             "<input type='tablet' bus='usb'><address type='usb' bus='0' port='1.2'/></input>",
             "there is no hub at USB port 1",
         ),
+        (
+            "pc",
+            "<controller type='pci' index='1' model='pci-expander-bus'><target><node>1</node>"
+            "</target></controller>",
+            "at NUMA node 1, and the guest has 0 cells",
+        ),
+        (
+            "pc",
+            "<channel type='unix'><source mode='connect'><reconnect enabled='yes' timeout='9'/>"
+            "</source><target type='virtio' name='a'/></channel>",
+            "a socket without path is listened at",
+        ),
     ],
 )
 def test_places_that_are_not_there(machine: str, devices: str, message: str) -> None:
