@@ -232,65 +232,68 @@ def _without_keys(path: str) -> str:
 
 # --- ABI --------------------------------------------------------------------------------------
 
-# What the guest does not see, so that a restore or migration may change it.
+# What the guest does not see, so that a restore or migration may change it; the source is
+# virDomainDefCheckABIStability and what it calls (domain_conf.c).
 _INVISIBLE = (
-    "id",
-    "title",
-    "description",
-    "metadata",
-    "current_memory",
-    "on_poweroff",
-    "on_reboot",
-    "on_crash",
-    "on_lockfailure",
-    "cputune",
-    "blkiotune",
-    "memtune",
-    "numatune",
-    "memory_backing",
-    "resource",
-    "seclabels",
-    "perf",
-    "iothreadids",
-    "os.loader",
-    "os.nvram",
-    "os.kernel",
-    "os.initrd",
-    "os.cmdline",
-    "os.dtb",
-    "devices.emulator",
-    "devices.graphics",
-    "devices.audios",
-)
+    "id", "title", "description", "metadata", "dump_core", "current_memory", "on_poweroff",
+    "on_reboot", "on_crash", "on_lockfailure", "cputune", "blkiotune", "memtune", "numatune",
+    "memory_backing", "resource", "seclabels", "perf", "idmap", "bootloader", "bootloader_args",
+    "iothreads", "iothreadids", "defaultiothread", "vcpu.placement", "vcpu.cpuset",
+    "clock.offset", "clock.adjustment", "clock.basis", "clock.timezone", "clock.start",
+    "os.loader", "os.nvram", "os.kernel", "os.initrd", "os.cmdline", "os.dtb", "os.boot",
+    "os.bootmenu", "os.bios", "os.firmware", "os.firmware_name",
+    "devices.emulator", "devices.graphics", "devices.audios", "devices.leases",
+)  # fmt: skip
 # The same inside any device: what is behind it on the host.
 _HOST_SIDE = frozenset(
     {
-        "source",
-        "driver",
-        "alias",
-        "backing_store",
-        "mirror",
-        "iotune",
-        "bandwidth",
-        "seclabels",
-        "log",
-        "boot",
-        "auth",
-        "encryption",
-        "script",
-        "filterref",
-        "downscript",
-        "link",
-        "virtualport",
-        "tune",
-        "vlan",
-        "backend",
-        "guest_address",
-        "type",
-        "extra",
-        "protocol",
+        "source", "sources", "driver", "alias", "auth", "encryption", "extra", "seclabels",
+        "backenddomain", "type", "protocol", "log", "tty", "boot", "managed",
+        # disks
+        "backing_store", "mirror", "iotune", "snapshot", "rawio", "sgio", "shareable",
+        "transient", "private_data",
+        # interfaces
+        "bandwidth", "script", "downscript", "filterref", "link", "virtualport", "tune", "vlan",
+        "backend", "guest_address", "ips", "routes", "port_forwards", "guest", "coalesce",
+        "port_isolated", "trust_guest_rx_filters", "teaming", "target_managed",
+        # others
+        "accessmode", "fmode", "dmode", "binary", "space_hard_limit", "space_soft_limit",
+        "audio_id", "action", "stats_period", "rate", "server",
     }
-)
+)  # fmt: skip
+# Of these some the guest sees nevertheless: by kind of device, the steps behind it.
+_SEEN = {
+    "inputs": ("type",),
+    "controllers": ("type",),
+    "hubs": ("type",),
+    "disks": ("driver.queues", "driver.queue_size"),
+    "tpms": ("backend.type", "backend.version"),
+}
+_SEEN_OF_VIRTIO = ("driver.iommu", "driver.ats", "driver.packed", "driver.page_per_vq")
+# And some stand in what the guest sees, but are not for it.
+_UNSEEN = {
+    "channels": ("target.state",),
+    "memories": ("target.requested", "target.current"),
+    "interfaces": ("target",),
+    "controllers": ("target",),
+}
+
+
+def _is_visible(path: str) -> bool:
+    """Say whether a guest would notice a change there."""
+    path = _without_keys(path)
+    if any(path == prefix or path.startswith(f"{prefix}.") for prefix in _INVISIBLE):
+        return False
+    if not path.startswith("devices."):
+        return True
+    _, kind, *inside = path.split(".")
+    if not inside:
+        return True
+    step = ".".join(inside[:2])
+    if step in _SEEN_OF_VIRTIO or step in _SEEN.get(kind, ()):
+        return True
+    unseen = _UNSEEN.get(kind, ())
+    return not (inside[0] in _HOST_SIDE or inside[0] in unseen or step in unseen)
 
 
 def abi_difference(old: Element, new: Element) -> Change | None:
@@ -304,15 +307,4 @@ def abi_difference(old: Element, new: Element) -> Change | None:
         old: the definition that the guest runs with.
         new: the definition that it is to go on with.
     """
-    for change in diff(old, new):
-        path = _without_keys(change.path)
-        if any(path == prefix or path.startswith(f"{prefix}.") for prefix in _INVISIBLE):
-            continue
-        if path.startswith("devices."):
-            inside = path.split(".")[2:]
-            if inside and inside[0] in _HOST_SIDE:
-                continue
-            if inside and inside[0] == "target" and "disks" not in path:
-                continue
-        return change
-    return None
+    return next((change for change in diff(old, new) if _is_visible(change.path)), None)
