@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import attrs
 
@@ -12,7 +12,11 @@ if TYPE_CHECKING:
     from polyvisor.model.devices import Device, Devices
     from polyvisor.model.domain import DomainSpec
 
-__all__ = ["Finding", "Problem", "Rule", "Severity", "at", "placed", "rule", "rules_of"]
+__all__ = ["Finding", "Problem", "Rule", "Severity", "at", "once", "placed", "rule", "rules_of"]
+
+
+_K = TypeVar("_K")
+_V = TypeVar("_V")
 
 
 class Problem(NamedTuple):
@@ -116,28 +120,41 @@ Placed: TypeAlias = "tuple[str, int, Sequence[Device], Device]"
 
 #: Tags by field of :class:`Devices`, in the order in which they are written.
 _DEVICES: dict[str, str] = {}
-#: What was listed last: many rules ask for the same.
-_listed: tuple[object, list[Placed]] = (None, [])
 
 
-def placed(devices: Devices) -> list[Placed]:
-    """Return all devices: tag, number from 0, all of that tag, and the device itself."""
-    global _listed
-    known, found = _listed
-    if known is devices:
+def once(function: Callable[[_K], Iterable[_V]]) -> Callable[[_K], list[_V]]:
+    """Keep what a function listed last: many rules ask for the same of one definition."""
+    # One slot, changed whole, so that threads may share it.
+    last: tuple[object, list[_V]] = (None, [])
+
+    def listed(key: _K) -> list[_V]:
+        nonlocal last
+        known, found = last
+        if known is not key:
+            found = list(function(key))
+            last = (key, found)
         return found
+
+    return listed
+
+
+@once
+def _placed(devices: Devices) -> Iterable[Placed]:
     if not _DEVICES:
         from polyvisor.model.binding import bindings_of
 
         for name, binding in bindings_of(type(devices)):
             if binding.kind == "child" and name not in {"leases", "redirfilter"}:
                 _DEVICES[name] = binding.name or name
-    found = []
     for field, tag in _DEVICES.items():
         held = getattr(devices, field)
         if held.__class__ is tuple:
-            found += [(tag, number, held, device) for number, device in enumerate(held)]
+            for number, device in enumerate(held):
+                yield tag, number, held, device
         elif held is not None:
-            found.append((tag, 0, (held,), held))
-    _listed = (devices, found)
-    return found
+            yield tag, 0, (held,), held
+
+
+def placed(devices: Devices) -> list[Placed]:
+    """Return all devices: tag, number from 0, all of that tag, and the device itself."""
+    return _placed(devices)

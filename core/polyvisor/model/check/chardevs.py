@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from polyvisor.model.check._rule import Problem, at, rule, rules_of
+from polyvisor.model.check._rule import Problem, at, once, rule, rules_of
 
 if TYPE_CHECKING:
     from polyvisor.model.devices.chardev import ChardevSource
@@ -19,6 +19,7 @@ _channel = re.compile(r"[A-Za-z0-9_.-]+", re.ASCII).fullmatch
 ISA_PORTS = 4
 
 
+@once
 def _each(spec: DomainSpec) -> Iterator[tuple[str, str | None, Sequence[ChardevSource], Any]]:
     """Yield path, type, sources and device of whatever talks through a character device."""
     held = spec.devices

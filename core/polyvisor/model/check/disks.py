@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.model._disk_places import disk_bus
-from polyvisor.model.check._rule import Problem, Severity, at, rule, rules_of
+from polyvisor.model.check._rule import Problem, Severity, at, once, rule, rules_of
 
 if TYPE_CHECKING:
     from polyvisor.model.devices.disk import BackingStore, Disk
@@ -23,6 +23,7 @@ VIRTIO_MODELS = ("virtio", "virtio-transitional", "virtio-non-transitional")
 _wwn = re.compile(r"(?:0x)?[0-9a-fA-F]{16}", re.ASCII).fullmatch
 
 
+@once
 def _each(spec: DomainSpec) -> Iterator[tuple[str, Disk, str, str | None]]:
     """Yield path, disk, name in the guest and bus."""
     disks = spec.devices.disks

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from polyvisor.model.check._rule import Problem, Severity, at, rule, rules_of
+from polyvisor.model.check._rule import Problem, Severity, at, once, rule, rules_of
 
 if TYPE_CHECKING:
     from polyvisor.model.devices.interface import Interface
@@ -27,6 +27,7 @@ _NEEDED = {
 }
 
 
+@once
 def _each(spec: DomainSpec) -> Iterator[tuple[str, Interface]]:
     held = spec.devices.interfaces
     for number, interface in enumerate(held):
