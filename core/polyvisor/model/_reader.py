@@ -97,7 +97,9 @@ def _make_reader(cls: type) -> Reader:
                 mode, number, convert, consumed = bound
                 if mode == OBJECTS or (mode == OBJECT and found[number] is template[number]):
                     kept = below.kept
-                    if kept is not None and kept[0] is convert:
+                    if kept is None:
+                        result = convert(below, data)
+                    elif kept[0] is convert:
                         result = kept[1]
                     else:
                         result = recalled(below, data, convert)
