@@ -16,6 +16,9 @@ from pathlib import Path
 
 import harness
 
+#: Packages of plugins, whose code leads the way as the core's does.
+PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
+
 
 def main() -> int:
     """Run it; return the exit code."""
@@ -33,7 +36,8 @@ def main() -> int:
         with contextlib.suppress(ImportError):
             import atheris
 
-            with atheris.instrument_imports(include=["polyvisor", "polyvisor_"]):
+            plugins = (path.parent.name for path in PLUGINS.glob("*/__init__.py"))
+            with atheris.instrument_imports(include=["polyvisor", *plugins]):
                 wanted = harness.target(arguments.target)
             return _led_by_coverage(wanted, arguments)
     wanted = harness.target(arguments.target)

@@ -8,6 +8,8 @@ from polyvisor.errors import SaveImageError
 from polyvisor_libxl.bareimage import LegacyStreamFormat, LibxlStreamFormat
 from polyvisor_libxl.streams import compose
 from polyvisor_libxl.streams.compose import Guest
+from polyvisor_libxl.streams.convert import to_migration_v2
+from polyvisor_libxl.streams.source import MemorySource
 
 _LEGACY, _V2 = LegacyStreamFormat(), LibxlStreamFormat()
 _BARE = dict.fromkeys(range(6), 14)
@@ -25,7 +27,7 @@ def one(data: bytes) -> None:
     assert all(0 <= finding.offset <= len(data) for finding in found.findings)
     out = io.BytesIO()
     try:
-        _LEGACY.convert(io.BytesIO(data), out, "libxl-stream", path="stream")
+        to_migration_v2(MemorySource(data), out, path="stream", stated=1)
     except SaveImageError:
         assert not found.ok or not found.complete or data.startswith(b"LibxlFmt")
         return
