@@ -109,7 +109,7 @@ class QemuDriver(LocalDriver):
                 "domains.stats": _YES,
                 "save.file": _YES,
                 "save.managed": _YES,
-                "save.edit": _NOT_YET,
+                "save.edit": _YES,
                 "migration.live": _YES,
                 "migration.stopped": _YES,
                 "migration.offline": _YES,

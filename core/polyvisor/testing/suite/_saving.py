@@ -10,14 +10,17 @@ import attrs
 import pytest
 
 import polyvisor
+from polyvisor import saveimage
 from polyvisor.errors import (
     AlreadyExists,
     Cancelled,
     NotFound,
     OperationInvalid,
     SaveImageError,
+    SemanticError,
     StorageError,
 )
+from polyvisor.model import DomainSpec
 from polyvisor.states import DomainState, StateReason
 from polyvisor.testing._target import Target, requires
 
@@ -73,6 +76,23 @@ class TestSaving:
         host.domains.restore(image, paused=True)
         assert domain.state is DomainState.PAUSED
         domain.destroy()
+
+    @requires("save.edit")
+    def test_a_changed_image_is_restored_as_changed(
+        self, host: Connection, domain: Domain, tmp_path: Path
+    ) -> None:
+        """A definition put into an image is that of the guest that comes out of it."""
+        image = tmp_path / "image"
+        domain.start()
+        domain.save(image)
+        before = DomainSpec.from_xml(saveimage.inspect(image).xml)
+        changed = attrs.evolve(before, title="put into the image")
+        assert saveimage.change_definition(image, changed, running=False)
+        assert host.domains.restore(image).spec().title == "put into the image"
+        assert domain.state is DomainState.PAUSED
+        domain.destroy()
+        with pytest.raises(SemanticError, match="another machine"):
+            saveimage.change_definition(image, attrs.evolve(changed, memory=before.memory * 2))
 
     def test_progress_is_reported(self, domain: Domain, tmp_path: Path) -> None:
         """At least one report comes, in order, and the last says it is done."""
