@@ -127,6 +127,11 @@ class TestImageFormat(SaveFormat, EditsDefinition):
         order = "<" if header.byte_order == "little" else ">"
         head = MAGIC + Struct(f"{order}I").pack(len(data)) + data
         if header.stream_version is None:
+            if header.was_running is False:
+                raise SaveImageError(
+                    "an image of libvirt's own test driver has no place for a guest that is to "
+                    "stay paused; say so when it is restored"
+                )
             return head
         flags = 0 if header.was_running is False else _RUNNING
         return head + _TAIL.pack(

@@ -125,7 +125,7 @@ def _draw(found: Inspection, file: str, target: str) -> None:
 @command("verify")
 @_image
 @click.option("--strict", is_flag=True, help="Count what receivers pass over as well.")
-@click.option("--limit", default=100, show_default=True, help="Stop after so many findings.")
+@click.option("--limit", default=100, show_default=True, help="Stop after so many faults.")
 def verify_command(file: str, form: str | None, strict: bool, limit: int) -> None:
     """Hold FILE against every rule of its format; exit code 1 if it is not sound."""
     import attrs

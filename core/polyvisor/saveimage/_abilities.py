@@ -82,7 +82,7 @@ class VerifiesStream(ABC):
             image: opened at its first byte; need not be seekable.
             path: for error messages.
             strict: hold it to the letter, also where hypervisors are known to be lenient.
-            limit: keep this many findings at most.
+            limit: stop after so many faults, and keep as many remarks.
         """
 
 

@@ -33,9 +33,12 @@ def writing(
         try:
             with open(target, "wb", closefd=False) as out:
                 yield out
-        except BrokenPipeError as error:
+        except OSError as error:
+            gone = isinstance(error, BrokenPipeError)
+            why = "its reader has gone" if gone else error.strerror or error
             raise StorageError(
-                "cannot write the save image: its reader has gone", native_code="EPIPE"
+                f"cannot write the save image: {why}",
+                native_code=errno.errorcode.get(error.errno or 0),
             ) from error
         return
     with AtomicFile(os.fspath(target)) as file:

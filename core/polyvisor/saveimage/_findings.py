@@ -43,7 +43,7 @@ class Verification:
     Attributes:
         format: name of the format.
         strict: whether it was held to the letter of the specifications.
-        findings: in the order of the image, at most as many as were asked for.
+        findings: in the order of the image.
         checked: how many bytes were gone through, the header included.
         records: how many records were checked; 0 for a format without a check of its
             own, of which only the header was read.

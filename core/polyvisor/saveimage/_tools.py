@@ -82,7 +82,7 @@ def verify(
     Args:
         image: as for :func:`examine`.
         strict: hold it to the letter, also where hypervisors are known to be lenient.
-        limit: keep this many findings at most.
+        limit: stop after so many faults, and keep as many remarks.
         form: as for :func:`examine`.
         plugins: as for :func:`open_format`.
 
@@ -192,11 +192,13 @@ def change_definition(
                 operation="change the save image's definition",
                 element=difference.path,
             )
-        wanted = header if running is None else attrs.evolve(header, was_running=running)
+        wanted = header
+        if running is not None and running != (header.was_running is not False):
+            wanted = attrs.evolve(header, was_running=running)
         if spec == old and wanted == header:
             return False
         before = found.with_definition(wanted, spec.to_xml())
-        with writing(path, like=path) as out:
+        with writing(os.path.realpath(path), like=path) as out:
             out.write(before)
             out.flush()
             copy_rest(file, header.stream_offset, out)

@@ -50,9 +50,9 @@ class Refusing(Report):
 
     def fault(self, rule: str, offset: int, record: str, words: str) -> None:
         super().fault(rule, offset, record, words)
-        found = self.findings.pop()
-        if not found.tolerated:
-            raise SaveImageError(f"{self._path}: {found}", path=self._path, offset=offset)
+        worst = self.worst
+        if worst is not None:
+            raise SaveImageError(f"{self._path}: {worst}", path=self._path, offset=offset)
 
 
 class Output:

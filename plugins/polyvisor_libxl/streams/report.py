@@ -49,7 +49,7 @@ class Report:
 
     Args:
         strict: whether the rules that receivers are lenient with count as well.
-        limit: stop when so many findings are there.
+        limit: stop when so many faults are there, and keep as many remarks.
     """
 
     def __init__(self, *, strict: bool = False, limit: int = 100) -> None:
@@ -58,12 +58,18 @@ class Report:
         self.findings: list[Finding] = []
         self.complete = True
         self.records = 0
+        self._remarks = 0
 
     def fault(self, rule: str, offset: int, record: str, words: str) -> None:
         """Take down a fault after which reading goes on."""
         assert rule in RULES, rule
-        self.findings.append(Finding(rule, offset, record, words, rule in LENIENT))
-        if len(self.findings) >= self.limit:
+        lenient = rule in LENIENT
+        if lenient and not self.strict:
+            self._remarks += 1
+            if self._remarks > self.limit:
+                return
+        self.findings.append(Finding(rule, offset, record, words, lenient))
+        if len(self.findings) - min(self._remarks, self.limit) >= self.limit:
             self.complete = False
             raise Stop
 

@@ -145,6 +145,15 @@ def test_paused_is_changed(polyvisor, tmp_path) -> None:
     assert polyvisor("save-image-dumpxml", "--json", str(path)).facts["was_running"] is True
 
 
+def test_paused_where_there_is_no_place_for_it(polyvisor, tmp_path) -> None:
+    """What an image cannot say is refused, not dropped."""
+    path = plain(tmp_path)
+    (tmp_path / "same.xml").write_text(polyvisor("save-image-dumpxml", str(path)).out)
+    done = polyvisor("save-image-define", str(path), str(tmp_path / "same.xml"), "--paused")
+    assert done.code == 1
+    assert "has no place for a guest that is to stay paused" in done.err
+
+
 def test_edit(polyvisor, tmp_path, monkeypatch) -> None:
     """An editor changes the definition; what it may not change is refused."""
     path = plain(tmp_path)

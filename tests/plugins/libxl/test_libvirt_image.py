@@ -187,8 +187,20 @@ def test_whether_it_runs_is_changed(tmp_path: Path) -> None:
     spec = DomainSpec.from_xml(XML)
     assert saveimage.change_definition(path, spec, running=False)
     assert saveimage.inspect(path).was_running is False
+    assert not saveimage.change_definition(path, spec, running=False)
     assert saveimage.change_definition(path, spec, running=True)
     assert saveimage.inspect(path).was_running is None
+    assert not saveimage.change_definition(path, spec, running=True)
+
+
+def test_a_link_stays_one(tmp_path: Path) -> None:
+    """Of an image behind a symbolic link, the image is changed and not the link."""
+    (tmp_path / "image").write_bytes(image_of())
+    (tmp_path / "link").symlink_to("image")
+    spec = attrs.evolve(DomainSpec.from_xml(XML), title="t")
+    assert saveimage.change_definition(tmp_path / "link", spec)
+    assert (tmp_path / "link").is_symlink()
+    assert DomainSpec.from_xml(saveimage.inspect(tmp_path / "image").xml) == spec
 
 
 @pytest.mark.parametrize(

@@ -380,6 +380,17 @@ def test_the_rest() -> None:
     assert {"libxl.checkpoint.state", "libxl.record.padding"} <= found
 
 
+def test_faults_are_not_lost_behind_remarks() -> None:
+    """However many things are passed over, what is not is found, and only so much is kept."""
+    empty = [(0x05, pack("<II", 0, 0))] * 500
+    data = stream(change=lambda found: [*found[:6], *empty, *found[6:]]) + b"\0"
+    found = verify(data, strict=False)
+    assert [one.rule for one in found.faults] == ["stream.trailing"]
+    assert len(found.findings) == 101
+    assert len(verify(data).findings) == 100
+    assert not verify(data).complete
+
+
 # Anything at all
 
 
