@@ -216,6 +216,9 @@ class _Build:
         (root / "sbin/dom0_init").chmod(0o755)
         (root / "opt/guest").mkdir(parents=True)
         shutil.copy(self.path / "vmlinux-guest", root / "opt/guest/vmlinux")
+        # QEMU, which loads the kernel of an HVM guest, wants it packed.
+        (packed,) = (self.path / "cloud/boot").glob("vmlinuz-*")
+        shutil.copy(packed, root / "opt/guest/vmlinuz")
         shutil.copy(self.path / "initrd-guest", root / "opt/guest/initrd")
         # QEMU emulates no VME: without this change libvirt's Xen driver finds no CPU model
         # that the host is at least, and does not start.

@@ -23,7 +23,7 @@ XML = """\
   <vcpu>1</vcpu>
   <os>
     <type arch='x86_64' machine='{machine}'>{type}</type>
-    <kernel>/opt/guest/vmlinux</kernel>
+    <kernel>/opt/guest/{kernel}</kernel>
     <initrd>/opt/guest/initrd</initrd>
     <cmdline>console=hvc0 quiet</cmdline>
   </os>
@@ -108,6 +108,7 @@ def xml(name: str, number: int, kind: str = "pv", memory: int = 96) -> str:
         memory=memory,
         type=type_,
         machine=machine,
+        kernel="vmlinuz" if kind == "hvm" else "vmlinux",
         more="" if kind == "pv" else NO_XSAVE,
     )
 
