@@ -272,6 +272,41 @@ class Domain:
         part = self._connection._need(self._connection._driver.save, "save.managed")
         part.remove_managed_save(self.uuid)
 
+    # Changing
+
+    @_verb
+    def attach_device(self, xml: str, *, live: bool | None = None, config: bool = False) -> None:
+        """Add a device.
+
+        Args:
+            xml: the device, as it would stand in ``<devices>``.
+            live: to the running guest; ``None``: if it runs.
+            config: to the definition, from the next start on.
+        """
+        part = self._connection._need(self._connection._driver.devices, "devices.attach")
+        part.attach(self.uuid, xml, live=self._live(live), config=config)
+
+    @_verb
+    def detach_device(self, xml: str, *, live: bool | None = None, config: bool = False) -> None:
+        """Remove the device that matches ``xml``; see :meth:`attach_device`."""
+        part = self._connection._need(self._connection._driver.devices, "devices.attach")
+        part.detach(self.uuid, xml, live=self._live(live), config=config)
+
+    @_verb
+    def set_vcpus(self, count: int, *, live: bool | None = None, config: bool = False) -> None:
+        """Set how many virtual CPUs are on; see :meth:`attach_device` for the rest."""
+        part = self._connection._need(self._connection._driver.resources, "devices.vcpus")
+        part.set_vcpus(self.uuid, count, live=self._live(live), config=config)
+
+    @_verb
+    def set_memory(self, size: int, *, live: bool | None = None, config: bool = False) -> None:
+        """Set how many bytes of memory it has; see :meth:`attach_device` for the rest."""
+        part = self._connection._need(self._connection._driver.resources, "devices.memory")
+        part.set_memory(self.uuid, size, live=self._live(live), config=config)
+
+    def _live(self, live: bool | None) -> bool:
+        return self.active if live is None else live
+
     # Moving
 
     @_verb

@@ -34,6 +34,7 @@ class LibxlDriver(LocalDriver):
     def open(cls, uri: ConnectionUri, context: OpenContext) -> Self:
         """See :meth:`polyvisor.driver.Driver.open`."""
         from polyvisor.state import Home, Roots
+        from polyvisor_libxl.devices import LibxlDevices, LibxlResources
         from polyvisor_libxl.hypervisor import LibxlHypervisor
 
         if uri.transport is not None or uri.host is not None:
@@ -53,6 +54,8 @@ class LibxlDriver(LocalDriver):
         driver = cls(roots.canonical(uri), hypervisor, Home.on_disk(roots), context)
         # Memory alone would go back without the disks.
         driver.snapshots = None
+        driver.devices = LibxlDevices(driver)
+        driver.resources = LibxlResources(driver)
         return driver
 
     @classmethod
@@ -122,9 +125,9 @@ class LibxlDriver(LocalDriver):
                 "snapshots.disk": _NOT_YET,
                 "snapshots.revert": "there are no snapshots to revert to yet",
                 "checkpoints": none,
-                "devices.attach": _NOT_YET,
-                "devices.memory": _NOT_YET,
-                "devices.vcpus": _NOT_YET,
+                "devices.attach": _YES,
+                "devices.memory": _YES,
+                "devices.vcpus": _YES,
                 "block.jobs": none,
                 "console.serial": _NOT_YET,
                 "console.screenshot": _NOT_YET,

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         Volumes,
     )
     from polyvisor.driver._options import DomainOptions, SaveOptions
-    from polyvisor.driver._parts import Devices, Events, Save, SnapshotInfo, Snapshots
+    from polyvisor.driver._parts import Devices, Events, Resources, Save, SnapshotInfo, Snapshots
     from polyvisor.driver._usability import Usability
 
 __all__ = [
@@ -65,6 +65,7 @@ __all__ = [
     "OpenContext",
     "Outcome",
     "Prepared",
+    "Resources",
     "Save",
     "SaveOptions",
     "Secrets",
@@ -100,6 +101,7 @@ __getattr__, __dir__ = attach(
         "OpenContext": "_base",
         "Outcome": "_migration",
         "Prepared": "_migration",
+        "Resources": "_parts",
         "Save": "_parts",
         "SaveOptions": "_options",
         "Secrets": "_objects",

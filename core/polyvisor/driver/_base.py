@@ -21,7 +21,7 @@ if TYPE_CHECKING:
         Secrets,
         StoragePools,
     )
-    from polyvisor.driver._parts import Devices, Events, Save, Snapshots
+    from polyvisor.driver._parts import Devices, Events, Resources, Save, Snapshots
     from polyvisor.events import Event
     from polyvisor.host import HostInfo
     from polyvisor.model import DomainSpec
@@ -109,6 +109,7 @@ class Driver(ABC):
     migration: Migration | None = None
     snapshots: Snapshots | None = None
     devices: Devices | None = None
+    resources: Resources | None = None
     events: Events | None = None
 
     @classmethod

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from polyvisor.events import AnyEvent
     from polyvisor.jobs import Job
 
-__all__ = ["Devices", "Events", "Save", "SnapshotInfo", "Snapshots"]
+__all__ = ["Devices", "Events", "Resources", "Save", "SnapshotInfo", "Snapshots"]
 
 
 class Save(ABC):
@@ -122,6 +122,21 @@ class Devices(ABC):
     @abstractmethod
     def detach(self, uuid: UUID, xml: str, *, live: bool, config: bool) -> None:
         """Remove the device that matches ``xml``."""
+
+
+class Resources(ABC):
+    """Changes how much of the host a domain has."""
+
+    @abstractmethod
+    def set_vcpus(self, uuid: UUID, count: int, *, live: bool, config: bool) -> None:
+        """Set how many virtual CPUs are on, of those that the domain may have."""
+
+    @abstractmethod
+    def set_memory(self, uuid: UUID, size: int, *, live: bool, config: bool) -> None:
+        """Set how many bytes of memory it has, of those that it may have.
+
+        A running guest gives memory back, or takes it, as fast as it likes.
+        """
 
 
 class Events(ABC):

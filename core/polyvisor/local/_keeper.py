@@ -219,8 +219,9 @@ class Keeper:
         from polyvisor.local._hold import Hold
 
         record = self._store.get(uuid)
-        if (record is None or record.id is None) and self._survey(only=uuid):
-            record = self._store.get(uuid)
+        if isinstance(self.hypervisor, FindsGuests):
+            # Its guest may be gone, and there may be another that somebody else started.
+            record = self.current(lambda: self._store.get(uuid), only=uuid)
         if record is None and not may_be_missing:
             raise missing(uuid)
         lock = self.home.locks.acquire(

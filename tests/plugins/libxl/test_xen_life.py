@@ -179,3 +179,16 @@ def test_a_name_on_xen_is_taken(host, hosts):
     other = hosts.beside()
     with pytest.raises((HypervisorError, AlreadyExists), match=r"already exists|belongs to"):
         other.domains.create(hosts.spec())
+
+
+def test_a_guest_that_another_toolstack_has_restarted(host, hosts):
+    """A domain of ours that came back under another number is found at the next operation."""
+    domain = host.domains.create(hosts.spec())
+    other = hosts.beside()
+    theirs = other.domains["guest"]
+    spec = theirs.spec()
+    theirs.destroy()
+    other.domains.create(spec)
+    domain.suspend()
+    assert domain.state is DomainState.PAUSED
+    assert domain.info().id == 2
