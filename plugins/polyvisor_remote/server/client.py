@@ -71,7 +71,8 @@ class Client:
 
     Attributes:
         session: what it has opened; set by who makes the client.
-        calls: how many of its calls are under way in other threads.
+        calls: how many of its calls are under way in other threads; see
+            :meth:`begin_call`.
         heard: when something last came from it.
         connected: when it connected.
         pings: keepalive messages that were not answered; ``None`` while it wants none.
@@ -194,6 +195,19 @@ class Client:
             self._pause(False)
             self.go_on()
 
+    # Calls; from any thread
+
+    def begin_call(self) -> None:
+        """Count a call that goes to another thread."""
+        with self._lock:
+            self.calls += 1
+
+    def end_call(self) -> None:
+        """Count it no more, and read on if that was put off for it."""
+        with self._lock:
+            self.calls -= 1
+        self.resume()
+
     # Sending; from any thread
 
     def send(self, data: bytes, *, event: bool = False) -> None:
@@ -266,8 +280,10 @@ class Client:
             self.closed = True
             self._out.clear()
             self._out_bytes = 0
-        self._loop.unregister(self._fd)
-        self.transport.close()
+        try:
+            self._loop.unregister(self._fd)
+        finally:
+            self.transport.close()
         for message in self._inbox:
             drop(message.fds)
         self._inbox.clear()

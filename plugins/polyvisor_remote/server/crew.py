@@ -51,7 +51,7 @@ class Crew:
                 return
             thread = threading.Thread(target=self._work, name="polyvisord", daemon=True)
             self._threads.add(thread)
-        thread.start()
+            thread.start()
 
     def queue(self, task: Task) -> None:
         """Run a task as soon as there is a thread for it; first come, first served."""

@@ -13,6 +13,8 @@ RPC = 39
 FROM_RPC = 7
 FROM_REMOTE = 13
 LEVEL_ERROR = 2
+#: Characters of an error that are sent.
+_WORDS_MAX = 65536
 
 #: What libvirt puts before the words that belong to a number (``virErrorMsg``).
 PREFIXES = {
@@ -122,7 +124,7 @@ def encoded(error: BaseException, scheme: str = "") -> bytes:
     if not isinstance(error, PolyvisorError):
         error = InternalError(f"{type(error).__name__}: {error}; this is a defect")
     number = error.libvirt_number
-    words = error.message
+    words = error.message[:_WORDS_MAX].replace("\0", "\\0")
     prefix = PREFIXES.get(number)
     message = words if prefix is None else f"{prefix}: {words}"
     source = error.source if isinstance(error, Failure) else DOMAINS.get(scheme, FROM_REMOTE)

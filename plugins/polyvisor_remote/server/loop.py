@@ -15,6 +15,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Loop:
 
     def unregister(self, fd: int) -> None:
         """Do not wait for it any more."""
-        if self._registered.pop(fd, None) is not None:
+        if self._registered.pop(fd, None) is not None and not self._epoll.closed:
             self._epoll.unregister(fd)
 
     def post(self, task: Callable[[], None]) -> None:
@@ -136,12 +137,9 @@ class Loop:
         self._mine.turn = turn
         try:
             if left is not None:
-                left.go_on()
+                self._safely(left.go_on)
             while self._turn == turn and not self._stop:
                 self._round(turn)
-        except Exception:
-            log.exception("the daemon's loop failed")
-            raise
         finally:
             if self._stop and self._turn == turn:
                 self._close()
@@ -152,17 +150,25 @@ class Loop:
             if fd == self._wake_fd:
                 self._run_posted(turn)
             elif (ready := self._registered.get(fd)) is not None:
-                ready.ready(mask)
+                self._safely(partial(ready.ready, mask))
             if self._turn != turn:
                 return
         if self.ticking and time.monotonic() >= self._next_tick:
             self._next_tick = time.monotonic() + _TICK
             self._tick()
 
+    @staticmethod
+    def _safely(task: Callable[[], None]) -> None:
+        """Run what must not take the loop with it if it fails."""
+        try:
+            task()
+        except Exception:
+            log.exception("something went wrong with one client; the others are served")
+
     def _run_posted(self, turn: int) -> None:
         os.eventfd_read(self._wake_fd)
         while self._posted and self._turn == turn:
-            self._posted.popleft()()
+            self._safely(self._posted.popleft())
         if self._posted:
             os.eventfd_write(self._wake_fd, 1)
 

@@ -15,7 +15,16 @@ from polyvisor_remote.server.dispatch import Entry, Table
 from polyvisor_remote.server.failures import Failure, encoded, function_name, unsupported
 from polyvisor_remote.server.loop import Loop
 from polyvisor_remote.server.session import Pool, Session, Shared
-from polyvisor_remote.wire import Kind, Message, Status, WireError, frame, program
+from polyvisor_remote.wire import (
+    HEADER_SIZE,
+    MESSAGE_MAX,
+    Kind,
+    Message,
+    Status,
+    WireError,
+    frame,
+    program,
+)
 from polyvisor_remote.wire.frame import _pack_header
 
 if TYPE_CHECKING:
@@ -113,9 +122,11 @@ class Server:
         self._loop.post(part)
         done.wait(5)
         self._loop.stop()
+        for client in list(self.clients):
+            client.close()
         self._crew.close(1.0)
         for shared in self._pool:
-            shared.connection.close()
+            shared.close()
 
     # Clients
 
@@ -143,8 +154,9 @@ class Server:
 
     def _left(self, client: Client) -> None:
         self.clients.discard(client)
-        # What ends with it may wait for a hypervisor.
-        self._crew.start(client.session.close)
+        if client.session.opened or client.session.kept:
+            # What ends with it may wait for a hypervisor.
+            self._crew.start(client.session.close)
 
     def keep_alive(self, client: Client) -> None:
         """Ask this client from now on, when it is silent, whether it is there."""
@@ -204,20 +216,21 @@ class Server:
             self._refuse(client, message, error)
             return True
         if entry.slow:
-            client.calls += 1
+            client.begin_call()
             self._crew.queue(lambda: self._apart(client, message, entry))
             return True
         self._loop.busy(client)
-        reply = self._reply(client, message, entry)
-        client.send(reply)
-        return self._loop.done()
+        try:
+            client.send(self._reply(client, message, entry))
+        finally:
+            mine = self._loop.done()
+        return mine
 
     def _apart(self, client: Client, message: Message, entry: Entry) -> None:
         try:
             client.send(self._reply(client, message, entry))
         finally:
-            client.calls -= 1
-            client.resume()
+            client.end_call()
 
     def _entry(self, client: Client, message: Message) -> Entry:
         """Return what a message calls, if there is such a thing."""
@@ -257,6 +270,8 @@ class Server:
             result = handler(session, arguments)
             encode = entry.encode
             content = b"" if encode is None else encode(result)
+            if len(content) > MESSAGE_MAX - HEADER_SIZE:
+                raise rpc(f"the answer has {len(content)} bytes, more than a message may have")
             return (
                 _pack_header(28 + len(content), program_, version, number, 1, serial, 0) + content
             )

@@ -34,19 +34,42 @@ _INTERNAL = 1
 class Shared:
     """A connection that several clients use.
 
-    Attributes:
-        connection: the connection.
+    Args:
         key: what it is known by.
+        open_: opens it.
+
+    Attributes:
         users: sessions that use it.
     """
 
-    def __init__(self, connection: Connection, key: tuple[str, bool, int]) -> None:
-        self.connection = connection
+    def __init__(self, key: tuple[str, bool, int], open_: Callable[[], Connection]) -> None:
         self.key = key
         self.users: set[Session] = set()
+        self._open = open_
+        self._opened: Connection | None = None
+        self._opening = threading.Lock()
         self._listeners: dict[object, Callable[[Event], None]] = {}
         self._lock = threading.Lock()
         self._listening = False
+
+    @property
+    def connection(self) -> Connection:
+        """The connection; opened when it is first asked for.
+
+        Raises:
+            PolyvisorError: it cannot be opened.
+        """
+        if self._opened is None:
+            with self._opening:
+                if self._opened is None:
+                    self._opened = self._open()
+        return self._opened
+
+    def close(self) -> None:
+        """Close it, if it was opened."""
+        if self._opened is not None:
+            with suppress(PolyvisorError):
+                self._opened.close()
 
     def listen(self, who: object, callback: Callable[[Event], None]) -> None:
         """Have ``callback`` called with each event from now on, in a thread of its own.
@@ -102,8 +125,15 @@ class Pool:
             key = (target, readonly, self._generation)
             shared = self._shared.get(key)
             if shared is None:
-                shared = self._shared[key] = Shared(self._open(target, readonly), key)
+                shared = Shared(key, lambda: self._open(target, readonly))
+                self._shared[key] = shared
             shared.users.add(session)
+        try:
+            # Not under the lock: others open something else meanwhile.
+            _ = shared.connection
+        except BaseException:
+            self.leave(session, shared)
+            raise
         return shared
 
     def renew(self) -> None:
@@ -118,8 +148,7 @@ class Pool:
             if shared.users or self._shared.get(shared.key) is not shared:
                 return
             del self._shared[shared.key]
-            with suppress(PolyvisorError):
-                shared.connection.close()
+        shared.close()
 
     def __iter__(self) -> Iterator[Shared]:
         with self._lock:

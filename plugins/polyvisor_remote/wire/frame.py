@@ -182,6 +182,8 @@ class FrameReader:
         """
         if fds:
             self._fds.extend(fds)
+            if len(self._fds) > 2 * FDS_MAX:
+                raise WireError(f"{len(self._fds)} file descriptors belong to no message")
         if self._chunks:
             # Joined when there is a message to cut, so that a long one is copied once.
             self._chunks.append(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import threading
@@ -12,6 +13,7 @@ import pytest
 from wire_client import REMOTE, WireClient
 from wire_values import smallest
 
+from polyvisor.errors import InternalError
 from polyvisor_remote.wire import Kind, Status, error_codec, frame, program
 
 if TYPE_CHECKING:
@@ -285,3 +287,69 @@ def test_who_does_not_read_holds_nobody(daemon: Daemon) -> None:
             assert other.call("connect_get_hostname").hostname
         thread.join()
         assert other.call("connect_get_hostname").hostname
+
+
+def test_descriptors_that_nobody_wants_are_closed(daemon: Daemon) -> None:
+    """With a call that takes none they are dropped; too many of them end the connection."""
+    before = len(os.listdir("/proc/self/fd"))
+    number = REMOTE["domain_fd_associate"].number
+    with WireClient(daemon.path, TEST) as client, WireClient(daemon.path, TEST) as flood:
+        payload = REMOTE["domain_fd_associate"].arguments.codec.encode(
+            smallest(REMOTE["domain_fd_associate"].arguments)
+        )
+        data = frame(REMOTE.number, 1, number, Kind.CALL_WITH_FDS, 9, 0, payload, fds=2)
+        client.socket.sendall(data)
+        for _ in range(2):
+            socket.send_fds(client.socket, [b"\0"], [0])
+        assert error_of(client)[0] == NO_SUPPORT
+        assert client.call("connect_get_hostname").hostname
+        with pytest.raises(ConnectionError):
+            stuff(flood)
+        assert client.call("connect_get_hostname").hostname
+    deadline = time.monotonic() + 10
+    while len(os.listdir("/proc/self/fd")) > before and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def stuff(client: WireClient) -> None:
+    """Send descriptors with messages that carry none."""
+    half = struct.pack(">I", 5_000_000)
+    for _ in range(40):
+        socket.send_fds(client.socket, [half], [0, 1, 2])
+        half = b"x"
+        time.sleep(0.005)
+    client.receive()
+
+
+def test_an_answer_that_no_message_holds_is_an_error(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a plugin says that cannot be sent, too long or with zero bytes, is said to be so."""
+    with WireClient(daemon.path, TEST) as client:
+        host = polyvisor_driver(daemon)
+        monkeypatch.setattr(host, "capabilities", lambda: "x" * 5_000_000, raising=False)
+        code, words = refused_words(client, "connect_get_capabilities")
+        assert code == RPC
+        assert "over the cap of 4194304" in words
+
+        def wrong() -> str:
+            raise InternalError("a\0b" + "c" * 100_000)
+
+        monkeypatch.setattr(host, "capabilities", wrong, raising=False)
+        code, words = refused_words(client, "connect_get_capabilities")
+        assert code == 1
+        assert words.startswith("internal error: a\\0b")
+        assert client.call("connect_get_hostname").hostname
+
+
+def refused_words(client: WireClient, procedure: str) -> tuple[int, str]:
+    """Return number and words of a refusal."""
+    error = client.refused(procedure)
+    return error.code, error.message
+
+
+def polyvisor_driver(daemon: Daemon) -> object:
+    """Return the driver that the daemon has opened."""
+    (client,) = daemon.server.clients
+    return client.session.driver

@@ -106,6 +106,8 @@ def test_descriptors_are_counted() -> None:
         FrameReader().feed(head + word(33) + bytes(33))
     with pytest.raises(WireError, match="1 arrived"):
         FrameReader().feed(head + word(2) + bytes(2), (7,))
+    with pytest.raises(WireError, match="65 file descriptors belong to no message"):
+        FrameReader().feed(b"", range(65))
     with pytest.raises(WireError, match="how many"):
         FrameReader().feed(struct.pack(">IIIiIIi", 28, 1, 1, 1, Kind.CALL_WITH_FDS, 1, 0))
 

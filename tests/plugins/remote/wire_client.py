@@ -47,8 +47,8 @@ class WireClient:
     ) -> None:
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
         self.socket = socket.socket(family, socket.SOCK_STREAM)
-        self.socket.settimeout(20)
         self.socket.connect(address)
+        self.socket.settimeout(20)
         self._reader = FrameReader()
         self._serial = 0
         self._arrived: deque[Message] = deque()
