@@ -74,6 +74,7 @@ class AtomicFile:
     def __init__(self, path: str, *, mode: int = 0o600) -> None:
         self.path = os.path.abspath(path)
         self.part = part_of(self.path)
+        self._flushed = False
         if os.path.isdir(self.path):
             raise StorageError(f"cannot write {self.path}: it is a folder", path=self.path)
         try:
@@ -114,18 +115,23 @@ class AtomicFile:
         )
 
     def flush(self) -> FileIdentity:
-        """Bring everything to the disk and return what the finished file is known by."""
+        """Bring everything to the disk and return what the finished file is known by.
+
+        Nothing may be written after that.
+        """
         try:
             os.fsync(self.fd)
         except OSError as error:
             raise self.failed(error) from error
+        self._flushed = True
         identity = FileIdentity.of(self.fd)
         assert identity is not None
         return identity
 
     def commit(self) -> None:
         """Put the file under its name, in place of what stands there."""
-        self.flush()
+        if not self._flushed:
+            self.flush()
         try:
             os.rename(self.part, self.path)
             sync_folder(self.path)

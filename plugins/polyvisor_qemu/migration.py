@@ -39,12 +39,11 @@ def receive(
     runtime = hypervisor.spawn(guest, spec, "-incoming", "defer")
     try:
         with hypervisor.monitor(guest) as monitor:
-            stream.events_on(monitor)
             if listen is None:
                 # QEMU has its run folder under this name, however long the real path is.
-                monitor.execute("migrate-incoming", uri=f"unix:/proc/self/fd/{RUN_FD}/migration")
+                stream.begin_in(monitor, f"unix:/proc/self/fd/{RUN_FD}/migration")
                 return runtime, f"unix:{guest.run_dir}/migration"
-            monitor.execute("migrate-incoming", uri=listen)
+            stream.begin_in(monitor, listen)
             return runtime, listen
     except BaseException as error:
         hypervisor.destroy(guest)
@@ -67,13 +66,13 @@ def send(
     job.report("memory")
     try:
         with hypervisor.monitor(guest) as monitor, _connected(uri) as wire:
-            stream.prepare(
+            stream.begin_out(
                 monitor,
+                wire.fileno(),
+                "migrate",
                 options.bandwidth or stream.UNLIMITED,
                 stream.DOWNTIME if options.downtime is None else options.downtime,
             )
-            monitor.execute("getfd", fds=(wire.fileno(),), fdname="migrate")
-            monitor.execute("migrate", uri="fd:migrate")
             info = stream.wait_out(monitor, guest, job, "memory", stop_after=options.timeout)
     except BaseException:
         if was_running:

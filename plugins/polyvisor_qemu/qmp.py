@@ -98,18 +98,49 @@ class Monitor:
             Timeout: no answer came.
             Gone: QEMU is gone.
         """
-        # The answer to an earlier command, for which nobody waited long enough, is not ours.
+        self._send(self._request(command, arguments), fds)
+        return self._answer(command, self._number, timeout)
+
+    def execute_all(self, *commands: tuple[str, dict[str, Any]], fds: tuple[int, ...] = ()) -> None:
+        """Run commands one after another, in one round trip; what they return is not told.
+
+        QEMU runs the later ones even if an earlier one fails.
+
+        Args:
+            commands: names and arguments, the latter as they are.
+            fds: descriptors to hand over with them.
+
+        Raises:
+            QmpError: QEMU refuses one.
+            Timeout: no answer came.
+            Gone: QEMU is gone.
+        """
+        first = self._number + 1
+        self._send(b"".join(self._request(name, given) for name, given in commands), fds)
+        refused: QmpError | None = None
+        for number, (name, _) in enumerate(commands, first):
+            try:
+                self._answer(name, number, None)
+            except QmpError as error:
+                refused = refused or error
+        if refused is not None:
+            raise refused
+
+    def _request(self, command: str, arguments: dict[str, Any]) -> bytes:
         self._number += 1
         request: dict[str, Any] = {"execute": command, "id": self._number}
         if arguments:
             request["arguments"] = {name.replace("_", "-"): v for name, v in arguments.items()}
-        self._send(json.dumps(request).encode() + b"\n", fds)
+        return json.dumps(request).encode() + b"\n"
+
+    def _answer(self, command: str, number: int, timeout: float | None) -> Any:
         deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
         while True:
             answer = self._receive(deadline, command)
             if "event" in answer:
                 self.events.append(answer)
-            elif answer.get("id", self._number) != self._number:
+            elif answer.get("id", number) != number:
+                # The answer to an earlier command, for which nobody waited long enough.
                 continue
             elif "return" in answer:
                 return answer["return"]

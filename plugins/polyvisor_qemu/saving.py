@@ -21,10 +21,8 @@ __all__ = ["abandon", "restore", "save"]
 def save(hypervisor: QemuHypervisor, guest: Guest, fd: int, job: Job) -> None:
     """Let QEMU write straight into the file."""
     with hypervisor.monitor(guest) as monitor:
-        stream.prepare(monitor, stream.UNLIMITED, stream.DOWNTIME)
         job.check()
-        monitor.execute("getfd", fds=(fd,), fdname="save")
-        monitor.execute("migrate", uri="fd:save")
+        stream.begin_out(monitor, fd, "save", stream.UNLIMITED, stream.DOWNTIME)
         stream.wait_out(monitor, guest, job, "memory")
 
 
@@ -43,9 +41,7 @@ def restore(
     try:
         job.report("memory")
         with hypervisor.monitor(guest) as monitor:
-            stream.events_on(monitor)
-            monitor.execute("getfd", fds=(fd,), fdname="restore")
-            monitor.execute("migrate-incoming", uri="fd:restore")
+            stream.begin_in(monitor, "fd:restore", fd)
             stream.wait_in(monitor, job)
     except (Gone, QmpError) as error:
         hypervisor.destroy(guest)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from polyvisor.local import Guest
     from polyvisor_qemu.qmp import Monitor
 
-__all__ = ["DOWNTIME", "UNLIMITED", "abandon", "events_on", "prepare", "wait_in", "wait_out"]
+__all__ = ["DOWNTIME", "UNLIMITED", "abandon", "begin_in", "begin_out", "wait_in", "wait_out"]
 
 #: Bytes per second: as good as no limit, which QEMU has no word for.
 UNLIMITED = 1 << 50
@@ -26,24 +26,62 @@ UNLIMITED = 1 << 50
 DOWNTIME = 0.3
 #: Seconds between two looks at a migration's figures; the end itself is an event.
 LOOK_EVERY = 0.25
+#: Seconds in which passes over memory are not looked at: most guests have left by then.
+LOOK_FIRST = 0.05
 #: Seconds to wait for QEMU to let go of a migration.
 CANCELLING = 30.0
 
 
-def prepare(monitor: Monitor, bandwidth: int, downtime: float) -> None:
-    """Set how fast a guest may leave, and how long it may stand still for it."""
-    events_on(monitor)
-    monitor.execute(
-        "migrate-set-parameters",
-        max_bandwidth=bandwidth,
-        downtime_limit=int(downtime * 1000),
-    )
+#: Lets QEMU tell of a migration's progress.
+_EVENTS: tuple[str, dict[str, Any]] = (
+    "migrate-set-capabilities",
+    {"capabilities": [{"capability": "events", "state": True}]},
+)
 
 
-def events_on(monitor: Monitor) -> None:
-    """Let QEMU tell of a migration's progress."""
-    monitor.execute(
-        "migrate-set-capabilities", capabilities=[{"capability": "events", "state": True}]
+def begin_out(monitor: Monitor, fd: int, fdname: str, bandwidth: int, downtime: float) -> None:
+    """Let QEMU begin to write a guest.
+
+    Args:
+        monitor: its monitor.
+        fd: where to.
+        fdname: a name for it, for :func:`abandon`.
+        bandwidth: bytes per second at most.
+        downtime: seconds for which it may stand still.
+
+    Raises:
+        QmpError: QEMU refuses; it writes nothing.
+    """
+    limits = {"max_bandwidth": bandwidth, "downtime_limit": int(downtime * 1000)}
+    try:
+        monitor.execute_all(
+            _EVENTS,
+            ("migrate-set-parameters", limits),
+            ("getfd", {"fdname": fdname}),
+            ("migrate", {"uri": f"fd:{fdname}"}),
+            fds=(fd,),
+        )
+    except QmpError:
+        with suppress(PolyvisorError):
+            cancel(monitor)
+        raise
+
+
+def begin_in(monitor: Monitor, uri: str, fd: int | None = None) -> None:
+    """Let QEMU begin to read a guest.
+
+    Args:
+        monitor: its monitor.
+        uri: where it listens, or ``fd:NAME``.
+        fd: the descriptor that is to have that name.
+
+    Raises:
+        QmpError: QEMU refuses.
+    """
+    fdname = uri.removeprefix("fd:")
+    named = [] if fd is None else [("getfd", {"fdname": fdname})]
+    monitor.execute_all(
+        _EVENTS, *named, ("migrate-incoming", {"uri": uri}), fds=() if fd is None else (fd,)
     )
 
 
@@ -70,7 +108,7 @@ def wait_out(
             look = False
             while (event := monitor.next_event(0)) is not None:
                 if event["event"] == "MIGRATION_PASS":
-                    look = True
+                    look = time.monotonic() - begun >= LOOK_FIRST
                 elif event["event"] == "MIGRATION":
                     look = event["data"]["status"] in ("completed", "failed", "cancelled")
             job.check()

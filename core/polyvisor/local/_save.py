@@ -111,7 +111,8 @@ def _save(hold: Hold, path: str, options: SaveOptions, job: Job, *, managed: boo
             identity = attrs.astuple(file.flush())
             job.report("saved", done=True)
             job.check()
-            hold.change(intent={**intent, "identity": identity}, durable=True)
+            # A guest whose host loses its power is gone with all that was not kept on purpose.
+            hold.change(intent={**intent, "identity": identity}, durable=managed)
             file.commit()
         except BaseException:
             with suppress(PolyvisorError):  # It stays recorded, to be tried anew.

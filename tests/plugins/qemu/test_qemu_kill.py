@@ -102,6 +102,7 @@ def mine(left):
             return answer
         setattr(owner, name, call)
     mined(Monitor, "execute")
+    mined(Monitor, "execute_all", "several commands", after=True)
     for phase in ("begin", "prepare", "perform", "finish", "confirm"):
         mined(LocalMigration, phase, phase, after=True)
 
