@@ -15,6 +15,7 @@ from polyvisor.errors import (
     NotFound,
     PluginUnusable,
     PolyvisorError,
+    SpecError,
     Unsupported,
 )
 
@@ -511,9 +512,14 @@ def as_spec(source: SpecSource) -> DomainSpec:
         raise InvalidArgument(
             f"this is not XML: {source[:60]!r}; give a file as pathlib.Path, not as str"
         )
-    spec = DomainSpec.from_xml(source)
-    if isinstance(source, os.PathLike):
-        from polyvisor.model.paths import anchored
+    if not isinstance(source, os.PathLike):
+        return DomainSpec.from_xml(source)
+    from polyvisor.model.paths import anchored
 
-        return anchored(spec, os.path.dirname(os.fspath(source)))
-    return spec
+    path = os.fspath(source)
+    try:
+        return anchored(DomainSpec.from_xml(source), os.path.dirname(path))
+    except SpecError as error:
+        if path not in error.message:
+            error.message = f"{path}: {error.message}"
+        raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +83,8 @@ def run(words: Sequence[str], session: Session) -> int:
 
     Errors of usage are shown; all others are raised.
     """
+    if os.environ.get("_POLYVISOR_COMPLETE") == "bash_complete":
+        _join_what_bash_split()
     try:
         polyvisor.main(list(words), prog_name="polyvisor", standalone_mode=False, obj=session)
     except click.exceptions.Exit as stop:
@@ -92,6 +95,17 @@ def run(words: Sequence[str], session: Session) -> int:
         error.show()
         return error.exit_code
     return 0
+
+
+def _join_what_bash_split() -> None:
+    """Put URIs together again, which bash hands over in three words, split at the colon."""
+    words = os.environ.get("COMP_WORDS", "").split(" ")
+    current = int(os.environ.get("COMP_CWORD", "0"))
+    while ":" in words[1:-1]:
+        at = words.index(":", 1)
+        words[at - 1 : at + 2] = ["".join(words[at - 1 : at + 2])]
+        current -= min(2, max(0, current - at + 1))
+    os.environ.update(COMP_WORDS=" ".join(words), COMP_CWORD=str(current))
 
 
 def show(error: Exception, command: Command) -> int:

@@ -122,8 +122,11 @@ def _storing(name: str) -> Callable[[click.Context, click.Parameter, Any], None]
         from polyvisor.cli._session import Session
 
         found = ctx.find_object(Session)
-        if found is not None and value:
-            setattr(found, name, value)
+        if value:
+            # While a word is being completed there is no session.
+            ctx.meta[f"polyvisor.{name}"] = value
+            if found is not None:
+                setattr(found, name, value)
 
     return callback
 

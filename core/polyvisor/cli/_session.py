@@ -198,14 +198,8 @@ def _complete_domains(
     from polyvisor.connection import open as open_connection
     from polyvisor.errors import PolyvisorError
 
-    target = None
-    while ctx is not None:
-        target = target or ctx.params.get("connect")
-        if ctx.parent is None:
-            break
-        ctx = ctx.parent
     try:
-        with open_connection(target, readonly=True) as connection:
+        with open_connection(ctx.meta.get("polyvisor.target"), readonly=True) as connection:
             names = [line.name for line in connection.domains.summaries()]
     except PolyvisorError:
         return []

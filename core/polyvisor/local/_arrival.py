@@ -13,7 +13,7 @@ from polyvisor.driver import Finished, MigrationOptions, Outcome, Prepared
 from polyvisor.errors import AlreadyExists, Cancelled, MigrationError, PolyvisorError
 from polyvisor.events import EventKind
 from polyvisor.jobs import Job
-from polyvisor.local._cookie import Cookie, agree
+from polyvisor.local._cookie import Cookie, agree, need_same
 from polyvisor.state import Document, Record
 from polyvisor.states import StateReason
 
@@ -50,6 +50,8 @@ class Arrival:
         self._migration = self._cookie.migration if self._cookie is not None else str(uuid4())
         if versions is None:
             versions = self._cookie.versions if self._cookie is not None else ()
+        if not options.offline:
+            need_same(self._cookie, keeper.hypervisor.name, spec.name)
         version = agree(versions, self._hypervisor.stream_versions, spec.name)
         self._spec = completed(keeper, spec, "migrate")
         assert self._spec.uuid is not None

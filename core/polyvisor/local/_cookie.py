@@ -9,7 +9,7 @@ import attrs
 
 from polyvisor.errors import MigrationError
 
-__all__ = ["Cookie", "agree"]
+__all__ = ["Cookie", "agree", "need_same"]
 
 #: Version of the cookie itself; fields may be added without a new one.
 FORMAT = 1
@@ -26,6 +26,7 @@ class Cookie:
         hostname: where it was written.
         running: whether the guest ran when the migration began.
         definition: the persistent definition, as XML, if there is one.
+        hypervisor: whose stream it is, ``""`` if that is not said.
     """
 
     migration: str
@@ -34,6 +35,7 @@ class Cookie:
     hostname: str = ""
     running: bool = True
     definition: str | None = None
+    hypervisor: str = ""
 
     def to_bytes(self) -> bytes:
         """Return the cookie as it travels."""
@@ -73,6 +75,26 @@ class Cookie:
             return attrs.evolve(cookie, versions=tuple(int(each) for each in cookie.versions))
         except (TypeError, ValueError) as error:
             raise refused(f"it is damaged ({error})") from error
+
+
+def need_same(cookie: Cookie | None, hypervisor: str, name: str) -> None:
+    """Refuse a guest whose memory another hypervisor than ``hypervisor`` writes.
+
+    Raises:
+        MigrationError: the source says so.
+    """
+    if cookie is None or cookie.hypervisor in ("", hypervisor):
+        return
+    raise MigrationError(
+        f"prepare {name!r}: the source runs it on {cookie.hypervisor!r}, the destination is "
+        f"{hypervisor!r}, which cannot read the memory of such a guest; migrate to a host of "
+        f"the same hypervisor, or start its definition there afresh",
+        phase="prepare",
+        side="destination",
+        owner="source",
+        domain=name,
+        operation="migrate",
+    )
 
 
 def agree(written: tuple[int, ...], readable: tuple[int, ...], name: str) -> int:

@@ -97,6 +97,7 @@ class Departure:
             hostname=os.uname().nodename,
             running=running,
             definition=definition,
+            hypervisor=self._keeper.hypervisor.name,
         )
         wrapped = migrates_guests(self._keeper.hypervisor).wrap_cookie(
             cookie.to_bytes(), name=spec.name, uuid=hold.uuid, hostname=cookie.hostname

@@ -192,8 +192,19 @@ def test_help_and_completion_name_every_command(polyvisor) -> None:
         assert "_POLYVISOR_COMPLETE" in polyvisor("completion", shell).out
 
 
-def test_domains_are_completed(tick) -> None:
-    """The shell is offered the names that begin like what was typed."""
+@pytest.mark.parametrize(
+    ("words", "number", "offered"),
+    [
+        ("start ti", 2, "tick"),
+        ("-c test:///default dominfo te", 4, "test"),
+        ("-c test : ///default dominfo te", 6, "test"),  # as bash splits it
+        ("dominfo -c test : ///default te", 6, "test"),
+        ("domst", 1, "domstate"),
+        ("list --al", 2, "--all"),
+    ],
+)
+def test_what_is_completed(tick, words: str, number: int, offered: str) -> None:
+    """The shell is offered commands, options and the host's domains, as they begin."""
     done = subprocess.run(
         [sys.executable, "-m", "polyvisor"],
         check=False,
@@ -202,11 +213,11 @@ def test_domains_are_completed(tick) -> None:
         env={
             **os.environ,
             "_POLYVISOR_COMPLETE": "bash_complete",
-            "COMP_WORDS": "polyvisor start ti",
-            "COMP_CWORD": "2",
+            "COMP_WORDS": f"polyvisor {words}",
+            "COMP_CWORD": str(number),
         },
     )
-    assert "plain,tick" in done.stdout
+    assert f"plain,{offered}\n" in done.stdout, done.stderr
 
 
 def test_the_readers_end_is_quiet(tick) -> None:

@@ -47,7 +47,7 @@ def one_line(ran: Any, *words: str) -> str:
 def test_wrong_definitions(polyvisor, tmp_path, text: str, words: list[str]) -> None:
     """Malformed, hostile and wrong files are refused, and nothing is defined."""
     (tmp_path / "bad.xml").write_text(text)
-    line = one_line(polyvisor("define", "bad.xml"), *words)
+    line = one_line(polyvisor("define", "bad.xml"), "bad.xml", *words)
     assert len(line) < 2000
     assert polyvisor("list", "--all", "--name").out == ""
 

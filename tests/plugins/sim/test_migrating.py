@@ -156,7 +156,7 @@ def test_the_timeout_ends_pre_copy(bench: Bench, there: Bench, prepare: Prepare)
     bench.hypervisor.send(guest, uri, 2, options, job)
     assert 0.2 <= time.monotonic() - before < 5
     there.hypervisor.received(arriving, 10)
-    assert job.latest.iteration > 2
+    assert job.latest.iteration >= 2
     assert there.ticks(arriving) == bench.ticks(guest)
     bench.hypervisor.destroy(guest)
     there.hypervisor.destroy(arriving)

@@ -12,8 +12,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 import polyvisor
-from polyvisor.errors import Cancelled, OperationInvalid, SchemaError, SemanticError, UriError
+from polyvisor.driver import MigrationOptions
+from polyvisor.errors import (
+    Cancelled,
+    MigrationError,
+    OperationInvalid,
+    SchemaError,
+    SemanticError,
+    UriError,
+)
 from polyvisor.events import EventKind
+from polyvisor.jobs import Job
 from polyvisor.states import DomainState, StateReason
 
 if TYPE_CHECKING:
@@ -307,3 +316,24 @@ def test_the_process_that_migrates_is_killed(hosts: Hosts, make_spec: Make, dela
     time.sleep(0.02)
     assert ticks(found) > before
     found.destroy()
+
+
+def test_a_guest_of_another_hypervisor_is_refused_before_anything_is_sent(
+    hosts: Hosts, make_spec: Make
+) -> None:
+    """What a foreign source says of itself is enough; a live guest cannot be moved so."""
+    here, there = hosts("a"), hosts("b")
+    domain = here.domains.create(make_spec())
+    with Job("migration") as job:
+        leaving, arriving = here.driver.migration, there.driver.migration
+        assert leaving is not None
+        assert arriving is not None
+        begun = leaving.begin(domain.uuid, MigrationOptions(), job)
+        foreign = begun.cookie.replace(b'"hypervisor": "sim"', b'"hypervisor": "other"')
+        assert foreign != begun.cookie
+        with pytest.raises(MigrationError, match="same hypervisor") as caught:
+            arriving.prepare(begun.spec, foreign, MigrationOptions())
+        assert (caught.value.phase, caught.value.side) == ("prepare", "destination")
+        leaving.confirm(domain.uuid, None, MigrationOptions(), cancelled=True)
+    assert domain.state is DomainState.RUNNING
+    assert there.domains.list() == []
