@@ -17,7 +17,7 @@ from pathlib import Path
 
 from data import corpora, tree
 from lxml import etree
-from refusals import GROUPS, Refusal, refusals
+from refusals import GROUPS, Refusal, refusals, taken
 from suites import SUITES, Result, Suite, compare, comparisons
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "conformance.md"
@@ -60,6 +60,9 @@ def _figures() -> str:
         suite: [compare(one, suite.unknown) for one in comparisons(suite)] for suite in SUITES
     }
     refused = list(refusals())
+    accepted = list(taken())
+    wrong = [one.case for one in accepted if one.here is not None]
+    named = f": {', '.join(wrong)}" if wrong else ""
     return "\n".join(
         [
             "",
@@ -72,6 +75,8 @@ def _figures() -> str:
             "## What upstream refuses",
             "",
             *_refused_table(refused),
+            "",
+            f"Of {len(accepted)} inputs that upstream accepts, {len(wrong)} are refused{named}.",
             "",
             "### What is accepted though the parser refuses it",
             "",

@@ -10,9 +10,11 @@ from typing import NamedTuple
 from data import Case, cases, corpora
 
 from polyvisor import model
+from polyvisor.connection import registry
 from polyvisor.errors import SpecError
+from polyvisor.model.check import ensure
 
-__all__ = ["GROUPS", "Refusal", "refusals"]
+__all__ = ["GROUPS", "Refusal", "refusals", "taken"]
 
 #: Who refuses upstream, told by the macro and by the kind of error that the test expects.
 GROUPS = {
@@ -58,13 +60,17 @@ def _words(text: str) -> Iterator[str]:
 
 
 def _domain(data: bytes) -> None:
-    model.DomainSpec.from_xml(data).normalised()
+    spec = model.DomainSpec.from_xml(data)
+    spec.normalised()
+    ensure(spec)
 
 
 def _qemu(data: bytes) -> None:
     from polyvisor_qemu.layout import laid_out
 
-    laid_out(model.DomainSpec.from_xml(data))
+    spec = model.DomainSpec.from_xml(data)
+    ensure(spec, rules=registry().check_rules())
+    laid_out(spec)
 
 
 def _document(name: str) -> Callable[[bytes], None]:
@@ -109,6 +115,18 @@ def refusals() -> Iterator[Refusal]:
     for suite, (folder, read) in _MARKED.items():
         for path in sorted((root / folder).glob("*-invalid.xml")):
             yield Refusal(suite, path.stem, "parser", "", _said(read, path))
+
+
+def taken() -> Iterator[Refusal]:
+    """Yield each input that upstream accepts, with what is said of it here."""
+    root = corpora()
+    if root is None:
+        return
+    for suite, (pattern, read) in _READ.items():
+        for name in sorted(_accepted(suite)):
+            path = root / pattern.format(name)
+            if path.is_file():
+                yield Refusal(suite, name, "accepted", "", _said(read, path))
 
 
 def _accepted(suite: str) -> set[str]:
