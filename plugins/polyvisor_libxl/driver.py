@@ -113,7 +113,7 @@ class LibxlDriver(LocalDriver):
                 "domains.stats": _YES,
                 "save.file": _YES,
                 "save.managed": _YES,
-                "save.edit": _NOT_YET,
+                "save.edit": _YES,
                 "migration.live": _YES,
                 "migration.stopped": _YES,
                 "migration.offline": _YES,
