@@ -53,7 +53,7 @@ def error_name(rc: int) -> str:
     return f"ERROR_{ERRORS[-rc - 1]}" if 0 < -rc <= len(ERRORS) else f"error {rc}"
 
 
-@attrs.frozen
+@attrs.define
 class DomainFacts:
     """What the hypervisor says of a domain (``libxl_dominfo``).
 

@@ -391,6 +391,11 @@ def _with_device_model(error: HypervisorError) -> HypervisorError:
     )
 
 
+#: What is seen of most domains.
+_RUNNING = Observation(DomainState.RUNNING)
+_PAUSED = Observation(DomainState.PAUSED, StateReason.USER)
+
+
 def _seen(found: DomainFacts) -> Observation:
     """Return the state that Xen's flags mean, whoever the domain belongs to."""
     if found.shutdown:
@@ -399,9 +404,7 @@ def _seen(found: DomainFacts) -> Observation:
         if found.shutdown_reason in (CRASH, WATCHDOG):
             return Observation(DomainState.CRASHED, StateReason.PANICKED)
         return Observation(DomainState.SHUTDOWN, StateReason.USER)
-    if found.paused:
-        return Observation(DomainState.PAUSED, StateReason.USER)
-    return Observation(DomainState.RUNNING)
+    return _PAUSED if found.paused else _RUNNING
 
 
 def _ended(guest: Guest, reason: int) -> Observation:

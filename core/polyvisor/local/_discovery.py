@@ -27,11 +27,11 @@ class Survey:
     """What a look at all guests of a host has shown.
 
     Attributes:
-        guests: the guests, by UUID.
+        guests: the guests, by number, which is cheaper than by UUID.
         changed: whether domains were taken in.
     """
 
-    guests: dict[UUID, FoundGuest]
+    guests: dict[int, FoundGuest]
     changed: bool
 
 
@@ -51,14 +51,14 @@ def survey(
     if not isinstance(keeper.hypervisor, FindsGuests):
         return None
     hypervisor = cast("FindsGuests", keeper.hypervisor)
-    guests = {guest.uuid: guest for guest in hypervisor.find_guests()}
+    guests = {guest.id: guest for guest in hypervisor.find_guests()}
     if only is not None:
-        wanted = [guests[only]] if only in guests else []
+        wanted = [guest for guest in guests.values() if guest.uuid == only]
     else:
         if records is None:
             records = keeper.home.store.records(inactive=False)
-        known = {record.uuid: record.id for record in records}
-        wanted = [guest for uuid, guest in guests.items() if known.get(uuid) != guest.id]
+        known = {record.id: record.uuid for record in records}
+        wanted = [guest for number, guest in guests.items() if known.get(number) != guest.uuid]
     changed = False
     for guest in wanted:
         if guest.seen.state.active:

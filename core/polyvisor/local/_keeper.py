@@ -138,8 +138,8 @@ class Keeper:
         if record.id is None and record.intent is None:
             return record
         if not deep and record.intent is None and not self._must_end(record):
-            found = survey.guests.get(record.uuid) if survey is not None else None
-            if found is not None and found.id == record.id:
+            found = survey.guests.get(record.id or 0) if survey is not None else None
+            if found is not None and found.uuid == record.uuid:
                 seen = found.seen
             else:
                 seen = self.hypervisor.observe(self.guest(record), deep=False)
