@@ -18,6 +18,26 @@ TEXT = st.text(
 ).filter(str.strip)
 COOKIES = st.builds(LibxlCookie, TEXT, st.uuids(), TEXT, st.integers(1, 65535))
 
+#: As libvirt 9.0's Xen driver wrote it in begin, on Xen 4.17 (see ``tests/xen``).
+RECORDED = b"""\
+<libxl-migration>
+  <name>hand</name>
+  <uuid>6f0e1c1a-7d0c-4a6b-9f57-000000000015</uuid>
+  <hostname>xen1</hostname>
+  <migration-stream-version>2</migration-stream-version>
+</libxl-migration>
+\0"""
+
+
+def test_a_recorded_cookie():
+    """A real libvirt's cookie is read, and ours of the same domain is the same bytes."""
+    uuid = UUID("6f0e1c1a-7d0c-4a6b-9f57-000000000015")
+    cookie, ours = LibxlCookie.from_bytes(RECORDED)
+    assert cookie == LibxlCookie("hand", uuid, "xen1", 2)
+    assert ours == b""
+    assert cookie.to_bytes() == RECORDED
+    assert unwrap(RECORDED, name="hand", uuid=uuid) == (None, (2,))
+
 
 @given(COOKIES, st.binary().filter(lambda data: b"\0" not in data))
 def test_a_cookie_comes_back(cookie, ours):
