@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
-
 import pytest
 
 pytestmark = [pytest.mark.real, pytest.mark.xen]
@@ -79,17 +77,21 @@ def test_the_cookie_is_libvirts(one):
 
 
 def test_libvirt_takes_our_cookie(one):
-    """Libvirt prepares for a domain with our cookie, and refuses what we refuse."""
-    answers = one["prepared"]
-    for which in ("libvirt's", "ours", "ours with facts"):
-        assert answers[which].startswith("tcp://"), answers
-    for which in ("of version 3", "without NUL"):
-        assert answers[which].startswith("refused:"), answers
+    """Libvirt does the same with our cookie as with its own, and refuses what we refuse."""
+    answers = {
+        # The port may be another each time.
+        which: text.rpartition(":")[0] if text.startswith("tcp://") else text
+        for which, text in one["prepared"].items()
+    }
+    assert answers["ours"] == answers["ours with facts"] == answers["libvirt's"]
+    assert "version '3' is not supported" in answers["of version 3"]
+    assert "not NULL terminated" in answers["without NUL"]
 
 
 def test_as_fast_as_xl(one):
     """Saving and restoring take at most a tenth longer than with xl, turn by turn."""
-    figures = {name: statistics.median(values) for name, values in one["speed"].items()}
+    # The least of each: what else runs on this machine only adds.
+    figures = {name: min(values) for name, values in one["speed"].items()}
     print(f"\n{figures}")
     assert one["speed-whole"]
     assert figures["save"] <= 1.1 * figures["xl save"]
