@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,20 @@ def test_what_upstream_expects_comes_out(suite: str) -> None:
         pytest.skip("no libvirt test data: set POLYVISOR_CORPORA to an unpacked source tree")
     failed = [result for result in found if not result.passed]
     assert 1 - len(failed) / len(found) >= SHARES[suite], failed
+
+
+@pytest.mark.parametrize("suite", suites.SUITES)
+def test_the_page_says_what_the_suites_say(suite: str) -> None:
+    """docs/conformance.md has these very figures."""
+    found = [*suites.results(suite)]
+    if not found:
+        pytest.skip("no libvirt test data: set POLYVISOR_CORPORA to an unpacked source tree")
+    counts = Counter(result.outcome for result in found)
+    share = sum(result.passed for result in found) / len(found)
+    cells = (suite, len(found), counts["equal"], counts["same"], f"{share:.1%}")
+    row = f"| {' | '.join(map(str, cells))} |"
+    page = Path(__file__).parents[3] / "docs" / "conformance.md"
+    assert row in page.read_text(encoding="utf-8").splitlines()
 
 
 def test_the_format_is_announced() -> None:
