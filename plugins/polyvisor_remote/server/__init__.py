@@ -5,8 +5,9 @@
 ``client``      one client: its messages, its queue, its limits
 ``session``     what a client has opened, and the connections that clients share
 ``dispatch``    which function serves which procedure; the functions are in ``_families``
+``streams``     data that follows a call
 ``failures``    errors in libvirt's numbers and words; ``numbers``: states and events
-``listening``   local sockets and TCP
+``listening``   local sockets and TCP; ``tls``: certificates; ``scram``: passwords
 ``settings``    ``[plugins.remote]``; ``opening``: what clients may open
 ``daemon``      the process: signals, systemd
 """

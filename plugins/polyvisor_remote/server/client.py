@@ -31,6 +31,8 @@ ANONYMOUS_MAX = 262144
 CALLS_MAX = 5
 #: Bytes that may wait to be sent before no more calls are read, and before events end it.
 REPLIES_MAX, EVENTS_MAX = 4 << 20, 8 << 20
+#: Bytes that streams let wait.
+STREAMS_MAX = 1 << 20
 
 log = logging.getLogger("polyvisor.remote")
 _keepalive = program("keepalive")
@@ -107,6 +109,7 @@ class Client:
         self._out: deque[bytes] = deque()
         self._out_bytes = 0
         self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
         self._fd = transport.socket.fileno()
         self._mask = select.EPOLLIN
         self._paused = False
@@ -256,7 +259,16 @@ class Client:
                     self._out.popleft()
             if not self._out:
                 self._wait_for(0, select.EPOLLOUT)
+            if self._out_bytes <= STREAMS_MAX:
+                self._room.notify_all()
         self.resume()
+
+    def wait_for_room(self) -> bool:
+        """Wait until little is left to be sent; return whether the client is still there."""
+        with self._room:
+            while self._out_bytes > STREAMS_MAX and not self.closed:
+                self._room.wait()
+        return not self.closed
 
     def ping(self) -> None:
         """Ask whether it is still there."""
@@ -280,6 +292,7 @@ class Client:
             self.closed = True
             self._out.clear()
             self._out_bytes = 0
+            self._room.notify_all()
         try:
             self._loop.unregister(self._fd)
         finally:

@@ -6,7 +6,8 @@ A family is a module of ``_families`` whose functions say which procedure they s
     def suspend(session: Session, arguments: Any) -> None:
         session.driver.domains.suspend(session.uuid(arguments.dom))
 
-What one returns is the result's fields in order, or ``None`` if it has none; what it
+One that a stream follows gets that as well, and gives it a source or a sink; it is always
+slow. What one returns is the result's fields in order, or ``None`` if it has none; what it
 raises is the answer too. It need not check who calls: procedures declare what a caller
 must be allowed to, and that is looked at before.
 """
@@ -20,12 +21,11 @@ from typing import TYPE_CHECKING, Any
 from polyvisor_remote.wire import program
 
 if TYPE_CHECKING:
-    from polyvisor_remote.server.session import Session
     from polyvisor_remote.wire import Procedure
 
 __all__ = ["FAMILIES", "Entry", "Handler", "Table", "serves"]
 
-Handler = Callable[["Session", Any], Any]
+Handler = Callable[..., Any]
 
 #: Modules that serve something; what is in none of them is answered with "not supported".
 FAMILIES = (
@@ -41,6 +41,11 @@ FAMILIES = (
     "devices",
     "migration",
     "events",
+    "networks",
+    "pools",
+    "volumes",
+    "hostobjects",
+    "objectevents",
     "authentication",
 )
 

@@ -15,6 +15,7 @@ from polyvisor_remote.server.dispatch import Entry, Table
 from polyvisor_remote.server.failures import Failure, encoded, function_name, unsupported
 from polyvisor_remote.server.loop import Loop
 from polyvisor_remote.server.session import Pool, Session, Shared
+from polyvisor_remote.server.streams import Stream
 from polyvisor_remote.wire import (
     HEADER_SIZE,
     MESSAGE_MAX,
@@ -228,9 +229,24 @@ class Server:
 
     def _apart(self, client: Client, message: Message, entry: Entry) -> None:
         try:
-            client.send(self._reply(client, message, entry))
+            if entry.procedure.stream is None:
+                client.send(self._reply(client, message, entry))
+            else:
+                self._begin_stream(client, message, entry)
         finally:
             client.end_call()
+
+    def _begin_stream(self, client: Client, message: Message, entry: Entry) -> None:
+        """Answer a call that a stream follows."""
+        streams = client.session.streams
+        numbers = (message.program, message.version, message.procedure, message.serial)
+        stream = Stream(client, self._crew, numbers, lambda ended: streams.pop(ended.serial, None))
+        streams[stream.serial] = stream
+        client.send(self._reply(client, message, entry, stream))
+        if stream.sink is None and stream.source is None:
+            streams.pop(stream.serial, None)
+        else:
+            stream.begin()
 
     def _entry(self, client: Client, message: Message) -> Entry:
         """Return what a message calls, if there is such a thing."""
@@ -248,7 +264,9 @@ class Server:
             raise rpc("authentication required")
         return entry
 
-    def _reply(self, client: Client, message: Message, entry: Entry) -> bytes:
+    def _reply(
+        self, client: Client, message: Message, entry: Entry, stream: Stream | None = None
+    ) -> bytes:
         """Return the whole reply to a call."""
         session = client.session
         program_, version, number, _, serial, _, payload, _ = message
@@ -267,7 +285,10 @@ class Server:
                 raise Failure(_ACCESS_DENIED, function_name(entry.procedure.name))
             if handler is None:
                 raise unsupported(entry.procedure.name, entry.procedure.program.name)
-            result = handler(session, arguments)
+            if stream is None:
+                result = handler(session, arguments)
+            else:
+                result = handler(session, arguments, stream)
             encode = entry.encode
             content = b"" if encode is None else encode(result)
             if len(content) > MESSAGE_MAX - HEADER_SIZE:
@@ -314,6 +335,11 @@ class Server:
             if message.kind == Kind.MESSAGE and message.procedure == 1:
                 client.pong()
             return
+        if message.kind in (Kind.STREAM, Kind.STREAM_HOLE):
+            stream = client.session.streams.get(message.serial)
+            if stream is not None:
+                stream.take(message)
+                return
         # Streams may go on for a while after we closed them, and nobody answers events.
         log.debug("%s: a message of kind %d that belongs to nothing", client, message.kind)
 

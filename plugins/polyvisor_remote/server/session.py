@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
     from polyvisor.connection import Connection
     from polyvisor.driver import Driver
-    from polyvisor.events import Event
+    from polyvisor.events import AnyEvent
     from polyvisor_remote.server.client import Client
     from polyvisor_remote.server.server import Server
+    from polyvisor_remote.server.streams import Stream
 
 __all__ = ["Pool", "Session", "Shared"]
 
@@ -48,7 +49,7 @@ class Shared:
         self._open = open_
         self._opened: Connection | None = None
         self._opening = threading.Lock()
-        self._listeners: dict[object, Callable[[Event], None]] = {}
+        self._listeners: dict[object, Callable[[AnyEvent], None]] = {}
         self._lock = threading.Lock()
         self._listening = False
 
@@ -71,7 +72,7 @@ class Shared:
             with suppress(PolyvisorError):
                 self._opened.close()
 
-    def listen(self, who: object, callback: Callable[[Event], None]) -> None:
+    def listen(self, who: object, callback: Callable[[AnyEvent], None]) -> None:
         """Have ``callback`` called with each event from now on, in a thread of its own.
 
         Raises:
@@ -79,7 +80,7 @@ class Shared:
         """
         with self._lock:
             if not self._listening:
-                stream = self.connection.events()
+                stream = self.connection.events(objects=True)
                 self._listening = True
                 threading.Thread(
                     target=self._run, args=(stream,), name="polyvisord-events", daemon=True
@@ -91,7 +92,7 @@ class Shared:
         with self._lock:
             self._listeners.pop(who, None)
 
-    def _run(self, stream: Iterator[Event]) -> None:
+    def _run(self, stream: Iterator[AnyEvent]) -> None:
         try:
             for event in stream:
                 with self._lock:
@@ -172,6 +173,8 @@ class Session:
         #: What families keep for this client, by a name of their own.
         self.kept: dict[str, Any] = {}
         self._lock = threading.Lock()
+        #: Streams that are open, by the serial of the call that began each.
+        self.streams: dict[int, Stream] = {}
 
     @property
     def driver(self) -> Driver:
@@ -228,6 +231,8 @@ class Session:
         with self._lock:
             shared, self._shared, self._driver = self._shared, None, None
             tasks, self._at_end = self._at_end, []
+        for stream in list(self.streams.values()):
+            stream.drop()
         for task in reversed(tasks):
             try:
                 task()
@@ -238,6 +243,7 @@ class Session:
         self.kept.clear()
         if shared is not None:
             shared.unlisten(self)
+            shared.unlisten((self, "objects"))
             self.server.leave(self, shared)
 
     def tell_closed(self) -> None:

@@ -59,8 +59,28 @@ SAME = [
     "snapshot-create-as test s1; snapshot-create-as test s2; snapshot-delete test s1 --children; "
     "snapshot-list test",
     "nodememstats",
-    "secret-list",
-    "nwfilter-list",
+    "net-list --all",
+    "net-info default",
+    "net-dumpxml default",
+    "net-destroy default; net-list --all; net-start default; net-list",
+    "net-autostart default; net-list --autostart; net-autostart --disable default",
+    "net-uuid default",
+    "pool-list --all",
+    "pool-list --all --details",
+    "pool-info default-pool",
+    "pool-dumpxml default-pool",
+    "pool-destroy default-pool; pool-list --all; pool-start default-pool; pool-list",
+    "pool-refresh default-pool",
+    "vol-list default-pool",
+    "vol-create-as default-pool a 10M; vol-list default-pool --details; "
+    "vol-info --pool default-pool a; vol-delete --pool default-pool a",
+    "vol-create-as default-pool a 10M; vol-dumpxml --pool default-pool a",
+    "vol-create-as default-pool a 10M; vol-path --pool default-pool a; vol-pool /default-pool/a; "
+    "vol-clone --pool default-pool a b",
+    "iface-list --all",
+    "iface-dumpxml eth1",
+    "iface-destroy eth1; iface-list --all; iface-start eth1; iface-mac eth1",
+    "nodedev-dumpxml computer",
     "qemu-monitor-command test info",
 ]
 
@@ -224,3 +244,20 @@ def test_guests_live_on_when_the_daemon_goes(virsh: str, tmp_path: Path) -> None
     with served(tmp_path / "h") as second:
         assert "running" in ask(virsh, second.uri("sim"), "domstate", "l").stdout
         assert ask(virsh, second.uri("sim"), "destroy", "l").returncode == 0
+
+
+def test_virsh_carries_the_content_of_volumes(virsh: str, host: Served, tmp_path: Path) -> None:
+    """``vol-upload`` and ``vol-download``, with and without holes."""
+    up, down, sparse = (tmp_path / name for name in ("up", "down", "sparse"))
+    content = bytes(range(256)) * 4096
+    up.write_bytes(content + bytes(1 << 20) + content)
+    done = ask(virsh, host.uri(), "; ".join([
+        "vol-create-as default-pool v 4M",
+        f"vol-upload --pool default-pool v {up}",
+        f"vol-download --pool default-pool v {down}",
+        f"vol-upload --pool default-pool v {up} --sparse",
+        f"vol-download --pool default-pool v {sparse} --sparse",
+    ]))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert down.read_bytes() == sparse.read_bytes() == up.read_bytes() + bytes(1 << 20)
+    assert sparse.stat().st_blocks < down.stat().st_blocks

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import attrs
 
-from polyvisor.events import EventKind
+from polyvisor.events import Event, EventKind
 from polyvisor_remote.server.dispatch import serves
 from polyvisor_remote.server.failures import Failure, unsupported
 from polyvisor_remote.server.numbers import (
@@ -25,8 +25,9 @@ from polyvisor_remote.server.numbers import (
 from polyvisor_remote.wire import Kind, Status, frame, params, program
 
 if TYPE_CHECKING:
-    from polyvisor.events import Event
-    from polyvisor_remote.server.client import Client
+    from collections.abc import Iterator
+
+    from polyvisor.events import AnyEvent
     from polyvisor_remote.server.session import Session
 
 _INVALID_ARG = 8
@@ -114,13 +115,19 @@ class _Wish:
     number: int | None
 
 
+def numbers_of(session: Session) -> Iterator[int]:
+    """Return the numbers that a client's wishes have: no two of it have the same."""
+    found: Iterator[int] = session.kept.setdefault("numbers", count())
+    return found
+
+
 class _Wishes:
     """All that a client wants to be told of."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, session: Session) -> None:
+        self._client = session.client
         self._wishes: dict[int | str, _Wish] = {}
-        self._numbers = count()
+        self._numbers = numbers_of(session)
 
     def add(self, event: int, uuid: UUID | None) -> int:
         """Note a wish and return its number."""
@@ -147,8 +154,10 @@ class _Wishes:
         if self._wishes.pop(key, None) is None:
             raise Failure(_INVALID_ARG, f"domain event callback {key} is not registered")
 
-    def tell(self, event: Event) -> None:
+    def tell(self, event: AnyEvent) -> None:
         """Tell the client of an event, once for each wish that it fulfils."""
+        if not isinstance(event, Event):
+            return
         told = content(event)
         if told is None:
             return
@@ -178,7 +187,7 @@ def _wishes(session: Session, procedure: str) -> _Wishes:
         raise unsupported(procedure)
     found: _Wishes | None = session.kept.get("wishes")
     if found is None:
-        found = session.kept["wishes"] = _Wishes(session.client)
+        found = session.kept["wishes"] = _Wishes(session)
         session.shared.listen(session, found.tell)
     return found
 
