@@ -39,6 +39,7 @@ FAMILIES = (
     "saving",
     "snapshots",
     "devices",
+    "resources",
     "migration",
     "events",
     "networks",

@@ -468,3 +468,45 @@ def test_plugins_may_refuse_what_clients_call(
     finally:
         server.stop(1)
     assert seen[-1][1:] == ("domain_get_xml_desc", ("domain:read", "domain:read_secure"))
+
+
+class Recorded:
+    """A driver's resources that only write down what is asked of them."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+
+    def set_vcpus(self, uuid: Any, count: int, *, live: bool, config: bool) -> None:
+        """Write it down."""
+        self.asked.append(("vcpus", count, live, config))
+
+    def set_memory(self, uuid: Any, size: int, *, live: bool, config: bool) -> None:
+        """Write it down."""
+        self.asked.append(("memory", size, live, config))
+
+
+def test_processors_and_memory_change_where_flags_say(daemon: Daemon) -> None:
+    """Live, in the definition, or whichever is there; KiB become bytes."""
+    with WireClient(daemon.path, TEST) as client:
+        dom = client.call("domain_lookup_by_name", "test").dom
+        assert client.refused("domain_set_vcpus", dom, 2).code == 3
+        assert client.refused("domain_set_memory_flags", dom, 1024, 1).code == 3
+        (session,) = (one.session for one in daemon.server.clients)
+        recorded = Recorded()
+        session.driver.resources = recorded  # type: ignore[assignment]
+        client.call("domain_set_vcpus", dom, 2)
+        client.call("domain_set_vcpus_flags", dom, 3, 2)
+        client.call("domain_set_vcpus_flags", dom, 4, 0)
+        client.call("domain_set_memory", dom, 1024)
+        client.call("domain_set_memory_flags", dom, 2048, 3)
+        assert client.refused("domain_set_memory_flags", dom, 1, 4).code == 8
+        client.call("domain_destroy", dom)
+        client.call("domain_set_vcpus_flags", dom, 5, 0)
+        assert recorded.asked == [
+            ("vcpus", 2, True, False),
+            ("vcpus", 3, False, True),
+            ("vcpus", 4, True, False),
+            ("memory", 1 << 20, True, False),
+            ("memory", 2 << 20, True, True),
+            ("vcpus", 5, False, True),
+        ]
