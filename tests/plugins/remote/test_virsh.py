@@ -90,7 +90,6 @@ REFUSED = [
     "suspend test; suspend test",
     "resume test",
     "destroy test; destroy test",
-    "destroy test; managedsave test",
     "destroy test; reboot test",
     "dominfo nosuch",
     "snapshot-create-as test s1; snapshot-create-as test s1",
