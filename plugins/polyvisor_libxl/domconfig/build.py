@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from polyvisor.errors import SpecError
 from polyvisor.model.features import Features
 from polyvisor_libxl.completion import Kind, completed, emulator_of, kind_of
 from polyvisor_libxl.config.chardevs import chardev_text
@@ -30,6 +31,10 @@ BOOTLOADER = "pygrub"
 MIB = 1024
 
 
+#: Architectures that Xen runs guests of (``ARCH_*`` of ``libxl_caps``).
+ARCHITECTURES = ("x86_64", "i686", "aarch64", "armv7l")
+
+
 def to_json(spec: DomainSpec, facts: HostFacts | None = None) -> dict[str, Any]:
     """Return a definition as libxl takes it.
 
@@ -42,6 +47,12 @@ def to_json(spec: DomainSpec, facts: HostFacts | None = None) -> dict[str, Any]:
     """
     facts = facts or HostFacts()
     spec = completed(spec)
+    arch = spec.os.type.arch if spec.os.type is not None else None
+    if arch is not None and arch not in ARCHITECTURES:
+        raise SpecError(
+            f"domain {spec.name!r}: Xen has no guests of architecture {arch!r}; use one of "
+            f"{', '.join(ARCHITECTURES)}"
+        )
     guest = kind_of(spec)
     config: dict[str, Any] = {"c_info": _create(spec, guest)}
     build = config["b_info"] = _build(spec, guest, facts)

@@ -36,7 +36,7 @@ def _boot_parameter(spec: DomainSpec) -> Iterator[Problem]:
             yield Problem(where, fault, "use 1 to 8 of A-Z, a-z, 0-9, dots and blanks")
 
 
-@rule("init-missing", "A container says what to run first.")
+@rule("init-missing", "A container says what to run first.", types=("lxc", "vz", "parallels"))
 def _init(spec: DomainSpec) -> Iterator[Problem]:
     if spec.os.type is not None and spec.os.type.name == "exe" and not spec.os.init:
         yield Problem("domain/os", "there is no init to run", "add <init>/sbin/init</init>")
