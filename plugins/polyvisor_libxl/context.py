@@ -419,9 +419,17 @@ class Context:
 
     def _follow(self, job: Job, ended: int, token: int) -> bool:
         """Report progress until something has ended; return whether it was cancelled."""
-        latest: list[tuple[int, int]] = []
+        # Each pass over memory is counted anew by libxc: passes so far, and the present one.
+        passes, earlier, latest = 0, 0, (0, 0)
+
+        def advanced(done: int, total: int) -> None:
+            nonlocal passes, earlier, latest
+            if done < latest[0]:
+                passes, earlier = passes + 1, earlier + latest[0]
+            latest = done, total
+
         previous = self._progress
-        self._progress = lambda done, total: latest.append((done, total))
+        self._progress = advanced
         poll = select.poll()
         poll.register(ended, select.POLLIN)
         poll.register(job.fileno(), select.POLLIN)
@@ -435,9 +443,14 @@ class Context:
                     poll.unregister(job.fileno())
                     poll.poll()
                     return True
-                if latest:
-                    done, total = latest[-1]
-                    job.report("memory", processed=done * 4096, total=total * 4096)
+                if latest[1]:
+                    done, total = latest
+                    job.report(
+                        "memory",
+                        processed=(earlier + done) * 4096,
+                        total=(earlier + total) * 4096,
+                        iteration=passes,
+                    )
         finally:
             self._progress = previous
 

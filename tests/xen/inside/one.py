@@ -57,28 +57,29 @@ def facts(host: polyvisor.Connection) -> None:
 def kinds(host: polyvisor.Connection) -> None:
     """A guest of each kind counts through suspending, saving and restoring."""
     for number, (kind, memory) in enumerate((("pv", 96), ("pvh", 112), ("hvm", 160)), 1):
-        name, image, counter = f"k-{kind}", f"/tmp/{kind}.image", Counter(f"k-{kind}")
-        domain = host.domains.define(xml(name, number, kind, memory))
         try:
-            domain.start()
-        except PolyvisorError as error:
+            note(f"kind-{kind}", _of_kind(host, number, kind, memory))
+        except (PolyvisorError, TimeoutError) as error:
             note(f"kind-{kind}", {"states": [], "failed": str(error)})
-            continue
-        counter.wait(4)
-        domain.suspend()
-        domain.resume()
-        counter.wait(2)
-        before = len(counter.numbers())
-        domain.save(image)
-        states = [str(domain.state)]
-        host.domains.restore(image)
-        states.append(str(domain.state))
-        after = len(counter.wait(4))
-        note(
-            f"kind-{kind}", {"states": states, "whole": counter.whole(), "counted": [before, after]}
-        )
-        gone(host, name)
-        os.unlink(image)
+        gone(host, f"k-{kind}")
+
+
+def _of_kind(host: polyvisor.Connection, number: int, kind: str, memory: int) -> dict[str, object]:
+    name, image, counter = f"k-{kind}", f"/tmp/{kind}.image", Counter(f"k-{kind}")
+    domain = host.domains.define(xml(name, number, kind, memory))
+    domain.start()
+    counter.wait(4)
+    domain.suspend()
+    domain.resume()
+    counter.wait(2)
+    before = len(counter.numbers())
+    domain.save(image)
+    states = [str(domain.state)]
+    host.domains.restore(image)
+    os.unlink(image)
+    states.append(str(domain.state))
+    after = len(counter.wait(4))
+    return {"states": states, "whole": counter.whole(), "counted": [before, after]}
 
 
 @part
