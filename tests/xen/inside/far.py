@@ -15,6 +15,7 @@ from typing import Any
 
 from guests import Counter
 
+import polyvisor
 from polyvisor import errors
 from polyvisor.driver import Driver, DriverInfo
 from polyvisor.hookspecs import hookimpl
@@ -102,24 +103,32 @@ class FarDriver(Driver):
         return LibxlDriver.support(self)
 
 
-def serve(driver: Driver) -> None:
-    """Answer calls to a driver, until the process ends."""
+def serve() -> None:
+    """Answer calls, until the process ends.
+
+    Each client has a connection of its own, closed when the client goes, as with a daemon:
+    that gives up what the client had prepared.
+    """
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
+            with polyvisor.open("xen:///system") as connection:
+                self.serve(connection.driver)
+
+        def serve(self, driver: Driver) -> None:
             while True:
                 try:
                     part, method, words, options = pickle.load(self.rfile)
                 except (EOFError, OSError):
                     return
                 try:
-                    answer = True, self.answer(part, method, words, options)
+                    answer = True, self.answer(driver, part, method, words, options)
                 except Exception as error:  # noqa: BLE001 - it goes to who asked
                     answer = False, f"{type(error).__name__}: {error}"
                 pickle.dump(answer, self.wfile)
                 self.wfile.flush()
 
-        def answer(self, part: str, method: str, words: Any, options: Any) -> Any:
+        def answer(self, driver: Driver, part: str, method: str, words: Any, options: Any) -> Any:
             if part == "test":
                 return _TESTS[method](*words)
             words = tuple(Job("migration") if word == "the job" else word for word in words)

@@ -23,7 +23,7 @@ from polyvisor.errors import Cancelled, PolyvisorError
 from polyvisor.states import DomainState
 
 HERE, THERE = "10.9.0.1", "10.9.0.2"
-SERVER = "import polyvisor, far\nfar.serve(polyvisor.open('xen:///system').driver)\n"
+SERVER = "import far\nfar.serve()\n"
 PEER = f"far://{THERE}/system"
 
 
@@ -203,9 +203,10 @@ def killed(host: polyvisor.Connection, wire: Wire) -> None:
         child.wait()
         child.stdout.close()
         with polyvisor.open(PEER) as peer:
-            state = domain.state
-            if state is DomainState.PAUSED:
-                domain.resume()
+            # Each look asks the other side anew, which gives up when it notices.
+            deadline = time.monotonic() + 120
+            while domain.state is DomainState.PAUSED and time.monotonic() < deadline:
+                time.sleep(0.5)
             there = [
                 line for line in peer.driver.domains.summaries() if line.name == "prey" and line.id
             ]
