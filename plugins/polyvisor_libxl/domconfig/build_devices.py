@@ -214,6 +214,8 @@ def _vfb(graphics: Graphics, ports: Any) -> dict[str, Any]:
         found["sdl"] = {"enable": "False"}
         if graphics.keymap:
             found["keymap"] = graphics.keymap
+    elif graphics.type != "spice":
+        refuse("devices/graphics", f"Xen has no screen of type {graphics.type!r}", "use vnc")
     return found
 
 

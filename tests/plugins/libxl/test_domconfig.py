@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from polyvisor.errors import SpecError
 from polyvisor.model import DomainSpec
+from polyvisor.model.os import OsType
 from polyvisor.testing.strategies import specs
 from polyvisor_libxl.domconfig import HostFacts, from_json, normalised, to_json
 from polyvisor_libxl.domconfig.cpuid import bit_of, features_of, policy_list
@@ -327,7 +328,9 @@ def test_depths_are_refused() -> None:
 @settings(max_examples=30, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(specs())
 def test_any_definition_is_made_or_refused(spec: DomainSpec) -> None:
-    """What libxl can say of a definition comes back from libxl."""
+    """What libxl can say of a definition comes back from libxl; it has one architecture."""
+    kind = attrs.evolve(spec.os.type or OsType(), arch="x86_64")
+    spec = attrs.evolve(spec, os=attrs.evolve(spec.os, type=kind))
     try:
         config = to_json(spec)
         found = from_json(json.loads(json.dumps(config)))
