@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from polyvisor.errors import InvalidArgument, StorageError
+from polyvisor.errors import InvalidArgument, SpecError, StorageError
 
 if TYPE_CHECKING:
     from polyvisor.connection import SpecSource
@@ -70,7 +70,15 @@ def load(file: str, form: str | None = None, kind: str | None = None) -> Loaded:
         StorageError: it cannot be read.
     """
     data = _bytes(file)
-    form = form or _form(file, data)
+    try:
+        return _loaded(data, file, form or _form(file, data), kind)
+    except SpecError as error:
+        if file != "-" and file not in error.message:
+            error.message = f"{file}: {error.message}"
+        raise
+
+
+def _loaded(data: bytes, file: str, form: str, kind: str | None) -> Loaded:
     if form not in FORMS:
         return Loaded(_native(form, file, data), data, form, file)
     cls = _kind(data, form, kind)
@@ -111,7 +119,6 @@ def _form(file: str, data: bytes) -> str:
     if start == b"{":
         return "json"
     from polyvisor import native
-    from polyvisor.errors import SpecError
 
     try:
         return native.identify(data, path=file).name
