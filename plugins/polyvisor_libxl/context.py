@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from polyvisor.errors import ConnectError, HypervisorError, OperationInvalid
+from polyvisor_libxl.callbacks import install_callbacks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -109,7 +110,7 @@ class Context:
         self._handle = self._ffi.new_handle(self)
         self._tokens = itertools.count(1)
         self._closing = threading.Lock()
-        _install_callbacks(module)
+        install_callbacks(module)
         rc = self._ffi.new("int *")
         level = _XTL_DEBUG if _LOG.isEnabledFor(logging.DEBUG) else _XTL_WARN
         with self._quiet_below(_XTL_ERROR + 1):
@@ -576,26 +577,3 @@ class Context:
     def stream_version(self) -> int:
         """Version of the streams that this libxl writes: 2, or 1 before Xen 4.6."""
         return int(self._lib.pv_stream_version())
-
-
-def _install_callbacks(module: Any) -> None:
-    """Let libxl's callbacks reach their context; once for each module."""
-    if getattr(module, "polyvisor_callbacks", None):
-        return
-    ffi = module.ffi
-
-    def text(pointer: Any) -> str:
-        return str(ffi.string(pointer).decode("utf-8", "replace"))
-
-    def pv_log(handle: Any, level: int, error: int, context: Any, message: Any) -> None:
-        ffi.from_handle(handle).message(level, error, text(context), text(message))
-
-    def pv_progress(handle: Any, what: Any, done: int, total: int) -> None:
-        ffi.from_handle(handle).advanced(text(what), done, total)
-
-    def pv_disaster(handle: Any, message: Any, error: int) -> None:
-        ffi.from_handle(handle).broke(text(message), error)
-
-    for callback in (pv_log, pv_progress, pv_disaster):
-        ffi.def_extern()(callback)
-    module.polyvisor_callbacks = True

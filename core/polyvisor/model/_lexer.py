@@ -56,7 +56,7 @@ class NotPlain(Exception):
 
 
 _BLANK = " \t\n"
-_NAME = "[A-Za-z_:][A-Za-z0-9_.:-]*+"
+_NAME = "[A-Za-z_:][A-Za-z0-9_.:-]*"
 _ENTITIES = {"amp": "&", "lt": "<", "gt": ">", "apos": "'", "quot": '"'}
 _DECLARATIONS = frozenset(
     f"?xml version={quote}1.0{quote}{encoding}?>"
@@ -101,9 +101,11 @@ class Generations(dict[Any, Any]):
 def _tag() -> Callable[[str], re.Match[str] | None]:
     """Return what matches a tag; compiled when the first document is read here."""
     # Line ends and tabs in a value mean other characters than they are.
-    value = r"""(?:'[^'\0-\x1f]*+'|"[^"\0-\x1f]*+")"""
-    attribute = rf"[ \t\n]++{_NAME}[ \t\n]*+=[ \t\n]*+{value}"
-    return re.compile(rf"(/?)({_NAME})((?:{attribute})*+)[ \t\n]*+(/?)>").match
+    value = r"""(?:'[^'\0-\x1f]*'|"[^"\0-\x1f]*")"""
+    # Nothing in it can be matched in two ways. Possessive quantifiers would say so, but let
+    # wrong text pass before Python 3.11.5 (https://github.com/python/cpython/issues/106052).
+    attribute = rf"[ \t\n]+{_NAME}[ \t\n]*=[ \t\n]*{value}"
+    return re.compile(rf"(/?)({_NAME})((?:{attribute})*)[ \t\n]*(/?)>").match
 
 
 def _entry(piece: str) -> tuple[tuple[int, Any], bool]:

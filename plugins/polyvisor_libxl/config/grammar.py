@@ -56,14 +56,15 @@ Value: TypeAlias = Atom | Items
 #: What is written for a name: text, a number, or a list of such.
 Entry: TypeAlias = "str | int | list[Entry]"
 
+# No possessive quantifiers: they match wrongly before Python 3.11.5.
 _TOKEN = re.compile(
     r"""
     (?P<blank>(?:[ \t\r\f]|\\\r?\n)+)
     | (?P<newline>\n|\#[^\n]*(?:\n|$))
     | (?P<name>[A-Za-z_][A-Za-z0-9_.]*)
     | (?P<number>[+-]?[0-9][0-9a-fA-FxX]*)
-    | (?P<long>\"\"\"(?:[^"\\]|\\.|"(?!""))*+\"\"\")
-    | (?P<text>"(?:[^"\\\n]|\\[^\n])*+"|'(?:[^'\\\n]|\\[^\n])*+')
+    | (?P<long>\"\"\"(?:[^"\\]|\\.|"(?!""))*\"\"\")
+    | (?P<text>"(?:[^"\\\n]|\\[^\n])*"|'(?:[^'\\\n]|\\[^\n])*')
     | (?P<mark>\+=|[=,;\[\]])
     """,
     re.VERBOSE | re.DOTALL,

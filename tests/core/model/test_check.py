@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import attrs
 import pytest
 from hypothesis import given, settings
 
@@ -374,6 +375,8 @@ def test_each_rule_finds_what_breaks_it(rule: str, inside: str, devices: str, el
     spec = domain(inside, devices, before=MACHINES.get(rule, HVM))
     if rule == "memory-missing":
         spec = DomainSpec.from_xml("<domain type='test'><name>a</name><memory>0</memory></domain>")
+    if rule == "init-missing":
+        spec = attrs.evolve(spec, type="lxc")
     if rule == "vcpu-current":
         spec = DomainSpec.from_xml(domain().to_xml().replace("<vcpu>", "<vcpu current='5'>"))
     found = [finding for finding in check(spec) if finding.rule == rule]
