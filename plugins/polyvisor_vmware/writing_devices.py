@@ -58,6 +58,7 @@ def devices(spec: DomainSpec, file_name: FileName, hardware: int) -> Iterator[En
     for graphics in held.graphics:
         yield from _screen(graphics)
     yield from _scsi(spec)
+    yield from _sata(spec)
     floppies = set()
     for disk in held.disks:
         if disk.device == "floppy":
@@ -148,6 +149,13 @@ def _scsi(spec: DomainSpec) -> Iterator[Entry]:
             if model not in names:
                 refuse("devices/controller", f"VMware has no SCSI controller {model!r}")
             yield f"scsi{number}.virtualDev", names[model]
+
+
+def _sata(spec: DomainSpec) -> Iterator[Entry]:
+    """Yield the SATA controllers that have disks; without them VMware does not see the disks."""
+    disks = [disk for disk in spec.devices.disks if disk.target and disk.target.bus == "sata"]
+    for number in sorted({_unit(disk).controller or 0 for disk in disks}):
+        yield f"sata{number}.present", "true"
 
 
 def _disk(disk: Disk, file_name: FileName) -> Iterator[Entry]:
