@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.errors import PluginUnusable
@@ -32,6 +33,25 @@ HEADERS = (
 CFFI = "install the extra: pip install 'polyvisor[libxl]' (or apt install python3-cffi)"
 
 _LOADED: dict[str, Any] = {}
+_LOADING = threading.Lock()
+
+#: What the process that compiles runs.
+_COMPILE = """
+import json, sys
+import cffi
+
+given = json.load(sys.stdin)
+ffi = cffi.FFI()
+ffi.cdef(given["declared"])
+ffi.set_source(
+    given["name"],
+    given["source"],
+    libraries=["xenlight", "xentoollog"],
+    define_macros=[("LIBXL_API_VERSION", given["api"])],
+    extra_compile_args=["-Wno-unused-function", "-Wno-unused-parameter"],
+)
+print(ffi.compile(tmpdir=given["folder"]))
+"""
 
 
 def load(library: str | None = None) -> Any:
@@ -45,14 +65,16 @@ def load(library: str | None = None) -> Any:
     """
     path = module_path()
     if path not in _LOADED:
-        if not os.path.exists(path):
-            build()
-        if library is not None:
-            import ctypes
+        with _LOADING:
+            if path not in _LOADED:
+                if not os.path.exists(path):
+                    build()
+                if library is not None:
+                    import ctypes
 
-            # Found by its SONAME when the module asks for libxl.
-            ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
-        _LOADED[path] = _import(path)
+                    # Found by its SONAME when the module asks for libxl.
+                    ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
+                _LOADED[path] = _import(path)
     return _LOADED[path]
 
 
@@ -201,30 +223,37 @@ def build() -> str:
 
 
 def _compile(folder: str, api: int) -> str:
-    import contextlib
-    import importlib
-    import io
+    """Compile in a process of its own: cffi changes the working folder while it does."""
+    import json
+    import subprocess
+    import sys
+    from importlib.util import find_spec
 
-    try:
-        cffi = importlib.import_module("cffi")
-    except ModuleNotFoundError as error:
-        raise PluginUnusable(f"libxl: cffi is not installed; {CFFI}", plugin="libxl") from error
-    ffi = cffi.FFI()
-    ffi.cdef(_read("shim.h"))
-    ffi.set_source(
-        NAME,
-        _read("shim.c"),
-        libraries=["xenlight", "xentoollog"],
-        define_macros=[("LIBXL_API_VERSION", f"0x{api:06x}")],
-        extra_compile_args=["-Wno-unused-function", "-Wno-unused-parameter"],
+    if find_spec("cffi") is None:
+        raise PluginUnusable(f"libxl: cffi is not installed; {CFFI}", plugin="libxl")
+    given = {
+        "folder": folder,
+        "name": NAME,
+        "declared": _read("shim.h"),
+        "source": _read("shim.c"),
+        "api": f"0x{api:06x}",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", _COMPILE],
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
     )
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            return str(ffi.compile(tmpdir=folder))
-    except cffi.VerificationError as error:
+    lines = done.stdout.splitlines()
+    if done.returncode != 0 or not lines:
+        said = done.stderr.strip()
+        last = said.splitlines()[-1] if said else f"exit code {done.returncode}"
         raise PluginUnusable(
-            f"libxl: compiling the binding failed: {error}; {HEADERS}",
+            f"libxl: compiling the binding failed: {last}; {HEADERS}",
             plugin="libxl",
-            native_message=str(error.__cause__ or error),
-        ) from error
+            native_message=said[-4000:],
+        )
+    return lines[-1]

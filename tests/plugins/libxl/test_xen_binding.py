@@ -82,6 +82,30 @@ def test_processes_that_build_at_once(standin, tmp_path):
     ]
 
 
+@pytest.mark.slow
+def test_threads_that_load_at_once(standin, tmp_path):
+    """Of several threads that need it first, one builds it, where the process is; all share it."""
+    code = (
+        "import os, threading\n"
+        "from polyvisor_libxl import binding\n"
+        "found, before = [], os.getcwd()\n"
+        "def load(): found.append((id(binding.load()), os.getcwd() == before))\n"
+        "threads = [threading.Thread(target=load) for _ in range(4)]\n"
+        "[thread.start() for thread in threads]\n"
+        "[thread.join() for thread in threads]\n"
+        "print(len(found), len(set(found)), found[0][1])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PATH": "/usr/bin:/bin", "XDG_CACHE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert done.stdout == "4 1 True\n"
+
+
 def test_importing_it_needs_nothing():
     """Neither polyvisor nor the plugin imports cffi before it is used."""
     code = "import sys, polyvisor, polyvisor_libxl.probe; print('cffi' in sys.modules)"
