@@ -290,14 +290,17 @@ class Connection:
         from polyvisor.model.check import RULES, ensure
 
         if validate:
+            from polyvisor.model.paths import with_absolute_paths
             from polyvisor.model.schemas import ensure_valid
 
-            text = source.to_xml() if isinstance(source, DomainSpec) else source
-            ensure_valid(text, folder=_load_config(None).schemas, operation=operation)
+            given = source.to_xml() if isinstance(source, DomainSpec) else source
+            ensure_valid(
+                with_absolute_paths(given), folder=_load_config(None).schemas, operation=operation
+            )
         spec = as_spec(source)
         rules = RULES if self._hooks is None else self._hooks.check_rules()
-        given = None if isinstance(source, DomainSpec) else source
-        ensure(spec, rules=rules, source=given, operation=operation)
+        text = None if isinstance(source, DomainSpec) else source
+        ensure(spec, rules=rules, source=text, operation=operation)
         return spec
 
     def _check_writable(self, operation: str) -> None:

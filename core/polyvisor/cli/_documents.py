@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from polyvisor.errors import InvalidArgument, SpecError, StorageError
+from polyvisor.errors import InvalidArgument, SchemaError, SpecError, StorageError
 
 if TYPE_CHECKING:
     from polyvisor.connection import SpecSource
@@ -70,6 +70,9 @@ def load(file: str, form: str | None = None, kind: str | None = None) -> Loaded:
         StorageError: it cannot be read.
     """
     data = _bytes(file)
+    if not data.strip():
+        name = "standard input" if file == "-" else file
+        raise SchemaError(f"{name} is empty; a definition is expected", fault="it is empty")
     try:
         return _loaded(data, file, form or _form(file, data), kind)
     except SpecError as error:

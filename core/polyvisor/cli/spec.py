@@ -156,11 +156,13 @@ def _findings(file: str, form: str | None, kind: str | None) -> list[Finding]:
 
 def _schema_findings(file: str, form: str | None, folder: str | None) -> tuple[Finding, ...]:
     from polyvisor.config import load as load_config
+    from polyvisor.model.paths import with_absolute_paths
     from polyvisor.model.schemas import validate
 
     if form not in {None, "xml"} or file == "-":
         raise click.UsageError("only a file of XML can be held against the schema")
-    return validate(Path(file), folder=folder or load_config().schemas)
+    source = with_absolute_paths(Path(file))
+    return validate(source, folder=folder or load_config().schemas)
 
 
 @command("schema")

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 if TYPE_CHECKING:
+    from polyvisor.model._xml import Source
     from polyvisor.model.devices.chardev import Chardev
     from polyvisor.model.devices.disk import Disk
     from polyvisor.model.domain import DomainSpec
 
-__all__ = ["anchored"]
+__all__ = ["anchored", "with_absolute_paths"]
 
 _C = TypeVar("_C", bound="Chardev")
 
@@ -69,3 +70,22 @@ def anchored(spec: DomainSpec, folder: str) -> DomainSpec:
     if devices:
         changes["devices"] = attrs.evolve(held, **devices)
     return attrs.evolve(spec, **changes) if changes else spec
+
+
+def with_absolute_paths(source: Source) -> Source:
+    """Return what libvirt's schema can be asked of: it knows no relative paths.
+
+    A file in which there are some is written anew, with those that :func:`anchored` gives;
+    everything else, and what is no domain's definition, is returned as it is.
+    """
+    if not isinstance(source, os.PathLike):
+        return source
+    from polyvisor.errors import SpecError
+    from polyvisor.model.domain import DomainSpec
+
+    try:
+        spec = DomainSpec.from_xml(source)
+    except SpecError:
+        return source
+    moved = anchored(spec, os.path.dirname(os.fspath(source)))
+    return source if moved == spec else moved.to_xml()

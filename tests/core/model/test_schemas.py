@@ -104,3 +104,10 @@ def test_libvirts_own_schemas_take_what_is_written() -> None:
     assert validate("<network><name>n</name></network>") == ()
     [finding, *_] = validate("<network><name>n</name><wrong/></network>")
     assert finding.line == 1
+
+
+@pytest.mark.real
+def test_the_example_is_valid_where_it_lies(tmp_path: Path) -> None:
+    """A file's relative paths count from its folder for libvirt's own schema too."""
+    with polyvisor.open("sim:///valid") as host:
+        assert host.domains.define(EXAMPLES / "tick.xml", validate=True).name == "tick"
