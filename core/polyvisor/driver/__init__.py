@@ -19,7 +19,16 @@ from polyvisor._lazy import attach
 
 if TYPE_CHECKING:
     from polyvisor.driver._base import Driver, DriverInfo, Hooks, OpenContext
+    from polyvisor.driver._block import (
+        Backups,
+        BlockJobInfo,
+        BlockJobs,
+        Checkpoints,
+        DiskInfo,
+    )
+    from polyvisor.driver._console import Consoles, Screens
     from polyvisor.driver._domains import Domains
+    from polyvisor.driver._guest import GuestAgent
     from polyvisor.driver._migration import (
         Begun,
         Finished,
@@ -41,19 +50,38 @@ if TYPE_CHECKING:
         Volumes,
     )
     from polyvisor.driver._options import DomainOptions, SaveOptions
-    from polyvisor.driver._parts import Devices, Events, Resources, Save, SnapshotInfo, Snapshots
+    from polyvisor.driver._parts import (
+        Annotations,
+        Devices,
+        Dumps,
+        Events,
+        Resources,
+        Save,
+        SnapshotInfo,
+        Snapshots,
+    )
+    from polyvisor.driver._tuning import Tuning
     from polyvisor.driver._usability import Usability
 
 __all__ = [
+    "Annotations",
+    "Backups",
     "Begun",
+    "BlockJobInfo",
+    "BlockJobs",
+    "Checkpoints",
+    "Consoles",
     "DefinedObjects",
     "Devices",
+    "DiskInfo",
     "DomainOptions",
     "Domains",
     "Driver",
     "DriverInfo",
+    "Dumps",
     "Events",
     "Finished",
+    "GuestAgent",
     "Hooks",
     "Interfaces",
     "Migration",
@@ -68,11 +96,13 @@ __all__ = [
     "Resources",
     "Save",
     "SaveOptions",
+    "Screens",
     "Secrets",
     "SnapshotInfo",
     "Snapshots",
     "StartedObjects",
     "StoragePools",
+    "Tuning",
     "Usability",
     "Volumes",
 ]
@@ -81,15 +111,24 @@ __all__ = [
 __getattr__, __dir__ = attach(
     __name__,
     {
+        "Annotations": "_parts",
+        "Backups": "_block",
         "Begun": "_migration",
+        "BlockJobInfo": "_block",
+        "BlockJobs": "_block",
+        "Checkpoints": "_block",
+        "Consoles": "_console",
         "DefinedObjects": "_objects",
         "Devices": "_parts",
+        "DiskInfo": "_block",
         "DomainOptions": "_options",
         "Domains": "_domains",
         "Driver": "_base",
         "DriverInfo": "_base",
+        "Dumps": "_parts",
         "Events": "_parts",
         "Finished": "_migration",
+        "GuestAgent": "_guest",
         "Hooks": "_base",
         "Interfaces": "_objects",
         "Migration": "_migration",
@@ -104,11 +143,13 @@ __getattr__, __dir__ = attach(
         "Resources": "_parts",
         "Save": "_parts",
         "SaveOptions": "_options",
+        "Screens": "_console",
         "Secrets": "_objects",
         "SnapshotInfo": "_parts",
         "Snapshots": "_parts",
         "StartedObjects": "_objects",
         "StoragePools": "_objects",
+        "Tuning": "_tuning",
         "Usability": "_usability",
         "Volumes": "_objects",
     },

@@ -11,7 +11,10 @@ import attrs
 from polyvisor._values import frozen_mapping
 
 if TYPE_CHECKING:
+    from polyvisor.driver._block import Backups, BlockJobs, Checkpoints
+    from polyvisor.driver._console import Consoles, Screens
     from polyvisor.driver._domains import Domains
+    from polyvisor.driver._guest import GuestAgent
     from polyvisor.driver._migration import Migration
     from polyvisor.driver._objects import (
         Interfaces,
@@ -21,7 +24,16 @@ if TYPE_CHECKING:
         Secrets,
         StoragePools,
     )
-    from polyvisor.driver._parts import Devices, Events, Resources, Save, Snapshots
+    from polyvisor.driver._parts import (
+        Annotations,
+        Devices,
+        Dumps,
+        Events,
+        Resources,
+        Save,
+        Snapshots,
+    )
+    from polyvisor.driver._tuning import Tuning
     from polyvisor.events import Event
     from polyvisor.host import HostInfo
     from polyvisor.model import DomainSpec
@@ -110,6 +122,15 @@ class Driver(ABC):
     snapshots: Snapshots | None = None
     devices: Devices | None = None
     resources: Resources | None = None
+    tuning: Tuning | None = None
+    annotations: Annotations | None = None
+    dumps: Dumps | None = None
+    consoles: Consoles | None = None
+    screens: Screens | None = None
+    agent: GuestAgent | None = None
+    block: BlockJobs | None = None
+    checkpoints: Checkpoints | None = None
+    backups: Backups | None = None
     events: Events | None = None
 
     @classmethod

@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from polyvisor.events import AnyEvent
     from polyvisor.jobs import Job
 
-__all__ = ["Devices", "Events", "Resources", "Save", "SnapshotInfo", "Snapshots"]
+__all__ = [
+    "Annotations",
+    "Devices",
+    "Dumps",
+    "Events",
+    "Resources",
+    "Save",
+    "SnapshotInfo",
+    "Snapshots",
+]
 
 
 class Save(ABC):
@@ -136,6 +145,65 @@ class Resources(ABC):
         """Set how many bytes of memory it has, of those that it may have.
 
         A running guest gives memory back, or takes it, as fast as it likes.
+        """
+
+
+class Dumps(ABC):
+    """Writes the memory of running domains into files for a debugger."""
+
+    @abstractmethod
+    def dump(
+        self,
+        uuid: UUID,
+        path: str,
+        job: Job,
+        *,
+        live: bool = False,
+        crash: bool = False,
+        reset: bool = False,
+        memory_only: bool = False,
+        core_format: str = "raw",
+    ) -> None:
+        """Write the domain's core to ``path``, which appears when it is whole.
+
+        Args:
+            uuid: an active domain.
+            path: the file.
+            job: tells how far it is and whether to stop.
+            live: let the guest run meanwhile.
+            crash: stop the domain afterwards, as crashed.
+            reset: reset it afterwards.
+            memory_only: only memory and registers, as an ELF core.
+            core_format: ``raw``, ``kdump-zlib``, ``kdump-lzo``, ``kdump-snappy`` or ``win-dmp``.
+
+        Raises:
+            StorageError: the file could not be written.
+            Unsupported: not in this format, or not this way.
+        """
+
+
+class Annotations(ABC):
+    """Changes what is written down about a domain and changes nothing for the guest."""
+
+    @abstractmethod
+    def set_text(
+        self, uuid: UUID, kind: str, text: str | None, *, live: bool, config: bool
+    ) -> None:
+        """Set its ``title`` (one line) or ``description``; ``None`` removes it."""
+
+    @abstractmethod
+    def set_metadata(
+        self, uuid: UUID, uri: str, prefix: str | None, xml: str | None, *, live: bool, config: bool
+    ) -> None:
+        """Set the element of the namespace ``uri`` in ``<metadata>``.
+
+        Args:
+            uuid: the domain.
+            uri: the namespace.
+            prefix: what it is to be written with; needed with ``xml``.
+            xml: the element; ``None`` removes it.
+            live: in the active definition.
+            config: in that which counts from the next start on.
         """
 
 
