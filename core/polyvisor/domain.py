@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from functools import wraps
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from polyvisor.errors import InternalError, PolyvisorError
+from polyvisor.handles._changing import Changing
+from polyvisor.handles._verb import verb
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -20,39 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Domain", "DomainSnapshots"]
 
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
 
-
-def _verb(method: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Make a method that changes a domain: refused when read-only, foreign errors turned."""
-    operation = method.__name__.replace("_", " ")
-
-    @wraps(method)
-    def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        handle: Any = args[0]
-        connection: Connection = handle._connection
-        connection._check_writable(operation)
-        try:
-            return method(*args, **kwargs)
-        except PolyvisorError as error:
-            if error.plugin is None:
-                error.plugin = connection.plugin or None
-            if error.operation is None:
-                error.operation = operation
-            raise
-        except Exception as error:
-            raise InternalError(
-                f"{operation}: plugin {connection.plugin!r} let out "
-                f"{type(error).__name__}: {error}; this is a defect of the plugin",
-                operation=operation,
-                plugin=connection.plugin,
-            ) from error
-
-    return call
-
-
-class Domain:
+class Domain(Changing):
     """A handle of one domain: a connection and a UUID, hashable and cheap.
 
     What changes is asked for with each call and never kept here. All methods may raise
@@ -134,7 +103,7 @@ class Domain:
 
     # Life
 
-    @_verb
+    @verb
     def start(self, *, paused: bool = False, force_boot: bool = False) -> None:
         """Start it; a managed save image is resumed from.
 
@@ -151,37 +120,37 @@ class Domain:
         options = DomainOptions(paused=paused, force_boot=force_boot)
         self._connection._driver.domains.start(self.uuid, options)
 
-    @_verb
+    @verb
     def shutdown(self) -> None:
         """Ask the guest to shut down and return at once; see :meth:`wait`."""
         self._connection._driver.domains.shutdown(self.uuid)
 
-    @_verb
+    @verb
     def destroy(self) -> None:
         """Stop it at once; a transient domain is gone then."""
         self._connection._driver.domains.destroy(self.uuid)
 
-    @_verb
+    @verb
     def reboot(self) -> None:
         """Ask the guest to reboot and return at once."""
         self._connection._driver.domains.reboot(self.uuid)
 
-    @_verb
+    @verb
     def reset(self) -> None:
         """Reset the machine at once."""
         self._connection._driver.domains.reset(self.uuid)
 
-    @_verb
+    @verb
     def suspend(self) -> None:
         """Stop its vCPUs; memory stays."""
         self._connection._driver.domains.suspend(self.uuid)
 
-    @_verb
+    @verb
     def resume(self) -> None:
         """Let its vCPUs run on."""
         self._connection._driver.domains.resume(self.uuid)
 
-    @_verb
+    @verb
     def undefine(self, *, managed_save: bool = False, snapshots: bool = False) -> None:
         """Forget its definition; an active domain becomes transient.
 
@@ -193,7 +162,7 @@ class Domain:
             self.uuid, managed_save=managed_save, snapshots=snapshots
         )
 
-    @_verb
+    @verb
     def set_autostart(self, autostart: bool = True) -> None:
         """Start it together with the host from now on, or not."""
         self._connection._driver.domains.set_autostart(self.uuid, autostart)
@@ -211,7 +180,7 @@ class Domain:
 
     # Saving
 
-    @_verb
+    @verb
     def save(
         self,
         path: str | os.PathLike[str],
@@ -250,7 +219,7 @@ class Domain:
         with Job("save", progress) as job:
             part.save(self.uuid, os.fspath(path), options, job)
 
-    @_verb
+    @verb
     def managed_save(self, *, progress: ProgressCallback | None = None) -> None:
         """Save it into an image of the driver's own, from which the next start resumes."""
         from polyvisor.driver import SaveOptions
@@ -266,50 +235,15 @@ class Domain:
         part = self._connection._driver.save
         return part is not None and part.managed_save_path(self.uuid) is not None
 
-    @_verb
+    @verb
     def remove_managed_save(self) -> None:
         """Drop the managed save image, if there is one."""
         part = self._connection._need(self._connection._driver.save, "save.managed")
         part.remove_managed_save(self.uuid)
 
-    # Changing
-
-    @_verb
-    def attach_device(self, xml: str, *, live: bool | None = None, config: bool = False) -> None:
-        """Add a device.
-
-        Args:
-            xml: the device, as it would stand in ``<devices>``.
-            live: to the running guest; ``None``: if it runs.
-            config: to the definition, from the next start on.
-        """
-        part = self._connection._need(self._connection._driver.devices, "devices.attach")
-        part.attach(self.uuid, xml, live=self._live(live), config=config)
-
-    @_verb
-    def detach_device(self, xml: str, *, live: bool | None = None, config: bool = False) -> None:
-        """Remove the device that matches ``xml``; see :meth:`attach_device`."""
-        part = self._connection._need(self._connection._driver.devices, "devices.attach")
-        part.detach(self.uuid, xml, live=self._live(live), config=config)
-
-    @_verb
-    def set_vcpus(self, count: int, *, live: bool | None = None, config: bool = False) -> None:
-        """Set how many virtual CPUs are on; see :meth:`attach_device` for the rest."""
-        part = self._connection._need(self._connection._driver.resources, "devices.vcpus")
-        part.set_vcpus(self.uuid, count, live=self._live(live), config=config)
-
-    @_verb
-    def set_memory(self, size: int, *, live: bool | None = None, config: bool = False) -> None:
-        """Set how many bytes of memory it has; see :meth:`attach_device` for the rest."""
-        part = self._connection._need(self._connection._driver.resources, "devices.memory")
-        part.set_memory(self.uuid, size, live=self._live(live), config=config)
-
-    def _live(self, live: bool | None) -> bool:
-        return self.active if live is None else live
-
     # Moving
 
-    @_verb
+    @verb
     def migrate(
         self,
         destination: Connection | str,
@@ -390,7 +324,7 @@ class Domain:
         """Return how far the save or migration is that runs on it, from any process."""
         return self._connection._driver.domains.job(self.uuid)
 
-    @_verb
+    @verb
     def abort_job(self) -> None:
         """Cancel the save or migration that runs on it, from any thread or process.
 
@@ -423,7 +357,7 @@ class DomainSnapshots:
         """Return them, oldest first."""
         return self._part().list(self._uuid)
 
-    @_verb
+    @verb
     def create(
         self,
         name: str | None = None,
@@ -441,7 +375,7 @@ class DomainSnapshots:
         with Job("snapshot", progress) as job:
             return self._part().create(self._uuid, name, description, job)
 
-    @_verb
+    @verb
     def revert(
         self,
         name: str,
@@ -464,7 +398,7 @@ class DomainSnapshots:
         with Job("snapshot revert", progress) as job:
             self._part().revert(self._uuid, name, job, paused=paused)
 
-    @_verb
+    @verb
     def delete(self, name: str, *, children: bool = False) -> None:
         """Remove one; its children then hang on its parent, or go too.
 

@@ -31,6 +31,7 @@ class EventKind(StrEnum):
     SNAPSHOT = "snapshot"
     DEVICE_ADDED = "device-added"
     DEVICE_REMOVED = "device-removed"
+    METADATA_CHANGED = "metadata-changed"  # detail: "title", "description" or a namespace
     GUEST = "guest"  # anything else that the hypervisor reports; ``data`` has it
 
 

@@ -34,8 +34,7 @@ class LibxlDriver(LocalDriver):
     def open(cls, uri: ConnectionUri, context: OpenContext) -> Self:
         """See :meth:`polyvisor.driver.Driver.open`."""
         from polyvisor.state import Home, Roots
-        from polyvisor_libxl.devices import LibxlDevices, LibxlResources
-        from polyvisor_libxl.hypervisor import LibxlHypervisor
+        from polyvisor_libxl.devices import ChangingLibxl
 
         if uri.transport is not None or uri.host is not None:
             raise UriError(
@@ -49,13 +48,11 @@ class LibxlDriver(LocalDriver):
             raise UriError(f"{uri}: Xen is root's; run polyvisor as root")
         roots = Roots.of("libxl", "system", root=root)
         settings = dict(context.settings)
-        hypervisor = LibxlHypervisor(settings, cls.opener(settings, root))
+        hypervisor = ChangingLibxl(settings, cls.opener(settings, root))
         hypervisor.context.version()
         driver = cls(roots.canonical(uri), hypervisor, Home.on_disk(roots), context)
         # Memory alone would go back without the disks.
         driver.snapshots = None
-        driver.devices = LibxlDevices(driver)
-        driver.resources = LibxlResources(driver)
         return driver
 
     @classmethod
@@ -111,6 +108,7 @@ class LibxlDriver(LocalDriver):
                 "domains.suspend": _YES,
                 "domains.autostart": _YES,
                 "domains.stats": _YES,
+                "domains.metadata": _YES,
                 "save.file": _YES,
                 "save.managed": _YES,
                 "save.edit": _YES,

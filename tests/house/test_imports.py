@@ -30,6 +30,7 @@ LAYERS: tuple[frozenset[str], ...] = (
             "connection",
             "domain",
             "families",
+            "handles",
             "migration",
             "networks",
             "node_devices",

@@ -122,7 +122,7 @@ class Snapshots(ABC):
 
 
 class Devices(ABC):
-    """Changes the devices and resources of a domain."""
+    """Changes the devices of a domain."""
 
     @abstractmethod
     def attach(self, uuid: UUID, xml: str, *, live: bool, config: bool) -> None:
@@ -131,6 +131,10 @@ class Devices(ABC):
     @abstractmethod
     def detach(self, uuid: UUID, xml: str, *, live: bool, config: bool) -> None:
         """Remove the device that matches ``xml``."""
+
+    @abstractmethod
+    def update(self, uuid: UUID, xml: str, *, live: bool, config: bool) -> None:
+        """Change the device that matches ``xml`` into it, such as the medium in a drive."""
 
 
 class Resources(ABC):
@@ -146,6 +150,18 @@ class Resources(ABC):
 
         A running guest gives memory back, or takes it, as fast as it likes.
         """
+
+    @abstractmethod
+    def set_max_vcpus(self, uuid: UUID, count: int, *, live: bool, config: bool) -> None:
+        """Set how many virtual CPUs the domain may have; more that are on go off.
+
+        Raises:
+            OperationInvalid: ``live``, and this hypervisor cannot.
+        """
+
+    @abstractmethod
+    def set_max_memory(self, uuid: UUID, size: int, *, live: bool, config: bool) -> None:
+        """Set how many bytes of memory the domain may have; raises as :meth:`set_max_vcpus`."""
 
 
 class Dumps(ABC):

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING
 
 from polyvisor._lazy import attach
 from polyvisor.local._hypervisor import (
+    ChangesGuests,
     FindsGuests,
     FoundGuest,
     Guest,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from polyvisor.local._hold import Hold
 
 __all__ = [
+    "ChangesGuests",
     "FindsGuests",
     "FoundGuest",
     "Guest",

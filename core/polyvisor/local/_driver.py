@@ -14,7 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
 
-    from polyvisor.driver import Events, Migration, OpenContext, Save, Snapshots
+    from polyvisor.driver import (
+        Annotations,
+        Devices,
+        Events,
+        Migration,
+        OpenContext,
+        Resources,
+        Save,
+        Snapshots,
+    )
     from polyvisor.local._hold import Hold
     from polyvisor.local._hypervisor import Guest, LocalHypervisor
     from polyvisor.state import Home
@@ -75,11 +84,30 @@ def _events(driver: LocalDriver) -> Events | None:
     return LocalEvents(driver._keeper)
 
 
+def _devices(driver: LocalDriver) -> Devices | None:
+    from polyvisor.local._devices import LocalDevices
+
+    return LocalDevices(driver._keeper)
+
+
+def _resources(driver: LocalDriver) -> Resources | None:
+    from polyvisor.local._resources import LocalResources
+
+    return LocalResources(driver._keeper)
+
+
+def _annotations(driver: LocalDriver) -> Annotations | None:
+    from polyvisor.local._annotations import LocalAnnotations
+
+    return LocalAnnotations(driver._keeper)
+
+
 class LocalDriver(Driver):
     """A driver over a :class:`LocalHypervisor`; a plugin adds ``open``, ``host``, ``support``.
 
     The parts ``save``, ``snapshots`` and ``migration`` are there if the hypervisor derives
-    from :class:`SavesGuests` and :class:`MigratesGuests`.
+    from :class:`SavesGuests` and :class:`MigratesGuests`. ``devices`` and ``resources`` change
+    definitions of any, and running guests of one that derives from :class:`ChangesGuests`.
 
     Args:
         uri: the canonical URI, by which any process of this user comes to the same host;
@@ -99,6 +127,9 @@ class LocalDriver(Driver):
     snapshots: Snapshots | None = cast("Snapshots", _Part(_snapshots))
     migration: Migration | None = cast("Migration", _Part(_migration))
     events: Events | None = cast("Events", _Part(_events))
+    devices: Devices | None = cast("Devices", _Part(_devices))
+    resources: Resources | None = cast("Resources", _Part(_resources))
+    annotations: Annotations | None = cast("Annotations", _Part(_annotations))
 
     def __init__(
         self, uri: str, hypervisor: LocalHypervisor, home: Home, context: OpenContext

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
+from polyvisor.errors import Unsupported
 from polyvisor.states import DomainState, StateReason
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from polyvisor.model import DomainSpec
 
 __all__ = [
+    "ChangesGuests",
     "FindsGuests",
     "FoundGuest",
     "Guest",
@@ -372,3 +374,60 @@ class MigratesGuests(ABC):
         Also called, after our process was killed, when sending was perhaps still going
         on: it must be stopped then. Leaves the guest stopped.
         """
+
+
+class ChangesGuests(ABC):
+    """A hypervisor that can change a guest's devices, virtual CPUs and memory as it runs.
+
+    Definitions, and what stands in them, are the core's; each method here is called before
+    the change is recorded and raises if the guest could not be changed.
+    """
+
+    #: Fields of :class:`polyvisor.model.devices.Devices` whose devices can come, go and
+    #: change; ``None``: all lists of devices.
+    changeable: ClassVar[tuple[str, ...] | None] = None
+
+    @abstractmethod
+    def attach_device(self, guest: Guest, kind: str, device: Any, spec: DomainSpec) -> Any:
+        """Add a device to the guest.
+
+        Args:
+            guest: an active guest, with its definition before.
+            kind: the field of ``devices`` in which it is, such as ``"disks"``.
+            device: the device, completed.
+            spec: the live definition as it is to be, with the device last of its kind.
+
+        Returns:
+            The device as the guest has it, with alias and address if it got some.
+        """
+
+    @abstractmethod
+    def detach_device(self, guest: Guest, kind: str, device: Any, spec: DomainSpec) -> None:
+        """Remove a device and wait until the guest has let go of it.
+
+        Args:
+            guest: an active guest.
+            kind: the field of ``devices`` in which it is.
+            device: the device as the live definition has it.
+            spec: the live definition as it is to be, without it.
+        """
+
+    def update_device(self, guest: Guest, kind: str, old: Any, new: Any, spec: DomainSpec) -> Any:
+        """Change a device, such as the medium in a drive; arguments as for :meth:`attach_device`.
+
+        Raises:
+            Unsupported: this cannot be changed while the guest runs.
+        """
+        raise Unsupported(
+            f"update a device of {guest.name!r}: it cannot be changed while the guest runs",
+            feature="devices.attach",
+            domain=guest.name,
+        )
+
+    @abstractmethod
+    def set_vcpus(self, guest: Guest, count: int) -> None:
+        """Set how many virtual CPUs are on."""
+
+    @abstractmethod
+    def set_memory(self, guest: Guest, size: int) -> None:
+        """Set the size of the guest's balloon, in bytes."""

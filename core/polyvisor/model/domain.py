@@ -413,9 +413,42 @@ class DomainSpec(Document):
 
         if self.metadata is None:
             return None
+        found = find(self.metadata, namespace, name, self._declared())
+        return None if found is None else MetadataElement(*found)
+
+    def _declared(self) -> dict[str, str]:
+        """Return the namespaces that hold for the metadata."""
         # A prefix may be declared on <domain> already; there it is carried along.
         given = self.extra.attributes if self.extra is not None else ()
         declared = {f"xmlns:{prefix}": uri for prefix, uri in self.XML_NAMESPACES.items()}
         declared.update((key, uri) for key, uri in given if key.startswith("xmlns"))
-        found = find(self.metadata, namespace, name, declared)
-        return None if found is None else MetadataElement(*found)
+        return declared
+
+    def metadata_of(self, namespace: str) -> str | None:
+        """Return the metadata's element of a namespace, without its prefix, as libvirt tells it.
+
+        Args:
+            namespace: the URI.
+        """
+        from polyvisor.model._annotation import element_of
+
+        if self.metadata is None:
+            return None
+        return element_of(self.metadata, namespace, self._declared())
+
+    def with_metadata(self, namespace: str, prefix: str | None, xml: str | None) -> Self:
+        """Return it with another element of a namespace in its metadata.
+
+        Args:
+            namespace: the URI.
+            prefix: what the element's names are to begin with; needed with ``xml``.
+            xml: the element, without prefix; ``None``: none of the namespace.
+
+        Raises:
+            InvalidArgument: ``xml`` comes without prefix, or the prefix is no name.
+            XmlSyntaxError: ``xml`` is not one well-formed element.
+        """
+        from polyvisor.model._annotation import replaced
+
+        changed = replaced(self.metadata, namespace, prefix, xml, self._declared())
+        return attrs.evolve(self, metadata=changed)

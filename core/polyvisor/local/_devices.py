@@ -1,0 +1,175 @@
+"""Attaching, detaching and updating devices: in definitions, and in guests that run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from polyvisor.driver import Devices
+from polyvisor.errors import AlreadyExists, InvalidArgument, NotFound, Unsupported
+from polyvisor.events import EventKind
+from polyvisor.local._fields import changed, definition_of
+from polyvisor.local._hypervisor import ChangesGuests
+from polyvisor.local._identity import find, one_of, words
+from polyvisor.state import Document
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from polyvisor.local._hold import Hold
+    from polyvisor.local._keeper import Keeper
+    from polyvisor.model import DomainSpec
+
+__all__ = ["LocalDevices"]
+
+
+class LocalDevices(Devices):
+    """Changes devices; those of a running guest if its hypervisor :class:`ChangesGuests`."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+
+    def attach(self, uuid: UUID, xml: str, *, live: bool, config: bool) -> None:
+        with self._keeper.hold(uuid, "attach a device") as hold:
+            kind, given = self._read(hold, xml, live)
+            device = self._completed(hold, kind, given, live)
+
+            def added(spec: DomainSpec) -> DomainSpec:
+                there = _all(spec, kind)
+                if find(kind, there, device) is not None:
+                    raise AlreadyExists(
+                        f"attach a device to {spec.name!r}: it has {words(kind, device)} already",
+                        domain=spec.name,
+                    )
+                return _with(spec, kind, (*there, device))
+
+            changes = self._changes(hold, added, live=live, config=config)
+            if not live:
+                hold.change(durable=True, **changes)
+                return
+            after = changes["live"].spec()
+            got = self._changer(hold).attach_device(hold.guest, kind, device, after)
+            changes["live"] = Document(_with(after, kind, (*_all(after, kind)[:-1], got)))
+            happened = (EventKind.DEVICE_ADDED, words(kind, got))
+            hold.change(happened, durable=config, **changes)
+
+    def detach(self, uuid: UUID, xml: str, *, live: bool, config: bool) -> None:
+        with self._keeper.hold(uuid, "detach a device") as hold:
+            kind, given = self._read(hold, xml, live)
+
+            def removed(spec: DomainSpec) -> DomainSpec:
+                there = _all(spec, kind)
+                place = _place(hold, spec, kind, given)
+                return _with(spec, kind, there[:place] + there[place + 1 :])
+
+            changes = changed(hold, removed, live=live, config=config)
+            if not live:
+                hold.change(durable=True, **changes)
+                return
+            guest = hold.guest
+            device = _all(guest.spec, kind)[_place(hold, guest.spec, kind, given)]
+            self._changer(hold).detach_device(guest, kind, device, changes["live"].spec())
+            happened = (EventKind.DEVICE_REMOVED, words(kind, device))
+            hold.change(happened, durable=config, **changes)
+
+    def update(self, uuid: UUID, xml: str, *, live: bool, config: bool) -> None:
+        with self._keeper.hold(uuid, "update a device") as hold:
+            kind, given = self._read(hold, xml, live)
+            device = self._completed(hold, kind, given, live)
+
+            def updated(spec: DomainSpec, new: Any = device) -> DomainSpec:
+                there = _all(spec, kind)
+                place = _place(hold, spec, kind, given)
+                kept = {
+                    name: getattr(there[place], name)
+                    for name in ("alias", "address", "mac")
+                    if getattr(new, name, True) is None or (name == "mac" and hasattr(new, name))
+                }
+                new = attrs.evolve(new, **kept)
+                return _with(spec, kind, (*there[:place], new, *there[place + 1 :]))
+
+            changes = self._changes(hold, updated, live=live, config=config)
+            if live:
+                guest, after = hold.guest, changes["live"].spec()
+                place = _place(hold, guest.spec, kind, given)
+                old, new = _all(guest.spec, kind)[place], _all(after, kind)[place]
+                got = self._changer(hold).update_device(guest, kind, old, new, after)
+                there = _all(after, kind)
+                changes["live"] = Document(
+                    _with(after, kind, (*there[:place], got, *there[place + 1 :]))
+                )
+            hold.change(durable=config, **changes)
+
+    def _changes(self, hold: Hold, change: Any, *, live: bool, config: bool) -> dict[str, Any]:
+        """Return the new documents; the kept one is completed as when it is defined."""
+        changes = changed(hold, change, live=live, config=config)
+        if config:
+            kept = self._keeper.hypervisor.complete(changes["definition"].spec())
+            changes["definition"] = Document(kept)
+        return changes
+
+    def _changer(self, hold: Hold) -> ChangesGuests:
+        hypervisor = self._keeper.hypervisor
+        if not isinstance(hypervisor, ChangesGuests):
+            raise Unsupported(
+                f"{hold.operation} of {hold.known.name!r}: {hypervisor.name} does not change "
+                f"devices while a guest runs; change the definition (config) alone",
+                feature="devices.attach",
+                domain=hold.known.name,
+            )
+        return hypervisor
+
+    def _read(self, hold: Hold, xml: str, live: bool) -> tuple[str, Any]:
+        """Return in which list of devices a device belongs, and the device as given."""
+        from polyvisor.model import DomainSpec
+
+        if live:
+            hold.need_active()
+            self._changer(hold)
+        read = DomainSpec.from_xml(
+            f"<domain type='{_machine(hold, live).type}'><name>x</name><memory>1</memory>"
+            f"<devices>{xml}</devices></domain>"
+        )
+        found = one_of(read)
+        kinds = self._changer(hold).changeable if live else None
+        name = hold.known.name
+        if found is not None and (kinds is None or found[0] in kinds):
+            return found
+        if kinds is None:
+            raise InvalidArgument(f"{hold.operation} of {name!r}: give the XML of one device")
+        elements = [f"<{kind.removesuffix('s')}>" for kind in kinds]
+        wanted = " or ".join(filter(None, (", ".join(elements[:-1]), elements[-1])))
+        raise InvalidArgument(
+            f"{hold.operation} of {name!r}: give one {wanted}; others do not change while the "
+            f"guest exists"
+        )
+
+    def _completed(self, hold: Hold, kind: str, device: Any, live: bool) -> Any:
+        """Return a device with what the hypervisor fills in, as in a definition of its own."""
+        alone = _with(_machine(hold, live), kind, (device,))
+        return _all(self._keeper.hypervisor.complete(alone), kind)[0]
+
+
+def _machine(hold: Hold, live: bool) -> DomainSpec:
+    return hold.guest.spec if live else definition_of(hold)
+
+
+def _all(spec: DomainSpec, kind: str) -> tuple[Any, ...]:
+    found: tuple[Any, ...] = getattr(spec.devices, kind)
+    return found
+
+
+def _with(spec: DomainSpec, kind: str, devices: tuple[Any, ...]) -> DomainSpec:
+    changes: dict[str, Any] = {kind: devices}
+    return attrs.evolve(spec, devices=attrs.evolve(spec.devices, **changes))
+
+
+def _place(hold: Hold, spec: DomainSpec, kind: str, device: Any) -> int:
+    place = find(kind, _all(spec, kind), device)
+    if place is None:
+        raise NotFound(
+            f"{hold.operation} of {spec.name!r}: it has no {words(kind, device)}",
+            key=words(kind, device),
+        )
+    return place

@@ -1,0 +1,89 @@
+"""Which device of a definition is meant: by what devices of a kind are told apart.
+
+As libvirt finds them (virDomainDiskFindByBusAndDst, virDomainNetFindIdx and their like,
+``src/conf/domain_conf.c``): by alias if one is given, else by what is their own.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from polyvisor.model import DomainSpec
+
+__all__ = ["find", "one_of", "same", "words"]
+
+#: What tells devices of a kind apart; devices of other kinds are compared as a whole.
+_KEYS: dict[str, Callable[[Any], Any]] = {
+    "disks": lambda one: one.target.dev if one.target is not None else None,
+    "interfaces": lambda one: one.mac.address.lower() if one.mac is not None else None,
+    "hostdevs": lambda one: _source(one),
+    "controllers": lambda one: (one.type, one.index),
+    "filesystems": lambda one: one.target,
+    "graphics": lambda one: one.type,
+    "leases": lambda one: (one.lockspace, one.key),
+    "inputs": lambda one: (one.type, one.bus),
+}
+
+_NAMES = {"disks": "disk", "interfaces": "interface", "hostdevs": "host device"}
+
+
+def one_of(spec: DomainSpec) -> tuple[str, Any] | None:
+    """Return kind and device of a definition that has exactly one; ``None`` if it has not."""
+    found = [
+        (field.name, one)
+        for field in attrs.fields(type(spec.devices))
+        if isinstance(values := getattr(spec.devices, field.name), tuple)
+        for one in values
+        if attrs.has(type(one))
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def words(kind: str, device: Any) -> str:
+    """Return which device it is, in words: ``disk vda``."""
+    name = _NAMES.get(kind, kind.removesuffix("s"))
+    if kind == "hostdevs":
+        source = getattr(device, "source", None)
+        return f"{name} {getattr(source, 'address', source)}"
+    if kind in ("disks", "interfaces"):
+        return f"{name} {_KEYS[kind](device)}"
+    alias = getattr(device, "alias", None)
+    return f"{name} {alias}" if alias else name
+
+
+def same(kind: str, one: Any, other: Any) -> bool:
+    """Say whether two devices of a kind are the same one."""
+    key = _KEYS.get(kind)
+    return _plain(one) == _plain(other) if key is None else bool(key(one) == key(other))
+
+
+def find(kind: str, devices: tuple[Any, ...], wanted: Any) -> int | None:
+    """Return the place of a device; of an interface without MAC, that of the only one."""
+    alias = getattr(wanted, "alias", None)
+    if alias is not None:
+        named = [place for place, one in enumerate(devices) if one.alias == alias]
+        if named:
+            return named[0]
+    if kind == "interfaces" and wanted.mac is None:
+        return 0 if len(devices) == 1 else None
+    return next((at for at, one in enumerate(devices) if same(kind, one, wanted)), None)
+
+
+def _plain(device: Any) -> Any:
+    """Return a device without what it gets when it is attached."""
+    given = {
+        field.name: None
+        for field in attrs.fields(type(device))
+        if field.name in ("alias", "address")
+    }
+    return attrs.evolve(device, **given)
+
+
+def _source(device: Any) -> Any:
+    source = getattr(device, "source", None)
+    return getattr(source, "address", source)
