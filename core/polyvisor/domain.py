@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.handles._changing import Changing
+from polyvisor.handles._seat import Seat
 from polyvisor.handles._verb import verb
 
 if TYPE_CHECKING:
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
 
     from polyvisor.connection import Connection, SpecSource
     from polyvisor.driver import SnapshotInfo, Snapshots
+    from polyvisor.handles import (
+        DomainAgent,
+        DomainBackup,
+        DomainCheckpoints,
+        DomainDisks,
+        DomainTuning,
+    )
     from polyvisor.jobs import JobProgress, ProgressCallback
     from polyvisor.model import DomainSpec
     from polyvisor.states import DomainInfo, DomainState, DomainStatus
@@ -21,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Domain", "DomainSnapshots"]
 
 
-class Domain(Changing):
+class Domain(Changing, Seat):
     """A handle of one domain: a connection and a UUID, hashable and cheap.
 
     What changes is asked for with each call and never kept here. All methods may raise
@@ -339,6 +347,43 @@ class Domain(Changing):
     def snapshots(self) -> DomainSnapshots:
         """Its snapshots."""
         return DomainSnapshots(self)
+
+    # What hangs on it
+
+    @property
+    def disks(self) -> DomainDisks:
+        """Its disks: sizes, and jobs that move data."""
+        from polyvisor.handles import DomainDisks
+
+        return DomainDisks(self)
+
+    @property
+    def checkpoints(self) -> DomainCheckpoints:
+        """Its checkpoints."""
+        from polyvisor.handles import DomainCheckpoints
+
+        return DomainCheckpoints(self)
+
+    @property
+    def backup(self) -> DomainBackup:
+        """The backup of its disks."""
+        from polyvisor.handles import DomainBackup
+
+        return DomainBackup(self)
+
+    @property
+    def tuning(self) -> DomainTuning:
+        """Its share of the host."""
+        from polyvisor.handles import DomainTuning
+
+        return DomainTuning(self)
+
+    @property
+    def agent(self) -> DomainAgent:
+        """The agent inside it."""
+        from polyvisor.handles import DomainAgent
+
+        return DomainAgent(self)
 
 
 class DomainSnapshots:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import attrs
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from polyvisor.driver import (
+        Dumps,
         Interfaces,
         Networks,
         NodeDevices,
         NwFilters,
         OpenContext,
+        Screens,
         Secrets,
         StoragePools,
     )
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from polyvisor.support import SupportTable
     from polyvisor.uri import ConnectionUri
     from polyvisor_sim.check import MemoryCheck
+    from polyvisor_sim.ports import SimConsoles
 
 __all__ = ["SimDriver", "SimulatorDriver", "refuse_strange"]
 
@@ -87,6 +91,34 @@ class SimulatorDriver(LocalDriver):
         from polyvisor.local.objects import LocalNwFilters
 
         return LocalNwFilters(self.objects_home())
+
+    @cached_property
+    def consoles(self) -> SimConsoles:  # type: ignore[override]
+        """The serial ports of guests."""
+        from polyvisor_sim.ports import SimConsoles
+
+        return SimConsoles(self)
+
+    @property
+    def screens(self) -> Screens:  # type: ignore[override]
+        """What guests print, as pictures."""
+        from polyvisor_sim.screen import SimScreens
+
+        return SimScreens(self)
+
+    @property
+    def dumps(self) -> Dumps:  # type: ignore[override]
+        """Cores of guests."""
+        from polyvisor_sim.core import SimDumps
+
+        return SimDumps(self)
+
+    def close(self) -> None:
+        """Release everything; guests stay as they are."""
+        opened = vars(self).pop("consoles", None)
+        if opened is not None:
+            opened.close()
+        super().close()
 
     def verify_memory(self, uuid: UUID) -> MemoryCheck:
         """Compare every byte of an active domain's memory with what its ticks made of it.

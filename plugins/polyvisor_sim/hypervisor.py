@@ -23,6 +23,7 @@ from polyvisor.local import (
     WatchesGuests,
 )
 from polyvisor.states import DomainState, StateReason
+from polyvisor_sim.changing import SimChanges
 from polyvisor_sim.clock import now
 from polyvisor_sim.console import console_file, lines, open_console, write_lines
 from polyvisor_sim.defaults import complete
@@ -56,7 +57,7 @@ _ENDED = {
 }
 
 
-class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests):
+class SimHypervisor(SimChanges, LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests):
     """Runs simulated guests.
 
     Args:
@@ -170,7 +171,8 @@ class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests)
     def memory_and_cpu_time(self, guest: Guest) -> tuple[int, float | None]:
         """Return the balloon's size, and the guest's time on each of its vCPUs."""
         machine = self.rack.get(guest)
-        return machine.balloon, machine.at(self.clock()).run * machine.vcpus / 1e9
+        spent = machine.cpu_before + machine.at(self.clock()).run * machine.vcpus
+        return machine.balloon, spent / 1e9
 
     def stats(self, guest: Guest) -> dict[str, Any]:
         """Return what the guest has done so far; what it has printed is in its file then."""
@@ -294,6 +296,10 @@ class SimHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests)
         """Bring memory and console up to date; return the machine and the moment they are at."""
         with memory.locked():
             return self._catch_up(memory, guest)
+
+    def bring_up(self, memory: Memory, guest: Guest) -> None:
+        """Bring memory, which the caller has locked, up to date."""
+        self._catch_up(memory, guest)
 
     def verify_memory(self, guest: Guest) -> MemoryCheck:
         """Compare every page of an active guest with what its ticks must have made of it."""

@@ -52,7 +52,8 @@ class Machine:
         parameters: how it behaves.
         memory: bytes of memory.
         balloon: bytes of it that the guest uses now.
-        vcpus: number of vCPUs.
+        vcpus: number of vCPUs that are on.
+        cpu_before: nanoseconds that its vCPUs have run beyond ``run`` on each of those.
         console: path of the file behind its serial port, or ``None``.
         after: what to do when it powers off, reboots or crashes: ``"destroy"``,
             ``"restart"`` or ``"preserve"``, in this order.
@@ -70,6 +71,7 @@ class Machine:
     memory: int
     balloon: int = 0
     vcpus: int = 1
+    cpu_before: int = 0
     console: str | None = None
     after: tuple[str, str, str] = ("destroy", "restart", "destroy")
     run: int = 0

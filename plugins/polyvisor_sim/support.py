@@ -8,7 +8,6 @@ __all__ = ["SIM", "TEST"]
 
 _CANNOT = SupportStatus.UNSUPPORTED
 _NO_DISKS = Support(_CANNOT, "simulated guests never open their disks")
-_NO_SCREEN = Support(_CANNOT, "simulated guests have neither screen nor keyboard")
 _ALONE = Support(
     _CANNOT, "guests of test:/// live in this process alone; those of sim:///NAME can migrate"
 )
@@ -27,6 +26,15 @@ _BOTH: dict[str, Support | SupportStatus | str] = {
             "domains.suspend",
             "domains.autostart",
             "domains.stats",
+            "domains.dump",
+            "domains.metadata",
+            "domains.tuning",
+            "devices.attach",
+            "devices.memory",
+            "devices.vcpus",
+            "console.serial",
+            "console.screenshot",
+            "console.send-key",
             "save.file",
             "save.managed",
             "save.edit",
@@ -44,13 +52,8 @@ _BOTH: dict[str, Support | SupportStatus | str] = {
     ),
     "snapshots.disk": _NO_DISKS,
     "checkpoints": _NO_DISKS,
+    "backup": _NO_DISKS,
     "block.jobs": _NO_DISKS,
-    "devices.attach": "the devices of a running guest cannot be changed yet",
-    "devices.memory": "the memory of a running guest cannot be changed yet",
-    "devices.vcpus": "the vCPUs of a running guest cannot be changed yet",
-    "console.serial": "a serial port can only be a file so far",
-    "console.screenshot": _NO_SCREEN,
-    "console.send-key": _NO_SCREEN,
     "guest.agent": Support(_CANNOT, "nothing runs inside a simulated guest that could answer"),
 }
 

@@ -18,7 +18,9 @@ class Tuning(ABC):
 
     A group of values is named as virsh's command for it: ``schedinfo``, ``memtune``,
     ``blkiotune``, ``numatune``, ``blkdeviotune``, ``domiftune``; its values by libvirt's
-    names (``cpu_shares``, ``total_bytes_sec``), sizes in bytes, times in the unit of the name.
+    names (``cpu_shares``, ``total_bytes_sec``; ``numa_mode`` is a word), sizes in bytes, times in
+    the unit of the name. Rates of interfaces (``inbound.average``) are in KiB per second and
+    bursts in KiB, as in their definition. What is not set is left out; 0 takes a limit away.
     """
 
     @abstractmethod

@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from polyvisor._lazy import attach
 
-__all__: list[str] = []
+if TYPE_CHECKING:
+    from polyvisor.handles._agent import AgentResult, DomainAgent
+    from polyvisor.handles._disks import DomainBackup, DomainCheckpoints, DomainDisks
+    from polyvisor.handles._tuning import DomainTuning
+
+__all__ = [
+    "AgentResult",
+    "DomainAgent",
+    "DomainBackup",
+    "DomainCheckpoints",
+    "DomainDisks",
+    "DomainTuning",
+]
 
 # Where they live; imported when they are first asked for.
-__getattr__, __dir__ = attach(__name__, {})
+__getattr__, __dir__ = attach(
+    __name__,
+    {
+        "AgentResult": "_agent",
+        "DomainAgent": "_agent",
+        "DomainBackup": "_disks",
+        "DomainCheckpoints": "_disks",
+        "DomainDisks": "_disks",
+        "DomainTuning": "_tuning",
+    },
+)

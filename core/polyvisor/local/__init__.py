@@ -38,6 +38,7 @@ from polyvisor.local._hypervisor import (
     MigratesGuests,
     Observation,
     SavesGuests,
+    TunesGuests,
     WatchesGuests,
 )
 
@@ -56,6 +57,7 @@ __all__ = [
     "MigratesGuests",
     "Observation",
     "SavesGuests",
+    "TunesGuests",
     "WatchesGuests",
 ]
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Resources,
         Save,
         Snapshots,
+        Tuning,
     )
     from polyvisor.local._hold import Hold
     from polyvisor.local._hypervisor import Guest, LocalHypervisor
@@ -102,12 +103,19 @@ def _annotations(driver: LocalDriver) -> Annotations | None:
     return LocalAnnotations(driver._keeper)
 
 
+def _tuning(driver: LocalDriver) -> Tuning | None:
+    from polyvisor.local._tuning import LocalTuning
+
+    return LocalTuning(driver._keeper, lambda: driver.host().cpus)
+
+
 class LocalDriver(Driver):
     """A driver over a :class:`LocalHypervisor`; a plugin adds ``open``, ``host``, ``support``.
 
     The parts ``save``, ``snapshots`` and ``migration`` are there if the hypervisor derives
     from :class:`SavesGuests` and :class:`MigratesGuests`. ``devices`` and ``resources`` change
-    definitions of any, and running guests of one that derives from :class:`ChangesGuests`.
+    definitions of any, and running guests of one that derives from :class:`ChangesGuests`;
+    so does ``tuning`` with :class:`TunesGuests`.
 
     Args:
         uri: the canonical URI, by which any process of this user comes to the same host;
@@ -129,6 +137,7 @@ class LocalDriver(Driver):
     events: Events | None = cast("Events", _Part(_events))
     devices: Devices | None = cast("Devices", _Part(_devices))
     resources: Resources | None = cast("Resources", _Part(_resources))
+    tuning: Tuning | None = cast("Tuning", _Part(_tuning))
     annotations: Annotations | None = cast("Annotations", _Part(_annotations))
 
     def __init__(

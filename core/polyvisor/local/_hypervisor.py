@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
@@ -28,6 +29,7 @@ __all__ = [
     "MigratesGuests",
     "Observation",
     "SavesGuests",
+    "TunesGuests",
     "WatchesGuests",
 ]
 
@@ -431,3 +433,30 @@ class ChangesGuests(ABC):
     @abstractmethod
     def set_memory(self, guest: Guest, size: int) -> None:
         """Set the size of the guest's balloon, in bytes."""
+
+
+class TunesGuests(ABC):
+    """A hypervisor that can weigh, limit and place guests as they run.
+
+    Called before the change is recorded; raises if the guest could not be tuned.
+    """
+
+    #: The groups that it has (:class:`polyvisor.driver.Tuning`).
+    tunable: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def tune(
+        self, guest: Guest, group: str, values: Mapping[str, int | str], device: Any | None
+    ) -> None:
+        """Set some values.
+
+        Args:
+            guest: an active guest.
+            group: one of :attr:`tunable`.
+            values: those that are to change.
+            device: the disk or interface, where the group is a device's.
+        """
+
+    @abstractmethod
+    def pin(self, guest: Guest, which: int | str, cpus: AbstractSet[int]) -> None:
+        """Let a vCPU, or ``"emulator"``, run on these CPUs of the host only."""

@@ -18,12 +18,15 @@ from polyvisor.testing.suite._fixtures import (
 from polyvisor.testing.suite._life import TestDefinitions, TestLife
 from polyvisor.testing.suite._machine import TestStateMachine
 from polyvisor.testing.suite._moving import TestMigration
+from polyvisor.testing.suite._parts import TestAnnotations, TestDumps, TestTuning
 from polyvisor.testing.suite._processes import TestManyProcesses
 from polyvisor.testing.suite._saving import TestSaving, TestSnapshots
 from polyvisor.testing.suite._support import TestEvents, TestSupport
 
 __all__ = [
+    "TestAnnotations",
     "TestDefinitions",
+    "TestDumps",
     "TestEvents",
     "TestLife",
     "TestManyProcesses",
@@ -36,6 +39,7 @@ __all__ = [
     "TestStateMachine",
     "TestStoragePools",
     "TestSupport",
+    "TestTuning",
     "domain",
     "host",
     "leaves_nothing_behind",
