@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -32,8 +33,9 @@ class SimChanges(ChangesGuests, TunesGuests):
 
     rack: Rack
 
+    @abstractmethod
     def _present(self, guest: Guest) -> tuple[Machine, Moment]:
-        raise NotImplementedError
+        """Return the machine and how it is now, unless it has ended."""
 
     def attach_device(self, guest: Guest, kind: str, device: Any, spec: DomainSpec) -> Any:
         """Let it be there."""

@@ -5,6 +5,7 @@ The names are libvirt's (``VIR_DOMAIN_SCHEDULER_*`` and their like, ``libvirt-do
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
@@ -19,12 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["GROUPS", "Group", "pinned"]
 
 
-class Group:
-    """Values that are fields of one element of the definition.
+class Group(ABC):
+    """Values of a definition.
 
     Args:
         name: the group's name.
-        fields: field of the element by the value's name.
+        fields: where each stands, by the value's name.
         words: the values that are words; others are numbers.
     """
 
@@ -58,8 +59,21 @@ class Group:
         """Return the device whose group it is; ``None`` where it is the domain's."""
         return None
 
+    @abstractmethod
     def read(self, spec: DomainSpec, device: str | None) -> Iterator[tuple[str, int | str]]:
         """Yield the values that are set."""
+
+    @abstractmethod
+    def write(
+        self, spec: DomainSpec, device: str | None, values: Mapping[str, int | str]
+    ) -> DomainSpec:
+        """Return a definition with some values changed."""
+
+
+class _Fields(Group):
+    """Values that are fields of one element of the definition."""
+
+    def read(self, spec: DomainSpec, device: str | None) -> Iterator[tuple[str, int | str]]:
         element = self._element(spec, device)
         if element is not None:
             for name, field in self.fields.items():
@@ -70,7 +84,6 @@ class Group:
     def write(
         self, spec: DomainSpec, device: str | None, values: Mapping[str, int | str]
     ) -> DomainSpec:
-        """Return a definition with some values changed."""
         element = self._element(spec, device) or self._empty()
         changes: dict[str, Any] = {
             self.fields[name]: None if self._is_none(name, value) else value
@@ -82,17 +95,20 @@ class Group:
     def _is_none(self, name: str, value: int | str) -> bool:
         return value == ""
 
+    @abstractmethod
     def _empty(self) -> Any:
-        raise NotImplementedError
+        """Return the element without values."""
 
+    @abstractmethod
     def _element(self, spec: DomainSpec, device: str | None) -> Any | None:
-        raise NotImplementedError
+        """Return the element, if there is one."""
 
+    @abstractmethod
     def _put(self, spec: DomainSpec, device: str | None, element: Any | None) -> DomainSpec:
-        raise NotImplementedError
+        """Return the definition with another element."""
 
 
-class _Cpu(Group):
+class _Cpu(_Fields):
     def _empty(self) -> Any:
         from polyvisor.model.tuning import CpuTune
 
@@ -105,7 +121,7 @@ class _Cpu(Group):
         return attrs.evolve(spec, cputune=element)
 
 
-class _Memory(Group):
+class _Memory(_Fields):
     def _empty(self) -> Any:
         from polyvisor.model.tuning import MemoryTune
 
@@ -173,7 +189,7 @@ def _pairs(name: str, text: str) -> dict[str, int]:
     return {path: int(number) for path, number in zip(words[::2], words[1::2], strict=True)}
 
 
-class _Numa(Group):
+class _Numa(_Fields):
     def _empty(self) -> Any:
         from polyvisor.model.tuning import NumaMemory
 
@@ -248,7 +264,7 @@ class _OfDevice(Group):
         return attrs.evolve(spec, devices=attrs.evolve(spec.devices, **put))
 
 
-class _Disk(_OfDevice):
+class _Disk(_OfDevice, _Fields):
     def check(self, values: Mapping[str, int | str]) -> None:
         super().check(values)
         for measure in ("bytes_sec", "iops_sec", "bytes_sec_max", "iops_sec_max"):
