@@ -14,7 +14,7 @@ from polyvisor.support import Support, SupportStatus, SupportTable
 if TYPE_CHECKING:
     from typing import Literal, Self
 
-    from polyvisor.driver import OpenContext, StoragePools
+    from polyvisor.driver import OpenContext, Secrets, StoragePools
     from polyvisor.uri import ConnectionUri
 
 __all__ = ["QemuDriver"]
@@ -62,6 +62,7 @@ class QemuDriver(LocalDriver):
             )
         hypervisor = QemuHypervisor(dict(context.settings), f"{roots.state}/cache")
         driver = cls(roots.canonical(uri), hypervisor, Home.on_disk(roots), context)
+        hypervisor.secret = driver.secret_value
         # Memory alone would go back without the disks; see the support table.
         driver.snapshots = None
         return driver
@@ -72,6 +73,35 @@ class QemuDriver(LocalDriver):
         from polyvisor.local.objects import DirectoryPools
 
         return DirectoryPools(self.home)
+
+    @property
+    def secrets(self) -> Secrets:
+        """Secrets, for disks and network storage."""
+        from polyvisor.local.objects import LocalSecrets
+
+        return LocalSecrets(self.home)
+
+    def secret_value(self, uuid: str | None, usage: str | None) -> bytes:
+        """Return the value of a secret.
+
+        Args:
+            uuid: which one it is; or else
+            usage: what it is for.
+
+        Raises:
+            NotFound: there is none, or it has no value.
+        """
+        from polyvisor.errors import NotFound
+
+        if uuid is not None:
+            return self.secrets.value(uuid)
+        for kind in ("volume", "ceph", "iscsi", "tls", "vtpm"):
+            try:
+                found = self.secrets.by_usage(kind, usage or "")
+            except NotFound:
+                continue
+            return self.secrets.value(found.key)
+        raise NotFound(f"no secret is for {usage!r}", kind="secret", key=usage)
 
     def host(self) -> HostInfo:
         """Return facts about this machine and its QEMU."""
@@ -134,7 +164,7 @@ class QemuDriver(LocalDriver):
                 "interfaces": none,
                 "nwfilters": none,
                 "node-devices": _NOT_YET,
-                "secrets": "disks and consoles would not take their values yet",
+                "secrets": _YES,
                 "events": _YES,
             }
         )

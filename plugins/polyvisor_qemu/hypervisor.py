@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from polyvisor.events import EventKind
     from polyvisor.jobs import Job
     from polyvisor.model import DomainSpec
+    from polyvisor_qemu.cmdline import Host
 
 __all__ = ["QemuHypervisor"]
 
@@ -75,6 +76,8 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
     def __init__(self, settings: dict[str, Any], cache_dir: str) -> None:
         self.settings = settings
         self.cache_dir = cache_dir
+        #: Gives the value of a secret by its UUID or by its kind and what it is for.
+        self.secret: Callable[[str | None, str | None], bytes] | None = None
 
     # Definitions
 
@@ -84,7 +87,9 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         With ``layout = "libvirt"`` in the plugin's settings, also all that libvirt's QEMU
         driver would make explicit.
         """
-        from polyvisor_qemu import argv
+        from polyvisor_qemu.cmdline import build
+        from polyvisor_qemu.cmdline.context import refused
+        from polyvisor_qemu.layout.machines import PREFERRED
 
         if spec.type not in self.domain_types:
             raise SemanticError(
@@ -98,7 +103,7 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
 
         kind = spec.os.type or OsType(name="hvm")
         if kind.name not in ("hvm", None):
-            raise argv.refuse(spec, "domain/os/type", f"QEMU runs 'hvm', not {kind.name!r}")
+            raise refused(spec, "domain/os/type", f"QEMU runs 'hvm', not {kind.name!r}")
         import platform
 
         arch = kind.arch or platform.machine()
@@ -106,7 +111,7 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
             kind,
             arch=arch,
             name="hvm",
-            machine=kind.machine or argv.DEFAULT_MACHINE.get(arch, "virt"),
+            machine=kind.machine or PREFERRED.get(arch, "virt"),
         )
         spec = attrs.evolve(
             spec,
@@ -117,8 +122,18 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         )
         if self.settings.get("layout") == "libvirt":
             spec = self._as_libvirt(spec)
-        argv.build(spec, "qemu")
+        build(spec, "qemu", self.host())
         return spec
+
+    def host(self) -> Host:
+        """Return what command lines need to know of this host."""
+        from polyvisor_qemu.cmdline import Host
+
+        return Host(
+            nvram=f"{os.path.dirname(self.cache_dir)}/nvram",
+            settings=self.settings,
+            secret=self.secret,
+        )
 
     def _as_libvirt(self, spec: DomainSpec) -> DomainSpec:
         """Place devices as libvirt does, so that guests can move between it and here."""
@@ -153,7 +168,6 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
 
     def _emulator(self, spec: DomainSpec) -> str:
         from polyvisor.errors import PluginUnusable
-        from polyvisor_qemu.argv import architecture
         from polyvisor_qemu.probe import emulator_for, usable
 
         named = spec.devices.emulator
@@ -166,11 +180,12 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
                     domain=spec.name,
                 )
             return named
-        found = emulator_for(architecture(spec), self.settings)
+        architecture = spec.os.arch or "x86_64"
+        found = emulator_for(architecture, self.settings)
         if found is None:
             answer = usable()
             raise PluginUnusable(
-                f"start {spec.name!r}: no QEMU for {architecture(spec)} is installed; "
+                f"start {spec.name!r}: no QEMU for {architecture} is installed; "
                 f"{answer.remedy or 'install it'}",
                 domain=spec.name,
             )
@@ -186,7 +201,7 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         """Start QEMU with further words on its command line."""
         from polyvisor_qemu.launch import launch
 
-        return launch(guest, spec, self._emulator(spec), *more, timeout=self._timeout)
+        return launch(guest, spec, self._emulator(spec), self.host(), *more, timeout=self._timeout)
 
     def _process(self, guest: Guest) -> Process | None:
         if "pid" not in guest.runtime:

@@ -13,8 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from polyvisor.errors import HypervisorError
-from polyvisor_qemu import argv
-from polyvisor_qemu.builder import RUN_FD
+from polyvisor_qemu.cmdline import RUN_FD, build
 from polyvisor_qemu.process import Process, spawn
 from polyvisor_qemu.qmp import Gone, Monitor, listen
 
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 
     from polyvisor.local import Guest
     from polyvisor.model import DomainSpec
+    from polyvisor_qemu.cmdline import Host
 
 __all__ = ["find", "last_words", "launch", "log_size"]
 
@@ -33,7 +33,7 @@ EVENTS_FD = RUN_FD + 2
 
 
 def launch(
-    guest: Guest, spec: DomainSpec, emulator: str, *more: str, timeout: float
+    guest: Guest, spec: DomainSpec, emulator: str, host: Host, *more: str, timeout: float
 ) -> dict[str, Any]:
     """Start QEMU, its vCPUs stopped, and wait until it answers.
 
@@ -41,6 +41,7 @@ def launch(
         guest: whose QEMU it is; gets its runtime facts.
         spec: its definition.
         emulator: path of QEMU.
+        host: what the command line needs to know of the host.
         more: further words of the command line.
         timeout: seconds to wait for the answer.
 
@@ -48,7 +49,8 @@ def launch(
         The runtime facts.
     """
     assert guest.run_dir is not None
-    line = argv.build(spec, emulator)
+    made = build(spec, emulator, host)
+    line = made.args
     for name, number in (("control", CONTROL_FD), ("events", EVENTS_FD)):
         line += [
             "-chardev", f"socket,id={name},fd={number},server=on,wait=off",
@@ -61,11 +63,15 @@ def launch(
     run = os.open(guest.run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     control = listen(f"{guest.run_dir}/control")
     events = listen(f"{guest.run_dir}/events")
+    opened: dict[int, int] = {}
     try:
+        if made.descriptors or made.templates:
+            from polyvisor_qemu.cmdline.opening import open_all
+
+            opened = open_all(made, spec, guest.run_dir, host)
+        own = {CONTROL_FD: control.fileno(), EVENTS_FD: events.fileno(), RUN_FD: run}
         process = spawn(
-            line,
-            fds={CONTROL_FD: control.fileno(), EVENTS_FD: events.fileno(), RUN_FD: run},
-            log=log_path(guest),
+            line, fds={**own, **opened}, log=log_path(guest), environment=made.environment
         )
     except OSError as error:
         raise HypervisorError(
@@ -75,10 +81,14 @@ def launch(
         control.close()
         events.close()
         os.close(run)
+        for fd in opened.values():
+            os.close(fd)
     runtime = {"pid": process.pid, "started": process.started}
     guest.runtime = runtime
     try:
-        Monitor(f"{guest.run_dir}/control", timeout=timeout).close()
+        with Monitor(f"{guest.run_dir}/control", timeout=timeout) as monitor:
+            if made.commands:
+                monitor.execute_all(*made.commands)
     except BaseException as error:
         process.kill()
         if isinstance(error, Gone):

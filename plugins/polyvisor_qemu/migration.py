@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from polyvisor.errors import HypervisorError, PolyvisorError, Timeout
 from polyvisor.states import DomainState
 from polyvisor_qemu import stream
-from polyvisor_qemu.builder import RUN_FD
+from polyvisor_qemu.cmdline import RUN_FD
 from polyvisor_qemu.launch import last_words
 from polyvisor_qemu.qmp import Gone, QmpError, connect
 

@@ -97,13 +97,16 @@ class Process:
         return 0.0
 
 
-def spawn(line: list[str], *, fds: dict[int, int], log: str) -> Process:
+def spawn(
+    line: list[str], *, fds: dict[int, int], log: str, environment: dict[str, str] | None = None
+) -> Process:
     """Start a program in a session of its own.
 
     Args:
         line: its command line.
         fds: descriptors to hand over, by the numbers under which the program has them.
         log: file that its output is appended to.
+        environment: variables beside our own.
     """
     # Our own descriptors could have those very numbers: move them out of the way first.
     from fcntl import F_DUPFD_CLOEXEC, fcntl
@@ -117,7 +120,8 @@ def spawn(line: list[str], *, fds: dict[int, int], log: str) -> Process:
             (os.POSIX_SPAWN_DUP2, 1, 2),
         ]
         actions += [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in high.items()]
-        pid = os.posix_spawn(line[0], line, os.environ, file_actions=actions, setsid=True)
+        variables = {**os.environ, **(environment or {})}
+        pid = os.posix_spawn(line[0], line, variables, file_actions=actions, setsid=True)
     finally:
         for fd in high.values():
             os.close(fd)

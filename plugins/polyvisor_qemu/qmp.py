@@ -91,7 +91,8 @@ class Monitor:
             command: its name.
             fds: descriptors to hand over with it.
             timeout: seconds to wait for the answer instead of the monitor's own.
-            arguments: its arguments; an underscore stands for a dash.
+            arguments: its arguments; an underscore stands for a dash, unless the command's
+                own name has one.
 
         Raises:
             QmpError: QEMU refuses.
@@ -130,7 +131,11 @@ class Monitor:
         self._number += 1
         request: dict[str, Any] = {"execute": command, "id": self._number}
         if arguments:
-            request["arguments"] = {name.replace("_", "-"): v for name, v in arguments.items()}
+            # The oldest commands have underscores in their own names, and in their arguments'.
+            old = "_" in command
+            request["arguments"] = {
+                name if old else name.replace("_", "-"): v for name, v in arguments.items()
+            }
         return json.dumps(request).encode() + b"\n"
 
     def _answer(self, command: str, number: int, timeout: float | None) -> Any:

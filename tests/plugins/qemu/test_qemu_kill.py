@@ -69,7 +69,7 @@ def guests():
                     state = file.read().rpartition(")")[2].split()[0]
             except OSError:
                 continue
-            ours = serial.encode() in line and b"qemu-system" in line.split(b"\\0")[0]
+            ours = f"{root}/tick.img".encode() in line and b"qemu-system" in line.split(b"\\0")[0]
             if ours and state not in "ZX":
                 found.append(int(entry))
     return found

@@ -1,0 +1,176 @@
+"""Network interfaces: the guest's device and what it is plugged into on the host."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from polyvisor_qemu.cmdline.words import Tap, Vhost, joined
+
+if TYPE_CHECKING:
+    from polyvisor_qemu.cmdline.context import Context
+
+__all__ = ["interfaces"]
+
+_MODELS = {"virtio": "virtio-net", "virtio-transitional": "virtio-net",
+           "virtio-non-transitional": "virtio-net", "netfront": None}  # fmt: skip
+_OFFLOADS_HOST = {"csum": "csum", "gso": "gso", "tso4": "host_tso4", "tso6": "host_tso6",
+                  "ecn": "host_ecn", "ufo": "host_ufo", "mrg_rxbuf": "mrg_rxbuf"}  # fmt: skip
+_OFFLOADS_GUEST = {"csum": "guest_csum", "tso4": "guest_tso4", "tso6": "guest_tso6",
+                   "ecn": "guest_ecn", "ufo": "guest_ufo"}  # fmt: skip
+
+
+def interfaces(c: Context) -> None:
+    """Add all network interfaces."""
+    passed = 0
+    for number, one in enumerate(c.spec.devices.interfaces):
+        if one.type == "hostdev":
+            _passed(c, number, one, c.names.interface(number, one, passed))
+            passed += 1
+            continue
+        name = c.names.interface(number, one, 0)
+        queues = _backend(c, number, one, name)
+        _device(c, one, name, queues)
+
+
+def _virtio(one: Any) -> bool:
+    return (one.model or "").startswith("virtio")
+
+
+def _backend(c: Context, number: int, one: Any, name: str) -> int:
+    """Add what an interface is plugged into; return how many queues it has."""
+    host = f"host{name}"
+    source = one.source
+    queues = (one.driver.queues if one.driver is not None else None) or 1
+    if one.type == "user":
+        _user(c, number, one, host)
+        return 1
+    if one.type in ("network", "bridge", "ethernet", "direct"):
+        _tap(c, number, one, host, queues)
+        return queues
+    if one.type == "vhostuser":
+        if source is None or source.path is None:
+            raise c.refuse(f"interface[{number}]/source", "has no path of a socket")
+        again = source.reconnect
+        c.line.add(
+            "chardev",
+            joined(
+                "socket", id=f"char{name}", path=source.path,
+                server=True if source.mode == "server" else None,
+                reconnect=again.timeout if again is not None and again.enabled else None,
+            ),
+        )  # fmt: skip
+        c.line.json(
+            "netdev",
+            {"type": "vhost-user", "chardev": f"char{name}",
+             "queues": queues if queues > 1 else None, "id": host},
+        )  # fmt: skip
+        return queues
+    if one.type == "vdpa":
+        device = source.dev if source is not None else None
+        c.line.json("netdev", {"type": "vhost-vdpa", "vhostdev": device, "id": host})
+        return queues
+    if one.type in ("server", "client", "mcast", "udp") and source is not None:
+        address = f"{source.address_text or ''}:{source.port}"
+        word = {"server": "listen", "client": "connect"}.get(one.type, one.type)
+        values: dict[str, Any] = {word: address}
+        if one.type == "udp" and source.local is not None:
+            values["localaddr"] = f"{source.local.address or ''}:{source.local.port}"
+        c.line.json("netdev", {"type": "socket", **values, "id": host})
+        return 1
+    if one.type == "null":
+        c.line.json("netdev", {"type": "hubport", "id": host, "hubid": number})
+        return 1
+    raise c.refuse(f"interface[{number}]", f"type {one.type!r} is not run by QEMU; use 'user'")
+
+
+def _user(c: Context, number: int, one: Any, host: str) -> None:
+    """Add a network of QEMU's own, or of passt, which is started before it."""
+    backend = one.backend
+    if backend is not None and backend.type == "passt":
+        raise c.refuse(f"interface[{number}]/backend", "passt is not started by this driver yet")
+    values: dict[str, Any] = {"type": "user"}
+    for ip in one.ips:
+        if ip.family == "ipv6" or ":" in (ip.address or ""):
+            values |= {"ipv6-prefix": ip.address, "ipv6-prefixlen": ip.prefix}
+        else:
+            values["net"] = f"{ip.address}/{ip.prefix}" if ip.prefix else ip.address
+    c.line.json("netdev", {**values, "id": host})
+
+
+def _tap(c: Context, number: int, one: Any, host: str, queues: int) -> None:
+    """Add a TAP device, whose queues are opened before QEMU starts."""
+    source = one.source
+    bridge = None
+    if one.type == "bridge":
+        bridge = source.bridge if source is not None else None
+    elif one.type == "network":
+        bridge = c.host.network_bridge(source.network if source is not None else None)
+        if bridge is None:
+            raise c.refuse(
+                f"interface[{number}]",
+                "there is no network of this name with a bridge; use 'bridge' or 'user'",
+            )
+    mode = None
+    if one.type == "direct":
+        bridge = source.dev if source is not None else None
+        mode = (source.mode if source is not None else None) or "vepa"
+    managed = one.target_managed is not False
+    fds = [
+        str(c.line.descriptor(Tap(one.target, bridge, managed, queues, mode)))
+        for _ in range(queues)
+    ]
+    values: dict[str, Any] = {"type": "tap"}
+    values |= {"fd": fds[0]} if queues == 1 else {"fds": ":".join(fds)}
+    driver = one.driver
+    if _virtio(one) and c.spec.type == "kvm" and not (driver is not None and driver.name == "qemu"):
+        path = (one.backend.vhost if one.backend is not None else None) or "/dev/vhost-net"
+        helpers = [str(c.line.descriptor(Vhost(path))) for _ in range(queues)]
+        values["vhost"] = True
+        values |= {"vhostfd": helpers[0]} if queues == 1 else {"vhostfds": ":".join(helpers)}
+    if one.tune is not None and one.tune.sndbuf is not None:
+        values["sndbuf"] = one.tune.sndbuf
+    c.line.json("netdev", {**values, "id": host})
+
+
+def _device(c: Context, one: Any, name: str, queues: int) -> None:
+    """Add the guest's device (qemuBuildNicDevProps)."""
+    values: dict[str, Any] = {"netdev": f"host{name}"}
+    if one.mac is not None:
+        values["mac"] = one.mac.address
+    driver = one.driver
+    if _virtio(one) and driver is not None:
+        values |= {
+            "tx": {"iothread": "bh", "timer": "timer"}.get(driver.txmode or ""),
+            "ioeventfd": driver.ioeventfd, "event_idx": driver.event_idx,
+            "rx_queue_size": driver.rx_queue_size, "tx_queue_size": driver.tx_queue_size,
+            "rss": driver.rss, "hash": driver.rss_hash_report,
+        }  # fmt: skip
+        for held, words in ((driver.host, _OFFLOADS_HOST), (driver.guest, _OFFLOADS_GUEST)):
+            for field, word in words.items():
+                if held is not None:
+                    values[word] = getattr(held, field)
+    if _virtio(one):
+        if queues > 1:
+            values |= {"mq": True, "vectors": 2 * queues + 2}
+        values["host_mtu"] = one.mtu
+        if one.teaming is not None and one.teaming.type == "persistent":
+            values["failover"] = True
+    if one.boot is None:
+        values["bootindex"] = c.boot.pop("network", None)
+    if one.link == "down":
+        c.line.commands.append(("set_link", {"name": name, "up": False}))
+    model = one.model or "virtio"
+    if _virtio(one):
+        c.virtio("virtio-net", one, name, **values)
+    else:
+        c.device(_MODELS.get(model, model) or model, one, name, **values)
+
+
+def _passed(c: Context, number: int, one: Any, name: str) -> None:
+    """Add a PCI function of the host as an interface."""
+    at = one.source.address if one.source is not None else None
+    if at is None or at.type != "pci":
+        raise c.refuse(f"interface[{number}]/source", "has no PCI address")
+    where = f"{at.domain or 0:04x}:{at.bus or 0:02x}:{at.slot or 0:02x}.{at.function or 0:x}"
+    pair = one.teaming.persistent if one.teaming is not None else None
+    c.device("vfio-pci", one, name, host=where, failover_pair_id=pair)

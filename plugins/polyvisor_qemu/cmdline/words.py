@@ -1,0 +1,124 @@
+"""The words of a command line, and what QEMU is to be handed beside them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeAlias
+
+import attrs
+
+__all__ = ["FIRST_FD", "RUN_FD", "CommandLine", "Descriptor", "Inline", "Listen", "Open",
+           "Secret", "Tap", "Vhost", "joined", "keyval"]  # fmt: skip
+
+#: Number under which QEMU has its run folder: sockets get short paths by it.
+RUN_FD = 20
+#: First number of the descriptors that devices need; monitors have those before it.
+FIRST_FD = 30
+
+
+@attrs.frozen
+class Listen:
+    """A unix socket that is listened at before QEMU starts."""
+
+    path: str
+
+
+@attrs.frozen
+class Open:
+    """A file that is opened for writing, and made if it is missing."""
+
+    path: str
+    append: bool
+
+
+@attrs.frozen
+class Secret:
+    """A file of memory alone with a secret in it; which one, the key of a store says."""
+
+    uuid: str | None
+    usage: str | None
+
+
+@attrs.frozen
+class Tap:
+    """A queue of a TAP device; with a bridge, the device becomes one of its ports."""
+
+    device: str | None
+    bridge: str | None
+    managed: bool = True
+    queues: int = 1
+    #: For ``direct``: the macvtap mode; the device is made on top of ``bridge``.
+    mode: str | None = None
+
+
+@attrs.frozen
+class Vhost:
+    """A kernel's helper: ``/dev/vhost-net``, ``/dev/vhost-vsock``, ``/dev/vhost-scsi``."""
+
+    path: str
+    #: For vsock: the guest's number, or ``None`` for the next free one.
+    cid: int | None = None
+
+
+@attrs.frozen
+class Inline:
+    """A file of memory alone with a secret that the definition itself holds."""
+
+    text: str = attrs.field(repr=False)
+
+
+Descriptor: TypeAlias = Listen | Open | Secret | Inline | Tap | Vhost
+
+
+def keyval(value: object) -> str:
+    """Return a value as it stands in ``key=value,…``: its commas doubled."""
+    return str(value).replace(",", ",,")
+
+
+def joined(*first: str, **values: Any) -> str:
+    """Return ``first,key=value,…``; absent values are left out.
+
+    Args:
+        first: words without a value, written as they are.
+        values: ``__`` in a name stands for ``-``; True is ``on``, False ``off``.
+    """
+    words = list(first)
+    for key, value in values.items():
+        if value is not None:
+            text = ("on" if value else "off") if isinstance(value, bool) else keyval(value)
+            words.append(f"{key.rstrip('_').replace('__', '-')}={text}")
+    return ",".join(words)
+
+
+@attrs.define
+class CommandLine:
+    """A whole command line.
+
+    Attributes:
+        args: its words, the emulator first.
+        descriptors: what QEMU is to have open, by the number that stands in the words.
+        environment: variables set beside those of the host.
+        templates: files that are copied from another one if they are not there yet.
+        commands: QMP commands to be given before the guest runs: name and arguments.
+    """
+
+    args: list[str] = attrs.field(factory=list)
+    descriptors: dict[int, Descriptor] = attrs.field(factory=dict)
+    environment: dict[str, str] = attrs.field(factory=dict)
+    templates: dict[str, str] = attrs.field(factory=dict)
+    commands: list[tuple[str, dict[str, Any]]] = attrs.field(factory=list)
+
+    def add(self, option: str, *values: str) -> None:
+        """Add an option and its value as they are."""
+        self.args += [f"-{option}", *values]
+
+    def json(self, option: str, values: dict[str, Any]) -> None:
+        """Add an option in JSON, where no value can become an option of its own."""
+        plain = {key: value for key, value in values.items() if value is not None}
+        self.args += [f"-{option}", json.dumps(plain, ensure_ascii=False, separators=(",", ":"))]
+
+    def descriptor(self, wanted: Descriptor) -> int:
+        """Ask for something open and return the number that QEMU will know it by."""
+        number = FIRST_FD + len(self.descriptors)
+        self.descriptors[number] = wanted
+        return number
