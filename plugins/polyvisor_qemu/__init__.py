@@ -9,12 +9,14 @@ from polyvisor.hookspecs import hookimpl
 if TYPE_CHECKING:
     from polyvisor.driver import DriverInfo
     from polyvisor.model.check import Rule
+    from polyvisor.native import NativeInfo
     from polyvisor.saveimage import FormatInfo
 
 __all__ = [
     "polyvisor_api",
     "polyvisor_check_rules",
     "polyvisor_drivers",
+    "polyvisor_native_formats",
     "polyvisor_save_formats",
 ]
 
@@ -49,6 +51,21 @@ def polyvisor_save_formats() -> list[FormatInfo]:
             magics=(b"LibvirtQemudSave", b"LibvirtQemudPart"),
             summary="libvirt's QEMU save image",
             factory="polyvisor_qemu.image:QemuSaveFormat",
+        )
+    ]
+
+
+@hookimpl
+def polyvisor_native_formats() -> list[NativeInfo]:
+    """Announce ``qemu-argv``, QEMU's command line, which is written only."""
+    from polyvisor.native import NativeInfo
+
+    return [
+        NativeInfo(
+            name="qemu-argv",
+            summary="command lines of QEMU, written only",
+            suffixes=(".args",),
+            factory="polyvisor_qemu.native:QemuArgvFormat",
         )
     ]
 

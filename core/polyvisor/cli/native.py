@@ -24,16 +24,24 @@ def domxml_from_native_command(format_: str, file: str) -> None:
 
 @command("domxml-to-native")
 @argument("format_", metavar="FORMAT")
+@argument("file", type=path(), required=False)
 @option("--domain", help="Take the definition of this domain.")
 @option("--xml", "xml", type=path(), help="Take the definition in this file.")
-def domxml_to_native_command(format_: str, domain: str | None, xml: str | None) -> None:
-    """Print a machine's definition as a configuration in FORMAT."""
+def domxml_to_native_command(
+    format_: str, file: str | None, domain: str | None, xml: str | None
+) -> None:
+    """Print a machine's definition, of FILE or of a domain, as a configuration in FORMAT."""
     from polyvisor import native
 
+    if file is not None and xml is not None:
+        from click import UsageError
+
+        raise UsageError("give either FILE or --xml")
+    xml = xml if file is None else file
     if (domain is None) == (xml is None):
         from click import UsageError
 
-        raise UsageError("give either --domain or --xml")
+        raise UsageError("give either FILE or --domain")
     found = native.open_format(format_)
     if xml is not None:
         from polyvisor.cli.domains import read_spec

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import subprocess
+import sys
 from collections import Counter
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -12,8 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polyvisor.errors import SemanticError
+from polyvisor.errors import SemanticError, SpecError
 from polyvisor.model import DomainSpec
+from polyvisor.native import open_format
 from polyvisor.states import DomainState
 from polyvisor_qemu.cmdline import Host
 from polyvisor_qemu.cmdline import build as built
@@ -513,3 +517,25 @@ def test_boot_order(hosts: Hosts, make_spec: Make) -> None:
             for name in ("ide0-0-0", "ide0-1-0")
         ]
     assert found == [2, 1]
+
+
+# For people
+
+
+def test_domxml_to_native(tmp_path: Path, make_spec: Make) -> None:
+    """The command line is written as a shell takes it, for a definition in a file."""
+    (tmp_path / "guest.xml").write_text(make_spec("it's, one").to_xml())
+    done = subprocess.run(
+        [sys.executable, "-m", "polyvisor", "domxml-to-native", "qemu-argv", "guest.xml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    words = shlex.split(done.stdout.replace("\\\n", " "))
+    assert words[0].endswith("qemu-system-x86_64")
+    assert words[1:3] == ["-name", "guest=it's,, one,debug-threads=on"]
+    with pytest.raises(SpecError, match="cannot be read"):
+        open_format("qemu-argv").read(b"qemu -S", path="x.args")
