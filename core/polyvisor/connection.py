@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from polyvisor.events import AnyEvent, Event
     from polyvisor.host import HostInfo
     from polyvisor.jobs import ProgressCallback
-    from polyvisor.model import DomainSpec
+    from polyvisor.model import DomainCapabilities, DomainSpec
     from polyvisor.networks import InterfaceCollection, NetworkCollection, NwFilterCollection
     from polyvisor.node_devices import NodeDeviceCollection
     from polyvisor.plugins import Registry
@@ -204,6 +204,30 @@ class Connection:
     def capabilities(self) -> str:
         """Return the host's capabilities as libvirt's ``<capabilities>`` XML."""
         return self._driver.capabilities()
+
+    def domain_capabilities(
+        self,
+        *,
+        emulator: str | None = None,
+        arch: str | None = None,
+        machine: str | None = None,
+        kind: str | None = None,
+    ) -> DomainCapabilities:
+        """Return what a domain can have here: machines' limits, CPU models, devices.
+
+        Args:
+            emulator: path of the emulator; ``None``: that of the architecture.
+            arch: the guest's architecture; ``None``: the host's.
+            machine: a machine type or its alias; ``None``: the default.
+            kind: the domain's type, such as ``"kvm"``; ``None``: the best there is.
+
+        Raises:
+            InvalidArgument: there is no such emulator, machine or type.
+            Unsupported: the driver does not know.
+        """
+        return self._driver.domain_capabilities(
+            emulator=emulator, arch=arch, machine=machine, kind=kind
+        )
 
     # The families of host objects, imported when one is first asked for.
 

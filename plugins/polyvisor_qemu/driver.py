@@ -6,7 +6,7 @@ import os
 import platform
 from typing import TYPE_CHECKING, Any
 
-from polyvisor.errors import ConfigError, PluginUnusable, UriError
+from polyvisor.errors import ConfigError, InvalidArgument, PluginUnusable, UriError
 from polyvisor.host import HostInfo
 from polyvisor.local import LocalDriver
 from polyvisor.support import Support, SupportStatus, SupportTable
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Literal, Self
 
     from polyvisor.driver import OpenContext, Secrets, StoragePools
+    from polyvisor.model import DomainCapabilities
     from polyvisor.uri import ConnectionUri
 
 __all__ = ["QemuDriver"]
@@ -102,6 +103,48 @@ class QemuDriver(LocalDriver):
                 continue
             return self.secrets.value(found.key)
         raise NotFound(f"no secret is for {usage!r}", kind="secret", key=usage)
+
+    def capabilities(self) -> str:
+        """Return capabilities with all emulators of this host and their machine types."""
+        from polyvisor_qemu.emulator import emulator
+        from polyvisor_qemu.hostcaps import ARCHITECTURES, host_capabilities
+        from polyvisor_qemu.probe import emulator_for, kvm_works
+
+        known = {}
+        native = {platform.machine(), *(["i686"] if platform.machine() == "x86_64" else [])}
+        for arch in ARCHITECTURES:
+            path = emulator_for(arch, self.hypervisor.settings)
+            if path is not None:
+                kvm = arch in native and kvm_works(path, self.hypervisor.cache_dir)[0]
+                known[arch] = emulator(path, self.hypervisor.cache_dir, kvm=kvm), kvm
+        return host_capabilities(self.host(), known).to_xml()
+
+    def domain_capabilities(
+        self,
+        *,
+        emulator: str | None = None,
+        arch: str | None = None,
+        machine: str | None = None,
+        kind: str | None = None,
+    ) -> DomainCapabilities:
+        """See :meth:`polyvisor.driver.Driver.domain_capabilities`."""
+        from polyvisor_qemu.domaincaps import domain_capabilities
+        from polyvisor_qemu.emulator import emulator as asked
+        from polyvisor_qemu.probe import emulator_for, kvm_works
+
+        path = emulator or emulator_for(arch, self.hypervisor.settings)
+        if path is None or not os.access(path, os.X_OK):
+            raise InvalidArgument(f"there is no emulator {emulator or f'for {arch} guests'}")
+        kvm, why = kvm_works(path, self.hypervisor.cache_dir)
+        if kind not in (None, "kvm", "qemu"):
+            raise InvalidArgument(f"QEMU runs no domains of type {kind!r}; use 'kvm' or 'qemu'")
+        if kind == "kvm" and not kvm:
+            raise InvalidArgument(f"KVM cannot be used here: {why}; ask for 'qemu'")
+        known = asked(path, self.hypervisor.cache_dir, kvm=kvm)
+        if arch is not None and arch != known.arch:
+            raise InvalidArgument(f"{path} runs guests of {known.arch}, not {arch}")
+        kind = kind or ("kvm" if kvm else "qemu")
+        return domain_capabilities(known, self.hypervisor.host(), machine=machine, kind=kind)
 
     def host(self) -> HostInfo:
         """Return facts about this machine and its QEMU."""

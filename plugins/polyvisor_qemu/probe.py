@@ -8,7 +8,7 @@ from typing import Any
 
 from polyvisor.driver import Usability
 
-__all__ = ["emulator_for", "kvm_works", "usable", "version_of"]
+__all__ = ["emulator_for", "kept", "kvm_works", "usable", "version_of"]
 
 #: Package that has the emulator for an architecture, on Debian.
 _PACKAGES = {"x86_64": "qemu-system-x86", "i686": "qemu-system-x86", "aarch64": "qemu-system-arm"}
@@ -28,7 +28,7 @@ def emulator_for(architecture: str | None, settings: dict[str, Any] | None = Non
     given = (settings or {}).get("emulator")
     if given and wanted == host:
         return shutil.which(str(given))
-    name = {"i686": "i386"}.get(wanted, wanted)
+    name = {"i686": "i386", "armv7l": "arm", "ppc64le": "ppc64"}.get(wanted, wanted)
     return shutil.which(f"qemu-system-{name}")
 
 
@@ -44,7 +44,7 @@ def usable() -> Usability:
 
 def version_of(emulator: str, cache_dir: str) -> str:
     """Return the version of an emulator; it is run once and the answer is kept."""
-    return str(_cached(emulator, cache_dir, "version", lambda: _ask_version(emulator)))
+    return str(kept(emulator, cache_dir, "version", lambda: _ask_version(emulator)))
 
 
 def kvm_works(emulator: str, cache_dir: str) -> tuple[bool, str]:
@@ -56,17 +56,28 @@ def kvm_works(emulator: str, cache_dir: str) -> tuple[bool, str]:
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         there = os.path.exists("/dev/kvm")
         return False, "/dev/kvm may not be opened" if there else "there is no /dev/kvm"
-    found = _cached(emulator, cache_dir, "kvm", lambda: _try_kvm(emulator), per_boot=True)
+    found = kept(emulator, cache_dir, "kvm", lambda: _try_kvm(emulator), per_boot=True)
     return found == "", str(found)
 
 
-def _cached(emulator: str, cache_dir: str, what: str, ask: Any, *, per_boot: bool = False) -> Any:
-    """Return an answer kept under the identity of the binary: path, size, time of change."""
+def kept(
+    emulator: str, cache_dir: str, what: str, ask: Any, *more: Any, per_boot: bool = False
+) -> Any:
+    """Return an answer kept under the identity of a binary: path, size, time of change.
+
+    Args:
+        emulator: the binary.
+        cache_dir: folder for answers.
+        what: what was asked, part of the file's name.
+        ask: asks, and returns plain JSON values.
+        more: what else the answer depends on.
+        per_boot: whether it holds only until the host is booted again.
+    """
     import hashlib
     import json
 
     facts = os.stat(emulator)
-    key = [os.path.realpath(emulator), facts.st_size, facts.st_mtime_ns]
+    key = [os.path.realpath(emulator), facts.st_size, facts.st_mtime_ns, *more]
     if per_boot:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             key.append(file.read().strip())

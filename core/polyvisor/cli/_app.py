@@ -134,6 +134,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "version": ("hosts", "Print versions."),
     "uri": ("hosts", "Print the connection's URI."),
     "capabilities": ("hosts", "Print the host's capabilities."),
+    "domcapabilities": ("hosts", "Print what a domain can have on the host."),
     "support": ("hosts", "Print what works on the connection, and why the rest does not."),
     "spec": ("spec", "Convert, compare and check definitions."),
     "plugins": ("setup", "List plugins, and what to install where one cannot work."),

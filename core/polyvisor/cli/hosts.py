@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from polyvisor.cli._declare import echo
+from polyvisor.cli._declare import argument, echo, option
 from polyvisor.cli._session import command, session
 
 __all__: list[str] = []
@@ -113,6 +113,39 @@ def capabilities_command() -> None:
     """Print the host's capabilities as XML."""
     text = session().connection.capabilities()
     session().facts({"xml": text}, lambda: echo(text))
+
+
+@command("domcapabilities")
+@argument("virttype", required=False)
+@argument("emulatorbin", required=False)
+@argument("arch", required=False)
+@argument("machine", required=False)
+@option("--virttype", "kind", help="Of domains of this type: kvm or qemu.")
+@option("--emulatorbin", "emulator", help="Of this emulator.")
+@option("--arch", "architecture", help="Of guests of this architecture.")
+@option("--machine", "machine_type", help="Of this machine type.")
+def domcapabilities_command(
+    virttype: str | None,
+    emulatorbin: str | None,
+    arch: str | None,
+    machine: str | None,
+    kind: str | None,
+    emulator: str | None,
+    architecture: str | None,
+    machine_type: str | None,
+) -> None:
+    """Print as XML what a domain can have on the host."""
+    text = (
+        session()
+        .connection.domain_capabilities(
+            kind=kind or virttype,
+            emulator=emulator or emulatorbin,
+            arch=architecture or arch,
+            machine=machine_type or machine,
+        )
+        .to_xml()
+    )
+    session().facts({"xml": text}, lambda: echo(text, nl=not text.endswith("\n")))
 
 
 @command("support")

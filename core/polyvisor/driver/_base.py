@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from polyvisor.driver._tuning import Tuning
     from polyvisor.events import Event
     from polyvisor.host import HostInfo
-    from polyvisor.model import DomainSpec
+    from polyvisor.model import DomainCapabilities, DomainSpec
     from polyvisor.support import SupportTable
     from polyvisor.uri import ConnectionUri
 
@@ -194,3 +194,27 @@ class Driver(ABC):
         from polyvisor.driver._capabilities import minimal_capabilities
 
         return minimal_capabilities(self.host())
+
+    def domain_capabilities(
+        self,
+        *,
+        emulator: str | None = None,
+        arch: str | None = None,
+        machine: str | None = None,
+        kind: str | None = None,
+    ) -> DomainCapabilities:
+        """Return what a domain can have here: libvirt's ``<domainCapabilities>``.
+
+        Args:
+            emulator: path of the emulator; ``None``: that of the architecture.
+            arch: the guest's architecture; ``None``: the host's.
+            machine: a machine type or its alias; ``None``: the default.
+            kind: the domain's type, such as ``"kvm"``; ``None``: the best there is.
+
+        Raises:
+            InvalidArgument: there is no such emulator, machine or type.
+            Unsupported: the driver does not know.
+        """
+        from polyvisor.errors import Unsupported
+
+        raise Unsupported("this driver does not say what a domain can have")

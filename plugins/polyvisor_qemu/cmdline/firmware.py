@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from polyvisor.model import DomainSpec
     from polyvisor_qemu.cmdline.host import Host
 
-__all__ = ["described", "with_firmware"]
+__all__ = ["FAMILIES", "described", "with_firmware"]
 
 #: What a machine type that is an alias stands for (docs/interop/firmware.json has patterns).
-_FAMILIES = {"pc": "pc-i440fx-any", "q35": "pc-q35-any", "virt": "virt-any"}
+FAMILIES = {"pc": "pc-i440fx-any", "q35": "pc-q35-any", "virt": "virt-any"}
 
 
 def with_firmware(spec: DomainSpec, host: Host, arch: str, machine: str) -> DomainSpec:
@@ -117,7 +117,7 @@ def _fits(one: dict[str, Any], spec: DomainSpec, arch: str, machine: str) -> boo
     kind = {"efi": "uefi", "bios": "bios"}[os_.firmware_name or "efi"]
     if kind not in one.get("interface-types", ()):
         return False
-    name = _FAMILIES.get(machine, machine)
+    name = FAMILIES.get(machine, machine)
     if not any(
         target["architecture"] == arch
         and any(fnmatchcase(name, pattern) for pattern in target["machines"])

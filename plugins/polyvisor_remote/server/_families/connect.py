@@ -103,6 +103,19 @@ def get_capabilities(session: Session, arguments: Any) -> tuple[str]:
     return (session.driver.capabilities(),)
 
 
+@serves("connect_get_domain_capabilities", slow=True)
+def get_domain_capabilities(session: Session, arguments: Any) -> tuple[str]:
+    """Return what a domain can have here."""
+    check_flags(arguments.flags, 0, "virConnectGetDomainCapabilities")
+    found = session.driver.domain_capabilities(
+        emulator=arguments.emulatorbin,
+        arch=arguments.arch,
+        machine=arguments.machine,
+        kind=arguments.virttype,
+    )
+    return (found.to_xml(),)
+
+
 @serves("connect_is_secure")
 def is_secure(session: Session, arguments: Any) -> tuple[int]:
     """Say whether nobody else can listen in."""
