@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     Hosts = Any
     Make = Callable[..., DomainSpec]
 
+REAPER = Path(__file__).resolve().parents[2] / "bench" / "reaper.py"
+
 pytestmark = pytest.mark.real
 
 #: Devices of which libvirt and we say the same on any host: what, and which attribute.
@@ -33,13 +36,19 @@ COMMON = [
 
 
 def virsh(folder: Path, *words: str) -> str:
-    """Return what libvirt says, with its QEMU driver within virsh itself."""
+    """Return what libvirt says, with its QEMU driver within virsh itself.
+
+    Args:
+        folder: where it keeps all; short, since its sockets are in it.
+        words: the command.
+    """
     program = shutil.which("virsh")
     if program is None:
         pytest.skip("virsh is not installed")
     folder.mkdir()
     done = subprocess.run(
-        [program, "-c", f"qemu:///embed?root={folder}", *words],
+        # libvirt waits for the end of what it asked; here nobody else would reap it.
+        [sys.executable, str(REAPER), program, "-c", f"qemu:///embed?root={folder}", *words],
         capture_output=True,
         text=True,
         timeout=120,
@@ -50,9 +59,9 @@ def virsh(folder: Path, *words: str) -> str:
     return done.stdout
 
 
-def test_as_libvirt_says(tmp_path: Path, hosts: Hosts) -> None:
+def test_as_libvirt_says(hosts: Hosts) -> None:
     """Machine, limits, CPU models and devices are what libvirt says of the same emulator."""
-    told = virsh(tmp_path / "libvirt", "domcapabilities", "--virttype", "qemu")
+    told = virsh(hosts.root / "v", "domcapabilities", "--virttype", "qemu")
     theirs = DomainCapabilities.from_xml(told)
     ours = hosts.open().domain_capabilities(emulator=theirs.path, kind="qemu")
     for field in ("path", "domain", "machine", "arch", "max_vcpus", "iothreads", "memory_backing"):
@@ -71,9 +80,9 @@ def test_as_libvirt_says(tmp_path: Path, hosts: Hosts) -> None:
     assert {name: models[0][name] for name in both} == {name: models[1][name] for name in both}
 
 
-def test_machines_as_libvirt_says(tmp_path: Path, hosts: Hosts) -> None:
+def test_machines_as_libvirt_says(hosts: Hosts) -> None:
     """The capabilities name the same machine types, aliases and limits for each architecture."""
-    theirs = Capabilities.from_xml(virsh(tmp_path / "libvirt", "capabilities"))
+    theirs = Capabilities.from_xml(virsh(hosts.root / "v", "capabilities"))
     ours = Capabilities.from_xml(hosts.open().capabilities())
     assert {guest.arch.name for guest in theirs.guests} <= {
         guest.arch.name for guest in ours.guests
