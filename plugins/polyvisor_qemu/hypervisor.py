@@ -131,6 +131,7 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
 
         return Host(
             nvram=f"{os.path.dirname(self.cache_dir)}/nvram",
+            tpm=f"{os.path.dirname(self.cache_dir)}/tpm",
             settings=self.settings,
             secret=self.secret,
         )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from polyvisor.local import Guest
     from polyvisor.model import DomainSpec
     from polyvisor_qemu.cmdline import Host
+    from polyvisor_qemu.cmdline.helping import Helpers
 
 __all__ = ["find", "last_words", "launch", "log_size"]
 
@@ -64,7 +65,12 @@ def launch(
     control = listen(f"{guest.run_dir}/control")
     events = listen(f"{guest.run_dir}/events")
     opened: dict[int, int] = {}
+    helpers: Helpers | None = None
     try:
+        if made.helpers:
+            from polyvisor_qemu.cmdline.helping import Helpers
+
+            helpers = Helpers(made, spec, guest.run_dir, log_path(guest), host)
         if made.descriptors or made.templates:
             from polyvisor_qemu.cmdline.opening import open_all
 
@@ -73,6 +79,12 @@ def launch(
         process = spawn(
             line, fds={**own, **opened}, log=log_path(guest), environment=made.environment
         )
+        if helpers is not None:
+            try:
+                helpers.start()
+            except BaseException:
+                process.kill()
+                raise
     except OSError as error:
         raise HypervisorError(
             f"start {spec.name!r}: cannot run {emulator}: {error.strerror}", domain=spec.name
@@ -83,6 +95,8 @@ def launch(
         os.close(run)
         for fd in opened.values():
             os.close(fd)
+        if helpers is not None:
+            helpers.close()
     runtime = {"pid": process.pid, "started": process.started}
     guest.runtime = runtime
     try:

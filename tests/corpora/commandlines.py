@@ -278,5 +278,6 @@ def _host(case: CommandLine, spec: DomainSpec) -> Host:
         run=f"/tmp/lib/domain--1-{spec.name[:20]}",
         hugepages={2 << 20: "/dev/hugepages2M", 1 << 30: "/dev/hugepages1G"},
         nvram="/var/lib/libvirt/qemu/nvram",
+        firmware=(),
         settings=settings,
     )

@@ -27,6 +27,7 @@ from commandlines import CommandLine, command_lines
 from polyvisor.errors import PolyvisorError
 from polyvisor.model import DomainSpec
 from polyvisor_qemu.cmdline import Host, build
+from polyvisor_qemu.cmdline.helping import Helpers
 from polyvisor_qemu.cmdline.opening import open_all
 
 __all__ = ["Start", "starts"]
@@ -63,7 +64,12 @@ def _start(case: CommandLine, *, kvm: bool) -> Start:
     with tempfile.TemporaryDirectory(prefix="pv-") as name:
         folder = Path(name)
         host = Host(
-            run=name, nvram=name, ram=name, channels=name, secret=lambda _uuid, _usage: b"x" * 16
+            run=name,
+            nvram=name,
+            tpm=name,
+            ram=name,
+            channels=name,
+            secret=lambda _uuid, _usage: b"x" * 16,
         )
         try:
             spec = DomainSpec.from_xml(case.input.read_bytes()).with_uuid()
@@ -78,13 +84,15 @@ def _start(case: CommandLine, *, kvm: bool) -> Start:
                     moved = folder / path.replace("/", "_")
                     made.descriptors[number] = attrs.evolve(wanted, path=str(moved))
             opened = open_all(made, spec, name, host)
+            helpers = Helpers(made, spec, name, f"{name}/helpers.log", host)
         except PolyvisorError as error:
             return Start(case, str(error), by_qemu=False)
         try:
-            return Start(case, _run(made.args, opened))
+            return Start(case, _run(made.args, opened, helpers))
         finally:
             for fd in opened.values():
                 os.close(fd)
+            helpers.close()
 
 
 def _moved(word: str, folder: Path) -> str:
@@ -113,7 +121,7 @@ def _moved(word: str, folder: Path) -> str:
     return word
 
 
-def _run(line: list[str], opened: dict[int, int]) -> str:
+def _run(line: list[str], opened: dict[int, int], helpers: Helpers) -> str:
     """Run QEMU until it has answered; return its last words, ``""`` if it started."""
     high = {number: fcntl.fcntl(fd, fcntl.F_DUPFD, _BEYOND) for number, fd in opened.items()}
 
@@ -130,11 +138,14 @@ def _run(line: list[str], opened: dict[int, int]) -> str:
             close_fds=False,
             preexec_fn=hand_over,
         ) as process:
+            serving = helpers.start()
             try:
                 out, err = process.communicate(_QUIT, timeout=PATIENCE)
             except subprocess.TimeoutExpired:
                 process.send_signal(signal.SIGKILL)
                 process.communicate()
+                for one in serving:
+                    one.kill()
                 return f"QEMU waits for another process, for {PATIENCE} s"
     finally:
         for fd in high.values():

@@ -28,6 +28,7 @@ class Host:
         channels: where sockets of channels without a path are; ``None``: in the run folder.
         hugepages: mount points of huge pages by page size in bytes; ``None``: as the kernel says.
         ram: folder for the files of memory that is shared; ``None``: the run folder.
+        tpm: folder for what emulated TPMs keep; ``None``: the run folder.
         nvram: folder for the variables of UEFI firmware; ``None``: the run folder.
         firmware: folders with descriptions of firmware, in the order in which they count.
         settings: the plugin's settings.
@@ -39,6 +40,7 @@ class Host:
     hugepages: dict[int, str] | None = None
     ram: str | None = None
     nvram: str | None = None
+    tpm: str | None = None
     firmware: tuple[str, ...] = FIRMWARE
     settings: dict[str, Any] = attrs.field(factory=dict)
     secret: Callable[[str | None, str | None], bytes] | None = None
@@ -130,6 +132,16 @@ class Host:
     def tpm_socket(self) -> str:
         """Return the socket of the guest's emulated TPM."""
         return f"{self.run}/swtpm.sock"
+
+    def tpm_folder(self, spec: DomainSpec) -> str:
+        """Return the folder for what a guest's emulated TPM keeps."""
+        return f"{self.tpm or self.run}/{spec.uuid}"
+
+    def virtiofsd(self) -> str:
+        """Return the program that shares folders."""
+        named = self.setting("virtiofsd")
+        places = ("/usr/libexec/virtiofsd", "/usr/lib/qemu/virtiofsd")
+        return str(named or next((one for one in places if os.path.exists(one)), places[0]))
 
     def vsock_cid(self) -> int | None:
         """Return a number for a guest that asks for any; ``None``: the one it had."""

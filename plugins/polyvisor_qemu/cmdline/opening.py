@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from polyvisor_qemu.cmdline.host import Host
     from polyvisor_qemu.cmdline.words import CommandLine
 
-__all__ = ["open_all"]
+__all__ = ["in_memory", "open_all", "ours", "secret_of"]
 
 # linux/if_tun.h, linux/if.h, linux/sockios.h, linux/vhost.h.
 _TUNSETIFF = 0x400454CA
@@ -48,7 +48,7 @@ def open_all(made: CommandLine, spec: DomainSpec, run_dir: str, host: Host) -> d
     taps: dict[Tap, str] = {}
     try:
         for path, template in made.templates.items():
-            _copy(_ours(path, run_dir), template, spec)
+            _copy(ours(path, run_dir), template, spec)
         for number, wanted in made.descriptors.items():
             try:
                 opened[number] = _open(wanted, spec, run_dir, host, taps)
@@ -64,7 +64,7 @@ def open_all(made: CommandLine, spec: DomainSpec, run_dir: str, host: Host) -> d
     return opened
 
 
-def _ours(path: str, run_dir: str) -> str:
+def ours(path: str, run_dir: str) -> str:
     """Return a path as we see it: QEMU knows its run folder by a descriptor."""
     inside = f"/proc/self/fd/{RUN_FD}"
     return run_dir + path.removeprefix(inside) if path.startswith(inside) else path
@@ -80,19 +80,15 @@ def _open(wanted: Any, spec: DomainSpec, run_dir: str, host: Host, taps: dict[Ta
     if isinstance(wanted, Listen):
         from polyvisor_qemu.qmp import listen
 
-        return listen(_ours(wanted.path, run_dir)).detach()
+        return listen(ours(wanted.path, run_dir)).detach()
     if isinstance(wanted, Open):
         flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         flags |= os.O_APPEND if wanted.append else os.O_TRUNC
-        return os.open(_ours(wanted.path, run_dir), flags, 0o600)
+        return os.open(ours(wanted.path, run_dir), flags, 0o600)
     if isinstance(wanted, Secret):
-        if host.secret is None:
-            raise HypervisorError(
-                f"start {spec.name!r}: there is no store of secrets", domain=spec.name
-            )
-        return _in_memory(host.secret(wanted.uuid, wanted.usage))
+        return secret_of(wanted, spec, host)
     if isinstance(wanted, Inline):
-        return _in_memory(wanted.text.encode())
+        return in_memory(wanted.text.encode())
     if isinstance(wanted, Vhost):
         fd = os.open(wanted.path, os.O_RDWR | os.O_CLOEXEC)
         if wanted.cid is not None:
@@ -101,7 +97,22 @@ def _open(wanted: Any, spec: DomainSpec, run_dir: str, host: Host, taps: dict[Ta
     return _tap(wanted, spec, taps)
 
 
-def _in_memory(value: bytes) -> int:
+def secret_of(wanted: Secret, spec: DomainSpec, host: Host) -> int:
+    """Open a file of memory alone with a secret of the host's store in it.
+
+    Raises:
+        HypervisorError: there is no store.
+        NotFound: there is no such secret, or it has no value.
+    """
+    if host.secret is None:
+        raise HypervisorError(
+            f"start {spec.name!r}: there is no store of secrets", domain=spec.name
+        )
+    return in_memory(host.secret(wanted.uuid, wanted.usage))
+
+
+def in_memory(value: bytes) -> int:
+    """Open a file of memory alone that holds a value and cannot be changed any more."""
     fd = os.memfd_create("secret", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.write(fd, value)
     # F_ADD_SEALS of linux/fcntl.h: no sealing, shrinking, growing, writing from now on.

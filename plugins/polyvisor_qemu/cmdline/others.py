@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from polyvisor_qemu.cmdline.chardevs import chardev
-from polyvisor_qemu.cmdline.words import Vhost, joined
+from polyvisor_qemu.cmdline.words import Helper, Secret, Vhost, joined
 
 if TYPE_CHECKING:
     from polyvisor_qemu.cmdline.context import Context
@@ -59,7 +59,9 @@ def filesystems(c: Context) -> None:
         if kind == "virtiofs":
             path = source.socket if source is not None else None
             end = f"chr-vu-{name}"
-            path = path or f"{c.host.run}/{name}-fs.sock"
+            if path is None:
+                path = f"{c.host.run}/{name}-fs.sock"
+                _virtiofsd(c, number, one, path)
             c.line.add("chardev", joined("socket", id=end, path=path))
             queue = driver.queue if driver is not None else None
             c.virtio("vhost-user-fs", one, name, chardev=end, tag=one.target, queue__size=queue)
@@ -81,6 +83,30 @@ def filesystems(c: Context) -> None:
         c.virtio("virtio-9p", one, name, fsdev=f"fsdev-{name}", mount_tag=one.target)
 
 
+def _virtiofsd(c: Context, number: int, one: Any, path: str) -> None:
+    """Have a process started that shares a folder."""
+    if one.source is None or one.source.dir is None:
+        raise c.refuse(f"filesystem[{number}]/source", "has no dir")
+    given = one.binary
+    program = (given.path if given is not None else None) or c.host.virtiofsd()
+    words = [program, "--fd={fd}", "-o", joined(source=one.source.dir)]
+    if given is not None:
+        if given.cache is not None:
+            words += ["-o", f"cache={given.cache}"]
+        if given.xattr is not None:
+            words += ["-o", "xattr" if given.xattr else "no_xattr"]
+        if given.sandbox is not None:
+            words += ["-o", f"sandbox={given.sandbox}"]
+        if given.thread_pool is not None:
+            words.append(f"--thread-pool-size={given.thread_pool}")
+        if given.lock is not None:
+            for field, word in (("posix", "posix_lock"), ("flock", "flock")):
+                state = getattr(given.lock, field)
+                if state is not None:
+                    words += ["-o", word if state else f"no_{word}"]
+    c.line.helpers.append(Helper("virtiofsd", path, tuple(words), (), "virtiofsd"))
+
+
 def tpms(c: Context) -> None:
     """Add trusted platform modules; an emulated one is a process beside QEMU."""
     for number, one in enumerate(c.spec.devices.tpms):
@@ -96,6 +122,8 @@ def tpms(c: Context) -> None:
         elif kind in ("emulator", "external"):
             given = back.source.path if back is not None and back.source is not None else None
             path = given or c.host.tpm_socket()
+            if given is None:
+                _swtpm(c, back, path)
             c.line.add("chardev", joined("socket", id="chrtpm", path=path))
             c.line.add("tpmdev", joined("emulator", id=f"tpm-{name}", chardev="chrtpm"))
         else:
@@ -103,6 +131,21 @@ def tpms(c: Context) -> None:
         model = one.model or "tpm-tis"
         driver = "tpm-tis-device" if model == "tpm-tis" and c.machine.arm else model
         c.device(driver, one, name, tpmdev=f"tpm-{name}")
+
+
+def _swtpm(c: Context, back: Any, path: str) -> None:
+    """Have an emulated TPM started that keeps its state from start to start."""
+    version = (back.version if back is not None else None) or "2.0"
+    folder = f"{c.host.tpm_folder(c.spec)}/tpm{version[0]}"
+    words = ["swtpm", "socket", "--ctrl", "type=unixio,fd={fd}", "--terminate",
+             "--tpmstate", joined(dir=folder, mode="0600")]  # fmt: skip
+    if version == "2.0":
+        words.append("--tpm2")
+    key = None
+    if back is not None and back.encryption is not None:
+        key = Secret(back.encryption, None)
+        words += ["--key", "pwdfd={key},mode=aes-256-cbc"]
+    c.line.helpers.append(Helper("swtpm", path, tuple(words), (folder,), "swtpm", key))
 
 
 def rngs(c: Context) -> None:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-__all__ = ["FIRST_FD", "RUN_FD", "CommandLine", "Descriptor", "Inline", "Listen", "Open",
+__all__ = ["FIRST_FD", "RUN_FD", "CommandLine", "Descriptor", "Helper", "Inline", "Listen", "Open",
            "Secret", "Tap", "Vhost", "joined", "keyval"]  # fmt: skip
 
 #: Number under which QEMU has its run folder: sockets get short paths by it.
@@ -67,6 +67,27 @@ class Inline:
     text: str = attrs.field(repr=False)
 
 
+@attrs.frozen
+class Helper:
+    """A process beside QEMU that serves it at a socket, and ends when QEMU does.
+
+    Attributes:
+        program: its name, for messages.
+        socket: where QEMU connects; it is listened at before QEMU starts.
+        words: its command line; ``{fd}`` stands for the listening descriptor.
+        folders: folders that are made for it.
+        package: what to install if it is missing, on Debian.
+    """
+
+    program: str
+    socket: str
+    words: tuple[str, ...]
+    folders: tuple[str, ...] = ()
+    package: str = ""
+    #: A secret that it reads from the descriptor ``{key}``.
+    secret: Secret | None = None
+
+
 Descriptor: TypeAlias = Listen | Open | Secret | Inline | Tap | Vhost
 
 
@@ -99,6 +120,7 @@ class CommandLine:
         descriptors: what QEMU is to have open, by the number that stands in the words.
         environment: variables set beside those of the host.
         templates: files that are copied from another one if they are not there yet.
+        helpers: processes that serve it.
         commands: QMP commands to be given before the guest runs: name and arguments.
     """
 
@@ -106,6 +128,7 @@ class CommandLine:
     descriptors: dict[int, Descriptor] = attrs.field(factory=dict)
     environment: dict[str, str] = attrs.field(factory=dict)
     templates: dict[str, str] = attrs.field(factory=dict)
+    helpers: list[Helper] = attrs.field(factory=list)
     commands: list[tuple[str, dict[str, Any]]] = attrs.field(factory=list)
 
     def add(self, option: str, *values: str) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,7 +26,6 @@ from polyvisor_qemu.qmp import Monitor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     # The conftest's own class; tests are no package that could be imported from.
     Hosts = Any
