@@ -148,24 +148,29 @@ def _models(told: list[dict[str, Any]]) -> dict[str, CpuDefinition]:
     }
 
 
-def emulator(path: str, cache_dir: str, *, kvm: bool) -> Emulator:
+def emulator(path: str, cache_dir: str, *, kvm: bool, timeout: float = _PATIENCE) -> Emulator:
     """Return what an emulator can do.
 
     Args:
         path: the binary.
         cache_dir: folder for answers.
-        kvm: whether KVM can be used with it.
+        kvm: whether KVM can be used with it; then it is asked for CPU models with KVM too.
+        timeout: seconds to wait for its answers, where they are not known yet.
 
     Raises:
         HypervisorError: it does not answer; with its words.
     """
     from polyvisor_qemu.probe import kept
 
-    return Emulator.of(path, kept(path, cache_dir, "emulator", lambda: _ask(path, kvm=kvm), kvm))
+    told = kept(path, cache_dir, "emulator", lambda: _ask(path, timeout))
+    cpus: list[dict[str, Any]] = []
+    if kvm:
+        cpus = kept(path, cache_dir, "kvm-cpus", lambda: _told(_answers(path, "kvm", timeout)[-1]))
+    return Emulator.of(path, {**told, "kvm_cpus": cpus})
 
 
-def _ask(path: str, *, kvm: bool) -> dict[str, Any]:
-    version, target, machines, types, options, cpus = _answers(path, "tcg")
+def _ask(path: str, timeout: float) -> dict[str, Any]:
+    version, target, machines, types, options, cpus = _answers(path, "tcg", timeout)
     numbers = version["qemu"]
     native = {"i386": "i686", "arm": "armv7l"}
     return {
@@ -187,7 +192,6 @@ def _ask(path: str, *, kvm: bool) -> dict[str, Any]:
         "types": sorted(one["name"] for one in types if not one.get("abstract")),
         "options": sorted(one["option"] for one in options),
         "cpus": _told(cpus),
-        "kvm_cpus": _told(_answers(path, "kvm")[-1]) if kvm else [],
     }
 
 
@@ -203,7 +207,7 @@ def _told(cpus: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def _answers(path: str, accelerator: str) -> list[Any]:
+def _answers(path: str, accelerator: str, timeout: float) -> list[Any]:
     """Run an emulator without a machine, and return its answers to all questions."""
     line = [
         path, "-S", "-no-user-config", "-nodefaults", "-nographic", "-machine", "none",
@@ -214,10 +218,10 @@ def _answers(path: str, accelerator: str) -> list[Any]:
     text = "".join(json.dumps(one) + "\n" for one in asked)
     try:
         done = subprocess.run(
-            line, input=text, capture_output=True, text=True, timeout=_PATIENCE, check=False
+            line, input=text, capture_output=True, text=True, timeout=timeout, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise HypervisorError(f"{path} did not say in {_PATIENCE:.0f} s what it can do") from error
+        raise HypervisorError(f"{path} did not say in {timeout:g} s what it can do") from error
     except OSError as error:
         raise HypervisorError(f"cannot run {path}: {error.strerror}") from error
     found: dict[str, Any] = {}

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from polyvisor.jobs import Job
     from polyvisor.model import DomainSpec
     from polyvisor_qemu.cmdline import Host
+    from polyvisor_qemu.emulator import Emulator
 
 __all__ = ["QemuHypervisor"]
 
@@ -76,6 +77,7 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
     def __init__(self, settings: dict[str, Any], cache_dir: str) -> None:
         self.settings = settings
         self.cache_dir = cache_dir
+        self._known: dict[str, Emulator] = {}
         #: Gives the value of a secret by its UUID or by its kind and what it is for.
         self.secret: Callable[[str | None, str | None], bytes] | None = None
 
@@ -111,7 +113,7 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
             kind,
             arch=arch,
             name="hvm",
-            machine=kind.machine or PREFERRED.get(arch, "virt"),
+            machine=self._machine(spec, arch, kind.machine or PREFERRED.get(arch, "virt")),
         )
         spec = attrs.evolve(
             spec,
@@ -124,6 +126,32 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
             spec = self._as_libvirt(spec)
         build(spec, "qemu", self.host())
         return spec
+
+    def _machine(self, spec: DomainSpec, arch: str, name: str) -> str:
+        """Return the machine type that an alias such as ``pc`` stands for now.
+
+        A guest keeps its machine when QEMU is upgraded and the alias means another one.
+        """
+        from polyvisor_qemu.layout.machines import PREFERRED
+
+        if name not in {*PREFERRED.values(), "q35"}:
+            return name
+        from polyvisor_qemu.emulator import emulator
+        from polyvisor_qemu.probe import emulator_for
+
+        path = spec.devices.emulator or emulator_for(arch, self.settings)
+        if path is None or not os.access(path, os.X_OK):
+            return name
+        known = self._known.get(path)
+        if known is None:
+            try:
+                known = emulator(path, self.cache_dir, kvm=False, timeout=self._timeout)
+            except HypervisorError:
+                # A start will say what is wrong with it.
+                return name
+            self._known[path] = known
+        found = known.machine(name)
+        return found.name if found is not None else name
 
     def host(self) -> Host:
         """Return what command lines need to know of this host."""

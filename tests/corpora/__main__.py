@@ -203,7 +203,6 @@ _CAUSES = {
     "genid-auto": "a number that upstream's test makes up; QEMU chooses it here",
     "fd-memory": "the form of NUMA cells for machines before 5.1, which QEMU removed",
     "graphics-vnc-remove": "libvirt drops a socket's path that an earlier start had chosen",
-    "name-escape": "ports of serials where only some are said",
     "disk-arm-virtio-sd": "libvirt's rules for boards of 32 bits",
 }
 

@@ -137,3 +137,15 @@ def test_what_is_not_there(hosts: Hosts) -> None:
     ):
         with pytest.raises(InvalidArgument, match=words):
             host.domain_capabilities(**wanted)
+
+
+@pytest.mark.parametrize(("alias", "family"), [("pc", "pc-i440fx-"), ("q35", "pc-q35-")])
+def test_a_guest_keeps_its_machine(alias: str, family: str, hosts: Hosts, make_spec: Make) -> None:
+    """An alias is kept as the version that it stands for now; a version stays what it is."""
+    host = hosts.open()
+    domain = host.domains.define(make_spec(machine=alias))
+    kept = domain.spec().os.machine
+    assert kept == host.domain_capabilities(kind="qemu", machine=alias).machine
+    assert kept.startswith(family)
+    old = host.domains.define(make_spec("old", machine=f"{family}6.0"))
+    assert old.spec().os.machine == f"{family}6.0"

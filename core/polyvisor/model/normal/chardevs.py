@@ -15,6 +15,8 @@ __all__ = ["chardevs"]
 
 C = TypeVar("C", bound=Chardev)
 
+#: The highest port that can be written.
+LAST_PORT = 2**31 - 1
 #: Kinds of serial port of which the first console is a twin (virDomainDefAddConsoleCompat).
 TWIN_KINDS = {None, "isa-serial", "spapr-vio-serial", "system-serial", "sclp-serial"}
 
@@ -66,13 +68,18 @@ def _connecting(source: ChardevSource) -> ChardevSource:
 
 
 def _numbered(devices: tuple[C, ...]) -> tuple[C, ...]:
-    """Give each its port: the next free one after those before it."""
-    highest = -1
+    """Give each its port: the next after all that are said (virDomainChrDefPostParse)."""
+    said = [d.target.port for d in devices if d.target is not None and d.target.port is not None]
+    used = {port for port in said if port >= 0}
     result = []
     for device in devices:
         target = device.target or ChardevTarget()
-        port = highest + 1 if target.port is None or target.port < 0 else target.port
-        highest = max(highest, port)
+        port = target.port
+        if port is None or port < 0:
+            port = max(used, default=-1) + 1
+            if port > LAST_PORT:
+                port = next(number for number in range(LAST_PORT) if number not in used)
+            used.add(port)
         result.append(changed(device, target=changed(target, port=port)))
     return tuple(result)
 
