@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import os
 import platform
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from polyvisor.errors import ConfigError, InvalidArgument, PluginUnusable, UriError
 from polyvisor.host import HostInfo
 from polyvisor.local import LocalDriver
 from polyvisor.support import Support, SupportStatus, SupportTable
+from polyvisor_qemu.late import Late
 
 if TYPE_CHECKING:
     from typing import Literal, Self
 
-    from polyvisor.driver import OpenContext, Secrets, StoragePools
+    from polyvisor.driver import (
+        Consoles,
+        Dumps,
+        GuestAgent,
+        OpenContext,
+        Screens,
+        Secrets,
+        StoragePools,
+    )
     from polyvisor.model import DomainCapabilities
     from polyvisor.uri import ConnectionUri
 
@@ -28,6 +37,10 @@ class QemuDriver(LocalDriver):
     """``qemu:///session`` for a user's own guests, ``qemu:///system`` for the host's."""
 
     hypervisor: Any
+    consoles: Consoles | None = cast("Consoles", Late("consoles", "QemuConsoles"))
+    screens: Screens | None = cast("Screens", Late("screens", "QemuScreens"))
+    dumps: Dumps | None = cast("Dumps", Late("dumping", "QemuDumps"))
+    agent: GuestAgent | None = cast("GuestAgent", Late("agent", "QemuAgent"))
 
     @classmethod
     def open(cls, uri: ConnectionUri, context: OpenContext) -> Self:
@@ -180,6 +193,7 @@ class QemuDriver(LocalDriver):
                 "domains.suspend": _YES,
                 "domains.autostart": _YES,
                 "domains.stats": _YES,
+                "domains.dump": _YES,
                 "save.file": _YES,
                 "save.managed": _YES,
                 "save.edit": _YES,
@@ -198,10 +212,10 @@ class QemuDriver(LocalDriver):
                 "devices.memory": _NOT_YET,
                 "devices.vcpus": _NOT_YET,
                 "block.jobs": _NOT_YET,
-                "console.serial": _NOT_YET,
-                "console.screenshot": _NOT_YET,
-                "console.send-key": _NOT_YET,
-                "guest.agent": _NOT_YET,
+                "console.serial": _YES,
+                "console.screenshot": _YES,
+                "console.send-key": _YES,
+                "guest.agent": _YES,
                 "storage": _YES,
                 "networks": none,
                 "interfaces": none,

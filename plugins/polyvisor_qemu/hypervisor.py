@@ -327,6 +327,12 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         seconds = process.cpu_time() if process is not None else None
         return spec.current_memory or spec.memory, seconds
 
+    def stats(self, guest: Guest) -> dict[str, Any]:
+        """See :func:`polyvisor_qemu.figures.stats`."""
+        from polyvisor_qemu.figures import stats
+
+        return stats(self, guest)
+
     # Waiting and watching
 
     def wait_gone(self, guest: Guest, timeout: float | None) -> bool:

@@ -127,6 +127,28 @@ class Monitor:
         if refused is not None:
             raise refused
 
+    def ask(self, *commands: tuple[str, dict[str, Any]]) -> list[Any]:
+        """Run commands in one round trip and return their answers, in order.
+
+        In the place of one that QEMU refuses stands the :class:`QmpError`.
+
+        Args:
+            commands: names and arguments, the latter as they are.
+
+        Raises:
+            Timeout: no answer came.
+            Gone: QEMU is gone.
+        """
+        first = self._number + 1
+        self._send(b"".join(self._request(name, given) for name, given in commands), ())
+        answers: list[Any] = []
+        for number, (name, _) in enumerate(commands, first):
+            try:
+                answers.append(self._answer(name, number, None))
+            except QmpError as error:
+                answers.append(error)
+        return answers
+
     def _request(self, command: str, arguments: dict[str, Any]) -> bytes:
         self._number += 1
         request: dict[str, Any] = {"execute": command, "id": self._number}

@@ -1,0 +1,141 @@
+"""The QEMU guest agent, over the socket of its channel.
+
+One command at a time: the agent reads lines of JSON and answers in order. What an earlier
+client left in the channel is passed over (qga/qapi-schema.json, ``guest-sync-delimited``).
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import select
+import socket
+import time
+from typing import TYPE_CHECKING, Any
+
+from polyvisor.driver import GuestAgent
+from polyvisor.errors import HypervisorError, InvalidArgument, OperationInvalid, Timeout
+from polyvisor_qemu.consoles import QemuConsoles
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from polyvisor_qemu.driver import QemuDriver
+
+__all__ = ["QemuAgent"]
+
+#: The channel's name in the guest.
+CHANNEL = "org.qemu.guest_agent.0"
+#: Seconds in which an agent that runs answers the first question (libvirt's is 5).
+_SYNC = 5.0
+_MAX_ANSWER = 64 << 20
+# A byte that no JSON has: whatever the agent has read so far is thrown away.
+_DELIMITER = b"\xff"
+
+
+class QemuAgent(GuestAgent):
+    """Sends commands, each after it has made sure that the agent listens."""
+
+    def __init__(self, driver: QemuDriver) -> None:
+        self._driver = driver
+        self._consoles = QemuConsoles(driver)
+
+    def command(self, uuid: UUID, command: str, *, timeout: float | None) -> str:
+        """See :meth:`polyvisor.driver.GuestAgent.command`."""
+        try:
+            asked = json.loads(command)
+        except ValueError as error:
+            raise InvalidArgument(f"agent command: not JSON: {error}") from error
+        if not isinstance(asked, dict) or not isinstance(asked.get("execute"), str):
+            raise InvalidArgument('agent command: give an object with "execute"')
+        guest = self._driver.guest(uuid)
+        number = next(
+            (
+                place
+                for place, channel in enumerate(guest.spec.devices.channels)
+                if channel.target is not None and channel.target.name == CHANNEL
+            ),
+            None,
+        )
+        if number is None:
+            raise OperationInvalid(
+                f"agent of {guest.name!r}: the domain has no channel {CHANNEL!r} for it; add one",
+                domain=guest.name,
+            )
+        alias = guest.spec.devices.channels[number].alias or f"channel{number}"
+        deadline = None if timeout is None else time.monotonic() + timeout
+        fd = self._consoles.open(uuid, alias, force=False)
+        with socket.socket(fileno=fd) as wire:
+            talk = _Talk(wire, guest.name)
+            first = time.monotonic() + _SYNC
+            talk.sync(first if deadline is None else min(first, deadline))
+            talk.send(json.dumps(asked).encode() + b"\n")
+            answer = talk.answer(deadline, asked["execute"])
+        if "error" in answer:
+            told = answer["error"] if isinstance(answer["error"], dict) else {}
+            words = told.get("desc")
+            raise HypervisorError(
+                f"agent of {guest.name!r} refuses {asked['execute']}: "
+                f"{words or 'it does not say why'}",
+                domain=guest.name,
+                native_code=told.get("class"),
+                native_message=words,
+            )
+        return json.dumps(answer)
+
+
+class _Talk:
+    """A conversation with an agent."""
+
+    def __init__(self, wire: socket.socket, name: str) -> None:
+        self._wire = wire
+        self._name = name
+        self._buffer = bytearray()
+
+    def send(self, data: bytes) -> None:
+        self._wire.sendall(data)
+
+    def sync(self, deadline: float) -> None:
+        """Wait until the agent answers us and not somebody before us."""
+        number = secrets.randbelow(1 << 31)
+        asked = {"execute": "guest-sync-delimited", "arguments": {"id": number}}
+        self.send(_DELIMITER + json.dumps(asked).encode() + b"\n")
+        while True:
+            self._until(_DELIMITER, deadline, "guest-sync-delimited")
+            if self.answer(deadline, "guest-sync-delimited").get("return") == number:
+                return
+
+    def answer(self, deadline: float | None, what: str) -> dict[str, Any]:
+        line = self._until(b"\n", deadline, what)
+        try:
+            answer = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise HypervisorError(
+                f"agent of {self._name!r}: it sent what is not JSON: {line[:80]!r}"
+            ) from error
+        if not isinstance(answer, dict):
+            raise HypervisorError(f"agent of {self._name!r}: it sent {line[:80]!r}, not an object")
+        return answer
+
+    def _until(self, mark: bytes, deadline: float | None, what: str) -> bytes:
+        while (end := self._buffer.find(mark)) < 0:
+            if len(self._buffer) > _MAX_ANSWER:
+                raise HypervisorError(
+                    f"agent of {self._name!r}: its answer has over {_MAX_ANSWER >> 20} MiB"
+                )
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            poller = select.poll()
+            poller.register(self._wire, select.POLLIN)
+            if not poller.poll(None if left is None else left * 1000):
+                raise Timeout(
+                    f"agent of {self._name!r}: no answer to {what}; it does not run in the "
+                    f"guest, or is busy",
+                    domain=self._name,
+                )
+            data = self._wire.recv(1 << 16)
+            if not data:
+                raise HypervisorError(f"agent of {self._name!r}: QEMU has closed the channel")
+            self._buffer += data
+        found = bytes(self._buffer[:end])
+        del self._buffer[: end + len(mark)]
+        return found

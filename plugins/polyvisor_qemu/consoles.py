@@ -1,0 +1,143 @@
+"""Consoles, serial ports and channels of running guests, opened as descriptors."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import termios
+import tty
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from polyvisor.driver import Consoles
+from polyvisor.errors import Busy, Denied, HypervisorError, NotFound, OperationInvalid, Timeout
+from polyvisor_qemu.qmp import Gone, connect
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from polyvisor.local import Guest
+    from polyvisor_qemu.driver import QemuDriver
+    from polyvisor_qemu.qmp import Monitor
+
+__all__ = ["QemuConsoles", "end_of"]
+
+#: TIOCVHANGUP of asm-generic/ioctls.h: takes a terminal from all who have it open.
+_HANG_UP = 0x5437
+#: Seconds to wait until QEMU lets us in at a socket.
+_PATIENCE = 5.0
+_KINDS = ("consoles", "serials", "parallels", "channels")
+
+
+class QemuConsoles(Consoles):
+    """Opens the host's end of a guest's character devices.
+
+    Whoever has a terminal open holds a ``flock`` on it, which ends with its descriptor; QEMU
+    itself serves one client at a socket.
+    """
+
+    def __init__(self, driver: QemuDriver) -> None:
+        self._driver = driver
+
+    def open(self, uuid: UUID, device: str | None, *, force: bool) -> int:
+        """See :meth:`polyvisor.driver.Consoles.open`."""
+        guest = self._driver.guest(uuid)
+        with self._driver.hypervisor.monitor(guest) as monitor:
+            name, end = self._find(guest, device, monitor)
+        kind, _, place = end.partition(":")
+        if kind == "pty":
+            return _terminal(guest, name, place, force=force)
+        if kind == "disconnected" and place.startswith("unix:"):
+            return _socket(guest, name, place.removeprefix("unix:").split(",server=")[0])
+        if kind in ("unix", "fd"):
+            raise Busy(f"console {name!r} of {guest.name!r}: somebody else is connected to it")
+        raise OperationInvalid(
+            f"console {name!r} of {guest.name!r}: it leads to {end!r}; only a pty and a unix "
+            f"socket at which QEMU serves can be opened",
+            domain=guest.name,
+        )
+
+    def _find(self, guest: Guest, device: str | None, monitor: Monitor) -> tuple[str, str]:
+        if device is not None:
+            found = end_of(monitor, device)
+            if found is not None and _known(guest, device):
+                return device, found
+            raise NotFound(f"{guest.name!r} has no console {device!r}", key=device)
+        for name in ("serial0", "console0"):
+            found = end_of(monitor, name)
+            if found is not None:
+                return name, found
+        raise NotFound(f"{guest.name!r} has neither console nor serial port", key="console")
+
+
+def end_of(monitor: Monitor, name: str) -> str | None:
+    """Return where on the host the character device of a guest's device ends, in QEMU's words."""
+    for one in monitor.execute("query-chardev"):
+        if one["label"] in (name, f"char{name}"):
+            return str(one["filename"])
+    return None
+
+
+def _known(guest: Guest, name: str) -> bool:
+    """Say whether it is a device of the guest's, not one of our monitors."""
+    aliases = {one.alias for kind in _KINDS for one in getattr(guest.spec.devices, kind)}
+    return name in aliases or name.rstrip("0123456789") in (
+        "console", "serial", "parallel", "channel",
+    )  # fmt: skip
+
+
+def _terminal(guest: Guest, name: str, path: str, *, force: bool) -> int:
+    flags = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        fd = os.open(path, flags)
+        if not _lock(fd):
+            if not force:
+                os.close(fd)
+                raise Busy(f"console {name!r} of {guest.name!r}: somebody else has it open")
+            try:
+                fcntl.ioctl(fd, _HANG_UP)
+            except PermissionError as error:
+                raise Denied(
+                    f"console {name!r} of {guest.name!r}: only root can take it from who has it "
+                    f"open",
+                    domain=guest.name,
+                ) from error
+            finally:
+                os.close(fd)
+            fd = os.open(path, flags)
+            # The hang-up takes the terminal away; the lock goes when its holder closes it.
+            _lock(fd)
+        with suppress(termios.error):
+            tty.setraw(fd)
+    except OSError as error:
+        raise HypervisorError(
+            f"console {name!r} of {guest.name!r}: cannot open {path}: {error.strerror}",
+            domain=guest.name,
+        ) from error
+    return fd
+
+
+def _lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _socket(guest: Guest, name: str, path: str) -> int:
+    prefix = "/proc/self/fd/"
+    if path.startswith(prefix) and guest.run_dir is not None:
+        # As QEMU sees its run folder.
+        path = f"{guest.run_dir}/{path.removeprefix(prefix).partition('/')[2]}"
+    made: Any = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        connect(made, path, _PATIENCE)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, bytes(16))
+    except (Gone, Timeout) as error:
+        made.close()
+        raise HypervisorError(
+            f"console {name!r} of {guest.name!r}: {error.message}", domain=guest.name
+        ) from error
+    return int(made.detach())

@@ -1,0 +1,47 @@
+"""What QEMU calls the devices of a running guest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from polyvisor.model.devices.disk import Disk
+    from polyvisor.model.devices.interface import Interface
+
+__all__ = ["disk_names", "interface_device"]
+
+
+def disk_names(disk: Disk, number: int) -> Iterator[str]:
+    """Give the names that a disk's device may have, the likeliest first.
+
+    Args:
+        disk: the disk.
+        number: its place among the definition's disks.
+    """
+    if disk.alias is not None:
+        yield disk.alias
+    bus = disk.target.bus if disk.target is not None else None
+    place = disk.address
+    if place is not None and place.__class__.__name__ == "DriveAddress":
+        where = [getattr(place, name) or 0 for name in ("controller", "bus", "target", "unit")]
+        if bus != "scsi":
+            del where[2]
+        yield f"{bus}{'-'.join(map(str, where))}"
+    if disk.target is not None and disk.target.dev is not None:
+        yield f"{bus}-disk{_index(disk.target.dev)}"
+    yield f"disk{number}"
+
+
+def interface_device(interface: Interface) -> str | None:
+    """Return the host's network device behind an interface, or ``None``."""
+    return None if interface.type == "user" else interface.target
+
+
+def _index(name: str) -> int:
+    """Return the number that a target's letters stand for: ``vda`` 0, ``vdaa`` 26."""
+    number = 0
+    for letter in name[2:].rstrip("0123456789"):
+        number = number * 26 + ord(letter) - ord("a") + 1
+    return number - 1
