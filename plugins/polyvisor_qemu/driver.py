@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Literal, Self
 
     from polyvisor.driver import (
+        BlockJobs,
         Consoles,
         Dumps,
         GuestAgent,
@@ -40,6 +41,7 @@ class QemuDriver(LocalDriver):
     consoles: Consoles | None = cast("Consoles", Late("consoles", "QemuConsoles"))
     screens: Screens | None = cast("Screens", Late("screens", "QemuScreens"))
     dumps: Dumps | None = cast("Dumps", Late("dumping", "QemuDumps"))
+    block: BlockJobs | None = cast("BlockJobs", Late("blocks", "QemuBlockJobs"))
     agent: GuestAgent | None = cast("GuestAgent", Late("agent", "QemuAgent"))
 
     @classmethod
@@ -211,7 +213,7 @@ class QemuDriver(LocalDriver):
                 "devices.attach": _NOT_YET,
                 "devices.memory": _NOT_YET,
                 "devices.vcpus": _NOT_YET,
-                "block.jobs": _NOT_YET,
+                "block.jobs": _YES,
                 "console.serial": _YES,
                 "console.screenshot": _YES,
                 "console.send-key": _YES,

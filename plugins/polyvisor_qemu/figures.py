@@ -10,7 +10,7 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from polyvisor_qemu.naming import disk_names, interface_device
+from polyvisor_qemu.naming import disk_names, interface_device, qdev_name
 from polyvisor_qemu.qmp import QmpError
 
 if TYPE_CHECKING:
@@ -152,8 +152,8 @@ def _blocks(
     spec: DomainSpec, nodes: list[dict[str, Any]], counts: list[dict[str, Any]]
 ) -> dict[str, Any]:
     figures: dict[str, Any] = {"block.count": len(spec.devices.disks)}
-    by_device = {_device(one): one for one in nodes}
-    counted = {_device(one): one["stats"] for one in counts}
+    by_device = {qdev_name(one): one for one in nodes}
+    counted = {qdev_name(one): one["stats"] for one in counts}
     for number, disk in enumerate(spec.devices.disks):
         name = next((one for one in disk_names(disk, number) if one in by_device), None)
         if disk.target is not None:
@@ -189,9 +189,3 @@ def _sizes(
         f"{prefix}.capacity": capacity,
         f"{prefix}.physical": physical,
     }
-
-
-def _device(one: dict[str, Any]) -> str:
-    """Return the name of the device that a block backend belongs to."""
-    path = str(one.get("qdev") or one.get("device") or "")
-    return path.split("/")[3] if path.startswith("/machine/peripheral/") else path

@@ -41,6 +41,8 @@ __all__ = ["QemuHypervisor"]
 ANSWER = 30.0
 #: Seconds that a mere look at a guest waits, so that one whose QEMU hangs can be destroyed.
 GLANCE = 3.0
+#: Seconds that QEMU has for writing what it holds of disks before it is killed.
+FLUSHING = 10.0
 
 # RunState of QEMU's qapi/run-state.json, as the states of a domain.
 _STATES = {
@@ -311,13 +313,21 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
             raise last_words(guest, f"{name}: domain {guest.name!r}") from error
 
     def destroy(self, guest: Guest) -> None:
-        """Kill QEMU and wait until it is gone."""
+        """Kill QEMU and wait until it is gone.
+
+        What a guest has flushed is on the disk. What block jobs moved may be in QEMU's tables
+        alone, which nobody flushes: a guest that had any is asked to end.
+        """
         process = self._process(guest)
         if process is None:
             from polyvisor_qemu.launch import find
 
             process = find(guest)
-        if process is not None:
+        if process is None:
+            return
+        if guest.runtime.get("moved"):
+            process.end(FLUSHING)
+        else:
             process.kill()
 
     def memory_and_cpu_time(self, guest: Guest) -> tuple[int, float | None]:

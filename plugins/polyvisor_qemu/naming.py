@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from polyvisor.model.devices.disk import Disk
     from polyvisor.model.devices.interface import Interface
 
-__all__ = ["disk_names", "interface_device"]
+__all__ = ["disk_names", "interface_device", "qdev_name"]
 
 
 def disk_names(disk: Disk, number: int) -> Iterator[str]:
@@ -32,6 +33,12 @@ def disk_names(disk: Disk, number: int) -> Iterator[str]:
     if disk.target is not None and disk.target.dev is not None:
         yield f"{bus}-disk{_index(disk.target.dev)}"
     yield f"disk{number}"
+
+
+def qdev_name(backend: dict[str, Any]) -> str:
+    """Return the name of the device that a block backend belongs to, as QEMU tells of it."""
+    path = str(backend.get("qdev") or backend.get("device") or "")
+    return path.split("/")[3] if path.startswith("/machine/peripheral/") else path
 
 
 def interface_device(interface: Interface) -> str | None:

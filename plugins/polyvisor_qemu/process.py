@@ -88,6 +88,19 @@ class Process:
             os.close(fd)
         _reap()
 
+    def end(self, patience: float) -> None:
+        """Ask it to end, which QEMU does once all is on the disk; at once if it does not."""
+        fd = self.fd()
+        if fd is None:
+            return
+        try:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(fd, signal.SIGTERM)
+        finally:
+            os.close(fd)
+        if not self.wait(patience):
+            self.kill()
+
     def cpu_time(self) -> float:
         """Return the seconds of CPU time it has used."""
         with suppress(OSError, IndexError):
