@@ -78,7 +78,8 @@ class QemuBlockJobs(BlockJobs):
         with self._driver.hold(uuid, "resize a disk") as hold:
             monitor, chain, _ = self._begin(hold, disk)
             with monitor:
-                monitor.execute("block_resize", node_name=chain[0].node, size=size)
+                given: dict[str, Any] = {"node-name": chain[0].node, "size": size}
+                monitor.execute("block_resize", **given)
 
     # Jobs
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from polyvisor.local import Guest
+    from polyvisor.model.devices.chardev import Chardev
     from polyvisor_qemu.driver import QemuDriver
     from polyvisor_qemu.qmp import Monitor
 
@@ -61,7 +62,7 @@ class QemuConsoles(Consoles):
     def _find(self, guest: Guest, device: str | None, monitor: Monitor) -> tuple[str, str]:
         if device is not None:
             found = end_of(monitor, device)
-            if found is not None and _known(guest, device):
+            if found is not None and _device(guest, device) is not None:
                 return device, found
             raise NotFound(f"{guest.name!r} has no console {device!r}", key=device)
         for name in ("serial0", "console0"):
@@ -79,12 +80,17 @@ def end_of(monitor: Monitor, name: str) -> str | None:
     return None
 
 
-def _known(guest: Guest, name: str) -> bool:
-    """Say whether it is a device of the guest's, not one of our monitors."""
-    aliases = {one.alias for kind in _KINDS for one in getattr(guest.spec.devices, kind)}
-    return name in aliases or name.rstrip("0123456789") in (
-        "console", "serial", "parallel", "channel",
-    )  # fmt: skip
+def _device(guest: Guest, name: str) -> Chardev | None:
+    """Return a device of the guest's by its alias, or by its kind and place."""
+    for kind in _KINDS:
+        for place, one in enumerate(getattr(guest.spec.devices, kind)):
+            if name in (one.alias, f"{kind.removesuffix('s')}{place}"):
+                found: Chardev = one
+                return found
+    if name == "serial0" and guest.spec.devices.consoles:
+        # A lone console stands for the first serial port (libvirt's rule).
+        return guest.spec.devices.consoles[0]
+    return None
 
 
 def _terminal(guest: Guest, name: str, path: str, *, force: bool) -> int:
@@ -129,8 +135,10 @@ def _lock(fd: int) -> bool:
 def _socket(guest: Guest, name: str, path: str) -> int:
     prefix = "/proc/self/fd/"
     if path.startswith(prefix) and guest.run_dir is not None:
-        # As QEMU sees its run folder.
-        path = f"{guest.run_dir}/{path.removeprefix(prefix).partition('/')[2]}"
+        # A path that only its maker had, or as QEMU sees its run folder.
+        device = _device(guest, name)
+        stated = device.source.path if device is not None and device.source is not None else None
+        path = stated or f"{guest.run_dir}/{path.removeprefix(prefix).partition('/')[2]}"
     made: Any = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         connect(made, path, _PATIENCE)

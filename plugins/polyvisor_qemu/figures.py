@@ -155,7 +155,7 @@ def _blocks(
     by_device = {qdev_name(one): one for one in nodes}
     counted = {qdev_name(one): one["stats"] for one in counts}
     for number, disk in enumerate(spec.devices.disks):
-        name = next((one for one in disk_names(disk, number) if one in by_device), None)
+        name = next((one for one in disk_names(disk) if one in by_device), None)
         if disk.target is not None:
             figures[f"block.{number}.name"] = disk.target.dev
         path = disk.source.file or disk.source.dev if disk.source is not None else None

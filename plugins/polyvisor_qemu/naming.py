@@ -14,25 +14,36 @@ if TYPE_CHECKING:
 __all__ = ["disk_names", "interface_device", "qdev_name"]
 
 
-def disk_names(disk: Disk, number: int) -> Iterator[str]:
-    """Give the names that a disk's device may have, the likeliest first.
+#: The bus that the first letters of a target stand for (virDiskNameToBusDeviceIndex).
+_BUSES = {"hd": "ide", "sd": "scsi", "vd": "virtio", "fd": "fdc"}
 
-    Args:
-        disk: the disk.
-        number: its place among the definition's disks.
-    """
+
+def disk_names(disk: Disk) -> Iterator[str]:
+    """Give the names that a disk's device may have, the likeliest first."""
     if disk.alias is not None:
         yield disk.alias
-    bus = disk.target.bus if disk.target is not None else None
+    bus: str | None = disk.target.bus if disk.target is not None else None
     place = disk.address
     if place is not None and place.__class__.__name__ == "DriveAddress":
         where = [getattr(place, name) or 0 for name in ("controller", "bus", "target", "unit")]
         if bus != "scsi":
             del where[2]
         yield f"{bus}{'-'.join(map(str, where))}"
-    if disk.target is not None and disk.target.dev is not None:
-        yield f"{bus}-disk{_index(disk.target.dev)}"
-    yield f"disk{number}"
+    elif disk.target is not None and disk.target.dev is not None:
+        index = _index(disk.target.dev)
+        bus = bus or _BUSES.get(disk.target.dev[:2])
+        # virDomainDiskDefAssignAddress of libvirt's domain_conf.c.
+        if bus == "ide":
+            yield f"ide{index // 4}-{index % 4 // 2}-{index % 2}"
+        elif bus == "sata":
+            yield f"sata{index // 6}-0-{index % 6}"
+        elif bus == "fdc":
+            yield f"fdc{index // 2}-0-{index % 2}"
+        elif bus == "scsi":
+            yield f"scsi{index // 7}-0-0-{index % 7}"
+            yield f"scsi{index // 15}-0-{index % 15 + (index % 15 > 6)}-0"
+            yield f"scsi{index // 15}-0-0-{index % 15 + (index % 15 > 6)}"
+        yield f"{bus}-disk{index}"
 
 
 def qdev_name(backend: dict[str, Any]) -> str:

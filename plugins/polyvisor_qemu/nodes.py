@@ -99,7 +99,7 @@ def backend_of(monitor: Monitor, spec: DomainSpec, disk: Disk) -> dict[str, Any]
         NotFound: QEMU does not have it.
     """
     told = {qdev_name(one): one for one in monitor.execute("query-block")}
-    for name in disk_names(disk, spec.devices.disks.index(disk)):
+    for name in disk_names(disk):
         if name in told:
             found: dict[str, Any] = told[name]
             return found
