@@ -48,7 +48,7 @@ class QemuDriver(LocalDriver):
     def open(cls, uri: ConnectionUri, context: OpenContext) -> Self:
         """See :meth:`polyvisor.driver.Driver.open`."""
         from polyvisor.state import Home, Roots
-        from polyvisor_qemu.hypervisor import QemuHypervisor
+        from polyvisor_qemu.changing import ChangingQemu
 
         scope = uri.path.strip("/")
         if uri.transport is not None or uri.host is not None:
@@ -76,7 +76,7 @@ class QemuDriver(LocalDriver):
                 f"'libvirt' or leave it out",
                 key="plugins.qemu.layout",
             )
-        hypervisor = QemuHypervisor(dict(context.settings), f"{roots.state}/cache")
+        hypervisor = ChangingQemu(dict(context.settings), f"{roots.state}/cache")
         driver = cls(roots.canonical(uri), hypervisor, Home.on_disk(roots), context)
         hypervisor.secret = driver.secret_value
         # Memory alone would go back without the disks; see the support table.
@@ -210,9 +210,9 @@ class QemuDriver(LocalDriver):
                 "snapshots.disk": _NOT_YET,
                 "snapshots.revert": "there are no snapshots to revert to yet",
                 "checkpoints": _NOT_YET,
-                "devices.attach": _NOT_YET,
-                "devices.memory": _NOT_YET,
-                "devices.vcpus": _NOT_YET,
+                "devices.attach": _YES,
+                "devices.memory": _YES,
+                "devices.vcpus": _YES,
                 "block.jobs": _YES,
                 "console.serial": _YES,
                 "console.screenshot": _YES,

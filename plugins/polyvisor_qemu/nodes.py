@@ -92,16 +92,18 @@ def chain_of(monitor: Monitor, spec: DomainSpec, disk: Disk) -> list[Opened]:
     return chain
 
 
-def backend_of(monitor: Monitor, spec: DomainSpec, disk: Disk) -> dict[str, Any]:
-    """Return what QEMU tells of a disk's device.
+def backend_of(
+    monitor: Monitor, spec: DomainSpec, disk: Disk, name: str | None = None
+) -> dict[str, Any]:
+    """Return what QEMU tells of a disk's device, whose name may be known.
 
     Raises:
         NotFound: QEMU does not have it.
     """
     told = {qdev_name(one): one for one in monitor.execute("query-block")}
-    for name in disk_names(disk):
-        if name in told:
-            found: dict[str, Any] = told[name]
+    for one in disk_names(disk) if name is None else (name,):
+        if one in told:
+            found: dict[str, Any] = told[one]
             return found
     raise NotFound(f"QEMU has no such disk of {spec.name!r}", key=spec.name)
 

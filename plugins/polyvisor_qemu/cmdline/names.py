@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from polyvisor.model import DomainSpec
 
-__all__ = ["Names", "target_index"]
+__all__ = ["COUNTED", "Names", "target_index"]
 
 #: Lists of devices whose name is a word and their place.
-_COUNTED = {
+COUNTED = {
     "filesystems": "fs", "interfaces": "net", "sounds": "sound", "videos": "video",
     "inputs": "input", "redirdevs": "redir", "hubs": "hub", "rngs": "rng", "tpms": "tpm",
     "smartcards": "smartcard", "shmems": "shmem", "panics": "panic", "hostdevs": "hostdev",
@@ -74,7 +74,7 @@ class Names:
 
     def counted(self, kind: str, number: int, device: Any) -> str:
         """Return the name of the device at a place of one of the lists of devices."""
-        return _own(device) or f"{_COUNTED[kind]}{number}"
+        return _own(device) or f"{COUNTED[kind]}{number}"
 
     def interface(self, number: int, device: Any, hostdevs: int) -> str:
         """Return an interface's name; one that is a host's device counts with those."""

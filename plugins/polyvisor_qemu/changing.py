@@ -1,0 +1,49 @@
+"""QEMU with guests that change as they run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from polyvisor.local import ChangesGuests
+from polyvisor_qemu.hypervisor import QemuHypervisor
+
+if TYPE_CHECKING:
+    from polyvisor.local import Guest
+    from polyvisor.model import DomainSpec
+
+__all__ = ["ChangingQemu"]
+
+
+class ChangingQemu(QemuHypervisor, ChangesGuests):
+    """Plugs devices in and out, changes media, vCPUs and the balloon."""
+
+    def attach_device(self, guest: Guest, kind: str, device: Any, spec: DomainSpec) -> Any:
+        """See :func:`polyvisor_qemu.hotplug.attach`."""
+        from polyvisor_qemu.hotplug import attach
+
+        return attach(self, guest, kind, device)
+
+    def detach_device(self, guest: Guest, kind: str, device: Any, spec: DomainSpec) -> None:
+        """See :func:`polyvisor_qemu.hotplug.detach`."""
+        from polyvisor_qemu.hotplug import detach
+
+        detach(self, guest, kind, device)
+
+    def update_device(self, guest: Guest, kind: str, old: Any, new: Any, spec: DomainSpec) -> Any:
+        """See :func:`polyvisor_qemu.hotplug.update`."""
+        from polyvisor_qemu.hotplug import update
+
+        return update(self, guest, kind, old, new)
+
+    def set_vcpus(self, guest: Guest, count: int) -> None:
+        """See :func:`polyvisor_qemu.hotplug.set_vcpus`."""
+        from polyvisor_qemu.hotplug import set_vcpus
+
+        set_vcpus(self, guest, count)
+
+    def set_memory(self, guest: Guest, size: int) -> None:
+        """Set the target of the guest's balloon, which it reaches as fast as it likes."""
+        from polyvisor_qemu.hotplug import refused
+
+        with refused(guest, "set memory"), self.monitor(guest) as monitor:
+            monitor.execute("balloon", value=size)

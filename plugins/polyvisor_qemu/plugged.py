@@ -1,0 +1,124 @@
+"""What a running QEMU has in it: its definition with every address, and devices' names.
+
+Names and addresses are chosen when a guest starts, from all of its devices. Of a guest that
+has changed they cannot be told from what is left, so they are kept among its runtime facts
+from the first change on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from polyvisor.errors import HypervisorError
+
+if TYPE_CHECKING:
+    from polyvisor.local import Guest
+    from polyvisor.model import DomainSpec
+
+__all__ = ["Plugged"]
+
+
+class Plugged:
+    """The devices of one guest, kept in its runtime facts.
+
+    Args:
+        guest: the guest, locked.
+
+    Attributes:
+        spec: its definition; every device has its address.
+    """
+
+    def __init__(self, guest: Guest) -> None:
+        from polyvisor.model import DomainSpec
+        from polyvisor_qemu.layout import laid_out
+
+        self._guest = guest
+        kept = guest.runtime.get("plugged")
+        if kept is None:
+            self.spec = laid_out(guest.spec, live=True)
+            self._names = _names(self.spec)
+        else:
+            self.spec = DomainSpec.from_xml(kept["xml"])
+            self._names = kept["names"]
+
+    def name(self, kind: str, device: Any) -> str:
+        """Return what QEMU calls a device of the guest's live definition.
+
+        Raises:
+            HypervisorError: it has no name, since it is a part of the machine.
+        """
+        if device.alias is not None:
+            return str(device.alias)
+        names = self._names.get(kind, [])
+        place = self._place(kind, device)
+        if place >= len(names):
+            raise HypervisorError(f"{self._guest.name!r}: QEMU has no name for such a device")
+        return str(names[place])
+
+    def add(self, kind: str, device: Any) -> None:
+        """Note that a device, with address and name, has come."""
+        there = getattr(self.spec.devices, kind)
+        self._keep(with_devices(self.spec, kind, (*there, device)))
+
+    def remove(self, kind: str, device: Any) -> None:
+        """Note that a device of the live definition has gone."""
+        there = getattr(self.spec.devices, kind)
+        if device.alias is not None:
+            left = tuple(one for one in there if one.alias != device.alias)
+        else:
+            place = self._place(kind, device)
+            unnamed = [one for one in there if one.alias is None]
+            gone = unnamed[place]
+            left = tuple(one for one in there if one is not gone)
+            del self._names[kind][place]
+        self._keep(with_devices(self.spec, kind, left))
+
+    def _place(self, kind: str, device: Any) -> int:
+        """Return the place among the devices that have been there from the start."""
+        live = [one for one in getattr(self._guest.spec.devices, kind) if one.alias is None]
+        return live.index(device)
+
+    def _keep(self, spec: DomainSpec) -> None:
+        self.spec = spec
+        self._guest.runtime["plugged"] = {"xml": spec.to_xml(), "names": self._names}
+
+
+def with_devices(spec: DomainSpec, kind: str, devices: tuple[Any, ...]) -> DomainSpec:
+    """Return a definition with other devices of a kind."""
+    changes: dict[str, Any] = {kind: devices}
+    return attrs.evolve(spec, devices=attrs.evolve(spec.devices, **changes))
+
+
+def _names(spec: DomainSpec) -> dict[str, list[str]]:
+    from polyvisor_qemu.cmdline.names import COUNTED, Names
+    from polyvisor_qemu.layout import MODERN
+    from polyvisor_qemu.layout.machines import Machine
+
+    machine = Machine.of(spec, MODERN)
+    names = Names(spec, "pcie.0" if machine.q35 or machine.virt else "pci.0")
+    held = spec.devices
+    found = {
+        kind: [
+            names.counted(kind, place, one)
+            for place, one in enumerate(getattr(held, kind))
+            if one.alias is None
+        ]
+        for kind in COUNTED
+        if kind != "interfaces"
+    }
+    found["disks"] = [names.disk(one) for one in held.disks if one.alias is None]
+    hostdevs = len(held.hostdevs)
+    found["interfaces"] = [
+        names.interface(place, one, hostdevs)
+        for place, one in enumerate(held.interfaces)
+        if one.alias is None
+    ]
+    found["controllers"] = [
+        names.controller(one.type or "", one.index) for one in held.controllers if one.alias is None
+    ]
+    found["memories"] = [
+        names.module(one, place) for place, one in enumerate(held.memories) if one.alias is None
+    ]
+    return found
