@@ -17,7 +17,14 @@ settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
-_KEPT = frozenset({"POLYVISOR_CORPORA", "POLYVISOR_REQUIRE_REAL", "POLYVISOR_XEN_DATA"})
+_KEPT = frozenset(
+    {
+        "POLYVISOR_CORPORA",
+        "POLYVISOR_LINUX",
+        "POLYVISOR_REQUIRE_REAL",
+        "POLYVISOR_XEN_DATA",
+    }
+)
 _FOLDERS = {
     "HOME": "home",
     "XDG_CONFIG_HOME": "config",
