@@ -31,6 +31,8 @@ class SimChanges(ChangesGuests, TunesGuests):
         "schedinfo", "memtune", "blkiotune", "numatune", "blkdeviotune", "domiftune",
     )  # fmt: skip
 
+    scheduler: ClassVar[str] = "fair"  # testDomainGetSchedulerType
+
     rack: Rack
 
     @abstractmethod

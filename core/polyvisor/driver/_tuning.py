@@ -23,6 +23,9 @@ class Tuning(ABC):
     bursts in KiB, as in their definition. What is not set is left out; 0 takes a limit away.
     """
 
+    #: What shares the host's CPUs out, as ``virsh schedinfo`` calls it.
+    scheduler: str = "posix"
+
     @abstractmethod
     def groups(self) -> Sequence[str]:
         """Return the groups that this hypervisor has."""

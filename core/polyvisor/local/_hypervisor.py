@@ -443,6 +443,8 @@ class TunesGuests(ABC):
 
     #: The groups that it has (:class:`polyvisor.driver.Tuning`).
     tunable: ClassVar[tuple[str, ...]]
+    #: What shares the host's CPUs out, as ``virsh schedinfo`` calls it.
+    scheduler: ClassVar[str] = "posix"
 
     @abstractmethod
     def tune(

@@ -32,6 +32,8 @@ class LocalTuning(Tuning):
     def __init__(self, keeper: Keeper, cpus: Callable[[], int]) -> None:
         self._keeper = keeper
         self._cpus = cpus
+        if isinstance(keeper.hypervisor, TunesGuests):
+            self.scheduler = keeper.hypervisor.scheduler
 
     def groups(self) -> Sequence[str]:
         from polyvisor.local._tunegroups import GROUPS

@@ -40,6 +40,8 @@ FAMILIES = (
     "snapshots",
     "devices",
     "resources",
+    "seat",
+    "tuning",
     "migration",
     "events",
     "networks",

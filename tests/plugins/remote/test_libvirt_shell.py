@@ -16,8 +16,7 @@ pytestmark = pytest.mark.real
 #: Those that pass. Not among them: ``virsh-uriprecedence``, which needs the URI of the test
 #: driver itself; ``virsh-cpuset``, which wants libvirt's words for a wrong mask; and those that
 #: need what the simulator does not have: ``virsh-optparse`` (other numbers of vCPUs),
-#: ``virsh-checkpoint`` (checkpoints), ``virsh-schedinfo`` (scheduler parameters),
-#: ``virsh-vcpupin`` (pinning) and ``virsh-snapshot`` (definitions of snapshots given back).
+#: ``virsh-checkpoint`` (checkpoints) and ``virsh-snapshot`` (definitions of snapshots given back).
 TESTS = [
     "virsh-auth",
     "virsh-define-dev-segfault",
@@ -25,9 +24,11 @@ TESTS = [
     "virsh-output",
     "virsh-read-bufsiz",
     "virsh-read-non-seekable",
+    "virsh-schedinfo",
     "virsh-self-test",
     "virsh-start",
     "virsh-undefine",
+    "virsh-vcpupin",
 ]
 
 

@@ -136,10 +136,10 @@ def test_a_second_open_is_refused(daemon: Daemon) -> None:
 def test_what_a_driver_has_no_part_for_is_not_supported(daemon: Daemon) -> None:
     """A procedure without a part is answered with libvirt's own error and function name."""
     with WireClient(daemon.path, TEST) as client:
-        error = client.refused("domain_core_dump", ("test", bytes(16), 1), "/x", 0)
+        error = client.refused("domain_inject_nmi", ("test", bytes(16), 1), 0)
         assert error.code == NO_SUPPORT
         assert error.message == (
-            "this function is not supported by the connection driver: virDomainCoreDump"
+            "this function is not supported by the connection driver: virDomainInjectNMI"
         )
         error = client.refused(
             "domain_monitor_command", ("test", bytes(16), 1), "info", 0, of="qemu"

@@ -491,9 +491,10 @@ def test_processors_and_memory_change_where_flags_say(daemon: Daemon) -> None:
     """Live, in the definition, or whichever is there; KiB become bytes."""
     with WireClient(daemon.path, TEST) as client:
         dom = client.call("domain_lookup_by_name", "test").dom
+        (session,) = (one.session for one in daemon.server.clients)
+        session.driver.resources = None
         assert client.refused("domain_set_vcpus", dom, 2).code == 3
         assert client.refused("domain_set_memory_flags", dom, 1024, 1).code == 3
-        (session,) = (one.session for one in daemon.server.clients)
         recorded = Recorded()
         session.driver.resources = recorded  # type: ignore[assignment]
         client.call("domain_set_vcpus", dom, 2)
@@ -501,7 +502,7 @@ def test_processors_and_memory_change_where_flags_say(daemon: Daemon) -> None:
         client.call("domain_set_vcpus_flags", dom, 4, 0)
         client.call("domain_set_memory", dom, 1024)
         client.call("domain_set_memory_flags", dom, 2048, 3)
-        assert client.refused("domain_set_memory_flags", dom, 1, 4).code == 8
+        assert client.refused("domain_set_memory_flags", dom, 1, 8).code == 8
         client.call("domain_destroy", dom)
         client.call("domain_set_vcpus_flags", dom, 5, 0)
         assert recorded.asked == [

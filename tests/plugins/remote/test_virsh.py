@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import select
 import subprocess
 import time
 from collections.abc import Iterator
@@ -38,6 +40,14 @@ SAME = [
     "desc test",
     "desc --title test",
     "domblklist test",
+    "desc test words; desc test; desc test --title one; desc test --title",
+    "metadata test urn:x --set '<a><b/></a>' --key x; metadata test urn:x; dumpxml test",
+    "metadata test urn:x",
+    "setmem test 1000000; dumpxml test",
+    "vcpupin test 0 0-3; vcpupin test 0",
+    "emulatorpin test 1; emulatorpin test",
+    "send-key test 30",
+    "vcpupin test 100 0,1",
     "domiflist test",
     "domcontrol test",
     "vcpucount test",
@@ -260,3 +270,33 @@ def test_virsh_carries_the_content_of_volumes(virsh: str, host: Served, tmp_path
     assert done.returncode == 0, done.stderr
     assert down.read_bytes() == sparse.read_bytes() == up.read_bytes() + bytes(1 << 20)
     assert sparse.stat().st_blocks < down.stat().st_blocks
+
+
+PORT_GUEST = """<domain type='sim'><name>port</name><memory unit='MiB'>4</memory><vcpu>1</vcpu>
+<os><type>hvm</type></os><devices><serial type='pty'/></devices></domain>"""
+
+
+def test_a_console_a_picture_and_a_core(virsh: str, tmp_path: Path) -> None:
+    """Lines of the guest come through virsh's console until ^]; screen and memory are files."""
+    with served(tmp_path / "h") as host:
+        uri = host.uri("sim")
+        (tmp_path / "port.xml").write_text(PORT_GUEST)
+        assert ask(virsh, uri, f"create {tmp_path}/port.xml").returncode == 0
+        ours, theirs = os.openpty()
+        shown = subprocess.Popen(
+            [virsh, "-c", uri, "console", "port"], stdin=theirs, stdout=theirs, stderr=theirs
+        )
+        os.close(theirs)
+        found, end = b"", time.monotonic() + 20
+        while b"tick 00" not in found and time.monotonic() < end:
+            if select.select([ours], [], [], 1)[0]:
+                found += os.read(ours, 4096)
+        os.write(ours, b"\x1d")
+        assert shown.wait(20) == 0, found
+        os.close(ours)
+        assert b"tick 00" in found
+        said_of = ask(virsh, uri, f"screenshot port {tmp_path}/shot; dump port {tmp_path}/core")
+        assert said_of.returncode == 0, said_of
+        assert (tmp_path / "shot").read_bytes()[:4] == b"\x89PNG"
+        assert (tmp_path / "core").stat().st_size == 4 << 20
+        assert ask(virsh, uri, "destroy port").returncode == 0

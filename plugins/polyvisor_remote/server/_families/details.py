@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # virDomainModificationImpact, and what virDomainVcpuFlags adds
 _LIVE, _CONFIG, _MAXIMUM = 1, 2, 4
 # virDomainMetadataType
-_DESCRIPTION, _TITLE = 0, 1
+_DESCRIPTION, _TITLE, _ELEMENT = 0, 1, 2
 _INVALID, _NO_METADATA = 55, 80
 
 
@@ -56,15 +56,39 @@ def get_max_vcpus(session: Session, arguments: Any) -> tuple[int]:
 
 @serves("domain_get_metadata")
 def get_metadata(session: Session, arguments: Any) -> tuple[str]:
-    """Return the title or the description."""
+    """Return the title, the description, or the element of a namespace."""
     check_flags(arguments.flags, _LIVE | _CONFIG, "virDomainGetMetadata")
     spec = _spec(session, session.uuid(arguments.dom), arguments.flags)
-    if arguments.type not in (_DESCRIPTION, _TITLE):
+    if arguments.type == _ELEMENT:
+        words = spec.metadata_of(arguments.uri or "")
+    elif arguments.type in (_DESCRIPTION, _TITLE):
+        words = spec.description if arguments.type == _DESCRIPTION else spec.title
+    else:
         raise unsupported("domain_get_metadata")
-    words = spec.description if arguments.type == _DESCRIPTION else spec.title
     if words is None:
         raise Failure(_NO_METADATA, "Requested metadata element is not present")
     return (words,)
+
+
+@serves("domain_set_metadata", slow=True)
+def set_metadata(session: Session, arguments: Any) -> None:
+    """Set the title, the description, or the element of a namespace."""
+    flags = arguments.flags
+    check_flags(flags, _LIVE | _CONFIG, "virDomainSetMetadata")
+    part = session.driver.annotations
+    if part is None or arguments.type not in (_DESCRIPTION, _TITLE, _ELEMENT):
+        raise unsupported("domain_set_metadata")
+    uuid = session.uuid(arguments.dom)
+    active = session.driver.domains.status(uuid).state.active
+    live = bool(flags & _LIVE) if flags else active
+    config = bool(flags & _CONFIG) if flags else not active
+    words = arguments.metadata
+    if arguments.type == _ELEMENT:
+        uri = arguments.uri or ""
+        part.set_metadata(uuid, uri, arguments.key, words, live=live, config=config)
+    else:
+        kind = "title" if arguments.type == _TITLE else "description"
+        part.set_text(uuid, kind, words, live=live, config=config)
 
 
 @serves("domain_get_control_info")

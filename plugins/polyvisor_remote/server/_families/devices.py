@@ -50,6 +50,15 @@ def attach_device_flags(session: Session, arguments: Any) -> None:
     part.attach(uuid, arguments.xml, **where)
 
 
+@serves("domain_update_device_flags", slow=True)
+def update_device_flags(session: Session, arguments: Any) -> None:
+    """Change one of the guest, the definition, or both."""
+    part = _part(session, "domain_update_device_flags")
+    uuid = session.uuid(arguments.dom)
+    where = _where(session, uuid, arguments.flags, "virDomainUpdateDeviceFlags")
+    part.update(uuid, arguments.xml, **where)
+
+
 @serves("domain_detach_device", slow=True)
 def detach_device(session: Session, arguments: Any) -> None:
     """Remove one from a running domain."""

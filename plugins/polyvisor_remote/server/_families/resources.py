@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # virDomainModificationImpact
 _LIVE, _CONFIG = 1, 2
+# VIR_DOMAIN_VCPU_MAXIMUM and VIR_DOMAIN_MEM_MAXIMUM
+_MAXIMUM = 4
 
 
 def _part(session: Session, procedure: str) -> Resources:
@@ -27,8 +29,8 @@ def _part(session: Session, procedure: str) -> Resources:
 
 def _where(session: Session, uuid: UUID, flags: int, function: str) -> dict[str, bool]:
     """Return what is to change: what flags say, or what is there now."""
-    check_flags(flags, _LIVE | _CONFIG, function)
-    if flags:
+    check_flags(flags, _LIVE | _CONFIG | _MAXIMUM, function)
+    if flags & (_LIVE | _CONFIG):
         return {"live": bool(flags & _LIVE), "config": bool(flags & _CONFIG)}
     active = session.driver.domains.status(uuid).state.active
     return {"live": active, "config": not active}
@@ -47,7 +49,8 @@ def set_vcpus_flags(session: Session, arguments: Any) -> None:
     part = _part(session, "domain_set_vcpus_flags")
     uuid = session.uuid(arguments.dom)
     where = _where(session, uuid, arguments.flags, "virDomainSetVcpusFlags")
-    part.set_vcpus(uuid, arguments.nvcpus, **where)
+    change = part.set_max_vcpus if arguments.flags & _MAXIMUM else part.set_vcpus
+    change(uuid, arguments.nvcpus, **where)
 
 
 @serves("domain_set_memory", slow=True)
@@ -64,4 +67,14 @@ def set_memory_flags(session: Session, arguments: Any) -> None:
     part = _part(session, "domain_set_memory_flags")
     uuid = session.uuid(arguments.dom)
     where = _where(session, uuid, arguments.flags, "virDomainSetMemoryFlags")
-    part.set_memory(uuid, arguments.memory * 1024, **where)
+    change = part.set_max_memory if arguments.flags & _MAXIMUM else part.set_memory
+    change(uuid, arguments.memory * 1024, **where)
+
+
+@serves("domain_set_max_memory", slow=True)
+def set_max_memory(session: Session, arguments: Any) -> None:
+    """Set the most memory that what there is now may have, given in KiB."""
+    part = _part(session, "domain_set_max_memory")
+    uuid = session.uuid(arguments.dom)
+    where = _where(session, uuid, 0, "virDomainSetMaxMemory")
+    part.set_max_memory(uuid, arguments.memory * 1024, **where)
