@@ -244,13 +244,26 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         return float(self.settings.get("answer_timeout", ANSWER))
 
     def monitor(self, guest: Guest, *, at_most: float = inf) -> Monitor:
-        """Take a guest's control monitor, for a moment.
+        """Take a guest's control monitor, for a ``with`` block.
+
+        While the domain is held it stays open from one block to the next: opening it costs
+        as much as a command or two.
 
         Args:
             guest: the guest.
             at_most: seconds to wait for any answer, if less than is usual.
         """
-        return Monitor(f"{guest.run_dir}/control", timeout=min(self._timeout, at_most))
+        path, timeout = f"{guest.run_dir}/control", min(self._timeout, at_most)
+        if guest.kept is None:
+            return Monitor(path, timeout=timeout)
+        kept = guest.kept.get(path)
+        if isinstance(kept, Monitor) and kept.fileno() >= 0:
+            kept.timeout = timeout
+            kept.events.clear()
+            return kept
+        monitor = guest.kept[path] = Monitor(path, timeout=timeout)
+        monitor.kept = True
+        return monitor
 
     def observe(self, guest: Guest, *, deep: bool) -> Observation:
         """See whether QEMU is alive, and ask it how the guest is."""

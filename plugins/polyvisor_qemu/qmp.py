@@ -41,6 +41,11 @@ class Monitor:
         path: the monitor's socket.
         timeout: seconds to wait for the greeting and for each answer.
 
+    Attributes:
+        timeout: as given.
+        events: those that came and nobody has asked for.
+        kept: a ``with`` block leaves it open unless it ends with an error.
+
     Raises:
         Gone: nobody listens there.
         Timeout: somebody does, but does not speak: QEMU is stopped or hangs, or another
@@ -49,7 +54,8 @@ class Monitor:
 
     def __init__(self, path: str, *, timeout: float = 30.0) -> None:
         self.events: deque[dict[str, Any]] = deque()
-        self._timeout = timeout
+        self.timeout = timeout
+        self.kept = False
         self._buffer = bytearray()
         self._number = 0
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -66,8 +72,9 @@ class Monitor:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
+    def __exit__(self, kind: object, *exc_info: object) -> None:
+        if not self.kept or kind is not None:
+            self.close()
 
     def close(self) -> None:
         """Leave the monitor."""
@@ -161,7 +168,7 @@ class Monitor:
         return json.dumps(request).encode() + b"\n"
 
     def _answer(self, command: str, number: int, timeout: float | None) -> Any:
-        deadline = time.monotonic() + (self._timeout if timeout is None else timeout)
+        deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
         while True:
             answer = self._receive(deadline, command)
             if "event" in answer:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from polyvisor.driver import Outcome
     from polyvisor.events import Event
-    from polyvisor.local._hypervisor import Guest
+    from polyvisor.local._hypervisor import Closeable, Guest
     from polyvisor.local._keeper import Keeper
     from polyvisor.model import DomainSpec
     from polyvisor.state import Lock
@@ -53,6 +53,7 @@ class Hold:
         self.record: Record | None = keeper.home.store.get(uuid)
         self._lock = lock
         self._guest: Guest | None = None
+        self._kept: dict[str, Closeable] = {}
         self._untold: list[Event] = []
 
     def __enter__(self) -> Self:
@@ -66,6 +67,10 @@ class Hold:
         try:
             self._keep_runtime()
         finally:
+            if self._guest is not None:
+                self._guest.kept = None
+            while self._kept:
+                self._kept.popitem()[1].close()
             self._lock.release(discard=self.record is None)
         self.tell()
 
@@ -87,6 +92,7 @@ class Hold:
         """What the hypervisor is handed for it while it is active."""
         if self._guest is None:
             self._guest = self.keeper.guest(self.known)
+            self._guest.kept = self._kept
         return self._guest
 
     def need_active(self) -> Record:

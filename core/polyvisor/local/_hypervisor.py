@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import attrs
 
@@ -34,6 +34,13 @@ __all__ = [
 ]
 
 
+class Closeable(Protocol):
+    """What can be closed."""
+
+    def close(self) -> object:
+        """Close it."""
+
+
 @attrs.define
 class Guest:
     """One domain while its hypervisor handles it.
@@ -54,6 +61,9 @@ class Guest:
         load_spec: gives the live definition, parsed on first call.
         stream_version: version of the stream that the guest is being restored from, as
             the image's header states it, if it does.
+        kept: what the hypervisor keeps open as long as the domain is held, by names of its
+            own; closed (``close()``) when the domain is let go. ``None``: it is not held,
+            and whoever opens something closes it.
     """
 
     uuid: UUID
@@ -66,6 +76,7 @@ class Guest:
     runtime: dict[str, Any]
     load_spec: Callable[[], DomainSpec]
     stream_version: int | None = None
+    kept: dict[str, Closeable] | None = None
 
     @property
     def spec(self) -> DomainSpec:
