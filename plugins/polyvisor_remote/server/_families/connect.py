@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from polyvisor.errors import Unsupported
 from polyvisor_remote.server._families.arguments import check_flags, memory_kib
 from polyvisor_remote.server.dispatch import serves
+from polyvisor_remote.server.failures import unsupported
 from polyvisor_remote.server.numbers import Feature
 
 if TYPE_CHECKING:
@@ -107,12 +109,15 @@ def get_capabilities(session: Session, arguments: Any) -> tuple[str]:
 def get_domain_capabilities(session: Session, arguments: Any) -> tuple[str]:
     """Return what a domain can have here."""
     check_flags(arguments.flags, 0, "virConnectGetDomainCapabilities")
-    found = session.driver.domain_capabilities(
-        emulator=arguments.emulatorbin,
-        arch=arguments.arch,
-        machine=arguments.machine,
-        kind=arguments.virttype,
-    )
+    try:
+        found = session.driver.domain_capabilities(
+            emulator=arguments.emulatorbin,
+            arch=arguments.arch,
+            machine=arguments.machine,
+            kind=arguments.virttype,
+        )
+    except Unsupported as error:
+        raise unsupported("connect_get_domain_capabilities") from error
     return (found.to_xml(),)
 
 
