@@ -138,6 +138,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "support": ("hosts", "Print what works on the connection, and why the rest does not."),
     "spec": ("spec", "Convert, compare and check definitions."),
     "plugins": ("setup", "List plugins, and what to install where one cannot work."),
+    "new-plugin": ("plugin", "Write a plugin to go on from, with its tests."),
     "config": ("setup", "Print the configuration in force and where it comes from."),
     "completion": ("setup", "Print a completion script for a shell."),
     "demo": ("demo", "Show the whole job on the simulator and on QEMU."),
