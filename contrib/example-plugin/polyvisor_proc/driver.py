@@ -18,7 +18,7 @@ from polyvisor.local import Guest, LocalDriver, LocalHypervisor, Observation, Wa
 from polyvisor.state import Home, Roots
 from polyvisor.states import DomainState, StateReason
 from polyvisor.support import Support, SupportStatus, SupportTable
-from polyvisor_proc.process import MARK, end_of, pid_of, stat
+from polyvisor_proc.process import MARK, end_of, pid_of, stat, stopped
 
 if TYPE_CHECKING:
     from polyvisor.driver import OpenContext
@@ -89,7 +89,7 @@ class ProcHypervisor(LocalHypervisor, WatchesGuests):
             return _GONE
         if not deep:
             return Observation(guest.state, guest.reason)
-        state = DomainState.PAUSED if stat(pid)[0] == "T" else DomainState.RUNNING
+        state = DomainState.PAUSED if stopped(pid) else DomainState.RUNNING
         return Observation(state, guest.reason if state is guest.state else StateReason.UNKNOWN)
 
     def resume(self, guest: Guest) -> None:
@@ -156,7 +156,7 @@ class ProcHypervisor(LocalHypervisor, WatchesGuests):
 
     def _await_stop(self, guest: Guest) -> None:
         deadline = time.monotonic() + 20
-        while (pid := pid_of(guest)) is not None and stat(pid)[0] != "T":
+        while (pid := pid_of(guest)) is not None and not stopped(pid):
             if time.monotonic() > deadline:
                 raise HypervisorError(f"{guest.name!r}: process {pid} does not stop")
             time.sleep(0.0005)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 from io import FileIO
+from signal import SIGSTOP
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from polyvisor.local import Guest
 
-__all__ = ["MARK", "end_of", "pid_of", "search", "stat"]
+__all__ = ["MARK", "end_of", "pid_of", "search", "stat", "stopped"]
 
 #: What a guest's process has in its environment, so that it is found if nobody wrote it down.
 MARK = "POLYVISOR_PROC"
@@ -24,6 +25,20 @@ def stat(pid: int) -> tuple[str, str, int]:
     except (FileNotFoundError, ProcessLookupError):
         return "X", "", 0
     return fields[0], fields[19], int(fields[11]) + int(fields[12])
+
+
+def stopped(pid: int) -> bool:
+    """Say whether a process stands still, or will before it does anything else.
+
+    One that waits for its child to leave vfork(2) cannot stop while the child is stopped.
+    """
+    try:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+            lines = (line.partition(":") for line in file)
+            facts = {name: text.strip() for name, _, text in lines}
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return facts["State"][0] == "T" or bool(int(facts["ShdPnd"], 16) & 1 << SIGSTOP - 1)
 
 
 def pid_of(guest: Guest) -> int | None:
