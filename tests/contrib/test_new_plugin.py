@@ -87,3 +87,19 @@ def test_nothing_is_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main(["new-plugin", "mine2", "--into", str(tmp_path)]) == 1
     assert "exists already" in capsys.readouterr().err
     assert not list((tmp_path / "polyvisor-mine2").iterdir())
+
+
+def test_what_cannot_be_written_whole_is_not_left(tmp_path: Path) -> None:
+    """Where files cannot grow, the command fails in one line and leaves no folder."""
+    words = [sys.executable, "-m", "polyvisor", "new-plugin", "fresh", "--into", str(tmp_path)]
+    done = subprocess.run(
+        ["sh", "-c", 'ulimit -f 0; exec "$@"', "sh", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "File too large" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

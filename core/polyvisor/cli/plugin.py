@@ -30,17 +30,22 @@ def new_plugin_command(name: str, into: str) -> None:
     """Write polyvisor-NAME, a plugin for NAME:/// that passes its tests, to go on from."""
     import os
 
+    from polyvisor._files import remove_tree
     from polyvisor.errors import AlreadyExists, OperationFailed
 
     _check(name)
     folder = os.path.join(into, f"polyvisor-{name}")
     try:
         os.mkdir(folder)
-        for place, text in _files(name):
-            target = os.path.join(folder, place)
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            with open(target, "x", encoding="utf-8") as file:
-                file.write(text)
+        try:
+            for place, text in _files(name):
+                target = os.path.join(folder, place)
+                os.makedirs(os.path.dirname(target), exist_ok=True)
+                with open(target, "x", encoding="utf-8") as file:
+                    file.write(text)
+        except BaseException:
+            remove_tree(folder)  # nothing half-written is left
+            raise
     except FileExistsError as error:
         raise AlreadyExists(f"new-plugin {name!r}: {folder} exists already") from error
     except OSError as error:
