@@ -7,9 +7,8 @@ import logging
 import os
 import signal
 import socket
-import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from polyvisor.errors import ConfigError
 from polyvisor_remote.server.listening import Listener, TcpListener, UnixListener
@@ -40,7 +39,6 @@ class Daemon:
 
     def __init__(self, read: Callable[[], tuple[Config, Settings]]) -> None:
         self._read = read
-        self._stop = threading.Event()
         config, settings = read()
         self._settings = settings
         self._open = opener(config, settings.schemes)
@@ -83,22 +81,22 @@ class Daemon:
 
     def run(self) -> None:
         """Serve until a signal ends it: SIGTERM and SIGINT stop, SIGHUP reads anew."""
-        reload = threading.Event()
-        wake = threading.Event()
-
-        def on_signal(number: int, frame: Any) -> None:
-            (reload if number == signal.SIGHUP else self._stop).set()
-            wake.set()
-
+        # A signal may be taken by any thread. Whichever it is writes the signal's number here,
+        # which wakes this one; a lock that it waited for would not be let go.
+        heard, tell = socket.socketpair()
+        tell.setblocking(False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, on_signal)
-        notify("READY=1")
-        while not self._stop.is_set():
-            wake.wait()
-            wake.clear()
-            if reload.is_set():
-                reload.clear()
-                self.reload()
+            signal.signal(number, lambda number, frame: None)
+        before = signal.set_wakeup_fd(tell.fileno(), warn_on_full_buffer=False)
+        try:
+            notify("READY=1")
+            while not {signal.SIGTERM, signal.SIGINT} & set(numbers := heard.recv(64)):
+                if signal.SIGHUP in numbers:
+                    self.reload()
+        finally:
+            signal.set_wakeup_fd(before)
+            heard.close()
+            tell.close()
         notify("STOPPING=1")
         self.server.stop(self._settings.grace)
 
