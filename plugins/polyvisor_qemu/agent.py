@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from polyvisor.driver import GuestAgent
 from polyvisor.errors import HypervisorError, InvalidArgument, OperationInvalid, Timeout
 from polyvisor_qemu.consoles import QemuConsoles
+from polyvisor_qemu.qmp import json_object
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -107,15 +108,7 @@ class _Talk:
 
     def answer(self, deadline: float | None, what: str) -> dict[str, Any]:
         line = self._until(b"\n", deadline, what)
-        try:
-            answer = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise HypervisorError(
-                f"agent of {self._name!r}: it sent what is not JSON: {line[:80]!r}"
-            ) from error
-        if not isinstance(answer, dict):
-            raise HypervisorError(f"agent of {self._name!r}: it sent {line[:80]!r}, not an object")
-        return answer
+        return json_object(line, f"agent of {self._name!r}: it")
 
     def _until(self, mark: bytes, deadline: float | None, what: str) -> bytes:
         while (end := self._buffer.find(mark)) < 0:

@@ -20,7 +20,7 @@ from typing import Any, Self
 
 from polyvisor.errors import HypervisorError, Timeout
 
-__all__ = ["Gone", "Monitor", "QmpError"]
+__all__ = ["Gone", "Monitor", "QmpError", "json_object"]
 
 #: Longest line that is accepted; query-qmp-schema's answer is about 200 KiB.
 MAX_LINE = 16 << 20
@@ -222,15 +222,7 @@ class Monitor:
                 del self._buffer[: end + 1]
                 if not line.strip():
                     continue
-                try:
-                    answer = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise HypervisorError(
-                        f"QEMU's monitor sent what is not JSON: {line[:80]!r}"
-                    ) from error
-                if not isinstance(answer, dict):
-                    raise HypervisorError(f"QEMU's monitor sent {line[:80]!r}, not an object")
-                return answer
+                return json_object(line, "QEMU's monitor")
             if len(self._buffer) > MAX_LINE:
                 raise HypervisorError(f"QEMU's monitor sent a line of over {MAX_LINE >> 20} MiB")
             self._fill(deadline, waiting_for)
@@ -251,6 +243,21 @@ class Monitor:
         if not data:
             raise Gone("QEMU has closed its monitor")
         self._buffer += data
+
+
+def json_object(line: bytes, sender: str) -> dict[str, Any]:
+    """Return the JSON object in a line that ``sender``, as in an error's words, has sent.
+
+    Raises:
+        HypervisorError: it is something else.
+    """
+    try:
+        answer = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise HypervisorError(f"{sender} sent what is not JSON: {line[:80]!r}") from error
+    if not isinstance(answer, dict):
+        raise HypervisorError(f"{sender} sent {line[:80]!r}, not an object")
+    return answer
 
 
 def connect(sock: socket.socket, path: str, timeout: float) -> None:
