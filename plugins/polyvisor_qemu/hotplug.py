@@ -356,13 +356,12 @@ def update(hypervisor: ChangingQemu, guest: Guest, kind: str, old: Any, new: Any
         before = backend_of(monitor, guest.spec, old, name).get("inserted")
         _plug(monitor, nodes)
         try:
-            monitor.execute("blockdev-open-tray", id=name, force=True)
             if before is not None:
-                monitor.execute("blockdev-remove-medium", id=name)
+                _tray_open(monitor, "blockdev-remove-medium", name)
                 drop(monitor, before["node-name"])
             if nodes:
                 top = nodes[-1][1]["node-name"]
-                monitor.execute("blockdev-insert-medium", id=name, node_name=top)
+                _tray_open(monitor, "blockdev-insert-medium", name, node_name=top)
             monitor.execute("blockdev-close-tray", id=name)
         except QmpError:
             for _, values in reversed(nodes):
@@ -370,6 +369,24 @@ def update(hypervisor: ChangingQemu, guest: Guest, kind: str, old: Any, new: Any
                     monitor.execute("blockdev-del", node_name=values["node-name"])
             raise
     return new
+
+
+def _tray_open(monitor: Monitor, command: str, drive: str, **arguments: Any) -> None:
+    """Do something to a drive with its tray open, which the guest may close at any moment.
+
+    Firmware that starts and systems that reset the drive do; the command is then refused.
+    """
+    deadline = time.monotonic() + LETTING_GO
+    while True:
+        monitor.execute("blockdev-open-tray", id=drive, force=True)
+        try:
+            monitor.execute(command, id=drive, **arguments)
+        except QmpError as error:
+            shut = "is not open" in (error.native_message or "")
+            if not shut or time.monotonic() > deadline:
+                raise
+        else:
+            return
 
 
 def _medium(
