@@ -79,9 +79,12 @@ class LibxlCookie:
         except ValueError as error:
             raise _refused(f"{fields['uuid'][:80]!r} is not a UUID") from error
         number = fields["migration-stream-version"]
-        if not (number.isascii() and number.isdigit()) or not 0 < int(number[:9]) < _MAX_VERSION:
+        digits = number.lstrip("0")
+        if not (digits.isascii() and digits.isdigit() and len(digits) <= 5) or (
+            int(digits) >= _MAX_VERSION
+        ):
             raise _refused(f"{number[:80]!r} is not a version of a migration stream")
-        cookie = cls(fields["name"], uuid, fields.get("hostname", ""), int(number))
+        cookie = cls(fields["name"], uuid, fields.get("hostname", ""), int(digits))
         return cookie, ours.rstrip(b"\0")
 
 

@@ -62,6 +62,14 @@ def test_a_changed_byte_does_no_harm(cookie, data):
         assert 0 < found.version < 1 << 16
 
 
+@pytest.mark.parametrize("version", ["0", "65536", "000000001" + "0" * 5000, "\u0662", " 2", "-2"])
+def test_a_version_that_is_none(version):
+    """A number that no stream's version can be is refused, however many digits it has."""
+    cookie = RECORDED.replace(b">2<", f">{version}<".encode())
+    with pytest.raises(MigrationError, match="not a version of a migration stream"):
+        LibxlCookie.from_bytes(cookie)
+
+
 def test_no_cookie_means_the_oldest_stream():
     """A source that says nothing writes the legacy stream."""
     assert unwrap(None, name="guest", uuid=UUID(int=1)) == (None, (1,))
