@@ -16,12 +16,12 @@ or, if its status is ``ERROR``, ``error_codec().decode(message.payload)``.
 ``declaration``  the tables (``remote.txt`` …) read into procedures and structures
 ``compiler``     encoders and decoders, made once for each structure
 ``frame``        messages, file descriptors, holes in streams
-``params``       typed parameters as mappings
+``params``       typed parameters as mappings; ``packed``: many with the same names
 """
 
 from __future__ import annotations
 
-from polyvisor_remote.wire.compiler import Codec, TypedParam
+from polyvisor_remote.wire.compiler import Codec, PackedParams, TypedParam
 from polyvisor_remote.wire.declaration import Procedure, Program, Structure, program
 from polyvisor_remote.wire.errors import WireError
 from polyvisor_remote.wire.frame import (
@@ -37,6 +37,7 @@ from polyvisor_remote.wire.frame import (
     frame,
     hole,
 )
+from polyvisor_remote.wire.packed import Packer
 from polyvisor_remote.wire.params import mapping, params
 
 __all__ = [
@@ -49,6 +50,8 @@ __all__ = [
     "Hole",
     "Kind",
     "Message",
+    "PackedParams",
+    "Packer",
     "Procedure",
     "Program",
     "Status",

@@ -27,7 +27,7 @@ from polyvisor_remote.wire.errors import WireError
 if TYPE_CHECKING:
     from polyvisor_remote.wire.declaration import Field, Structure
 
-__all__ = ["STRING_MAX", "Codec", "TypedParam"]
+__all__ = ["STRING_MAX", "Codec", "PackedParams", "TypedParam"]
 
 #: Bytes that a string may have at most (``REMOTE_STRING_MAX``).
 STRING_MAX = 4194304
@@ -52,6 +52,23 @@ class TypedParam(NamedTuple):
     field: str
     kind: int
     value: Any
+
+
+class PackedParams:
+    """Typed parameters that are encoded already, in the place of a list of them.
+
+    Attributes:
+        data: their bytes, without their number.
+    """
+
+    __slots__ = ("_count", "data")
+
+    def __init__(self, count: int, data: bytes) -> None:
+        self._count = count
+        self.data = data
+
+    def __len__(self) -> int:
+        return self._count
 
 
 class Codec:
@@ -232,6 +249,7 @@ class _Writer:
             "over": _over,
             "short": _short,
             "PAD": _PAD,
+            "Packed": PackedParams,
             "new": tuple.__new__,
             "string": _encode_string,
             "unstring": _decode_string,
@@ -369,6 +387,8 @@ def _encode_field(out: _EncodeWriter, name: str, field: Field, structure: Struct
         else:
             inner = out.helper(_codec_of(kind.name, structure)[0])
             out.line("w(pack_count(n))")
+            if kind.name == "typed_param":
+                out.line(f"if {name}.__class__ is Packed: w({name}.data); {name} = ()")
             out.line(f"for x in {name}: {inner}(x, w)")
     elif kind.name in SCALARS:
         out.fixed(SCALARS[kind.name], name)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from wire_values import EVERYTHING, PROCEDURES, STRUCTURES, values
 
 from polyvisor_remote.wire import (
+    Packer,
     TypedParam,
     WireError,
     error_codec,
@@ -116,6 +117,35 @@ def test_parameters_are_a_mapping() -> None:
         mapping([*sent, *sent])
     with pytest.raises(WireError, match="over 79"):
         mapping([TypedParam("n" * 80, 4, 1)])
+
+
+@settings(deadline=None, database=None)
+@given(
+    st.lists(
+        st.dictionaries(
+            st.sampled_from(["a.i", "a.u", "b", "c.d", "skip"]),
+            st.integers(-(2**31), 2**31 - 1)
+            | st.text("xyé")
+            | st.booleans()
+            | st.floats()
+            | st.none(),
+        ),
+        max_size=4,
+    )
+)
+def test_what_is_packed_is_what_is_encoded_one_by_one(found: list[dict[str, Any]]) -> None:
+    """Mappings with equal names, of whatever values, have the bytes of their parameters."""
+    kinds = {"a.i": 1, "a.u": 2}
+    packer = Packer(lambda name: None if name == "skip" else kinds.get(name, 0))
+    codec = REMOTE["domain_get_job_stats"].result.codec
+    for figures in [*found, *found]:
+        for name in kinds:
+            if not isinstance(figures.get(name), int) or figures[name] < 0:
+                figures.pop(name, None)
+        kept = {name: value for name, value in figures.items() if name != "skip"}
+        packed = packer.pack(figures)
+        assert codec.encode((0, packed)) == codec.encode((0, params(kept, kinds)))
+        assert len(packed) == len(params(kept))
 
 
 def test_procedures_are_known_by_name_and_number() -> None:

@@ -177,8 +177,8 @@ def get_max_memory(session: Session, arguments: Any) -> tuple[int]:
 @serves("domain_is_active")
 def is_active(session: Session, arguments: Any) -> tuple[int]:
     """Say whether there is a guest."""
-    status = session.driver.domains.status(UUID(bytes=arguments.dom.uuid))
-    return (int(status.state.active),)
+    one = session.driver.domains.summary(UUID(bytes=arguments.dom.uuid))
+    return (int(one.state.active),)
 
 
 @serves("domain_is_persistent")

@@ -11,12 +11,10 @@ from polyvisor_remote.server._families.domains import chosen
 from polyvisor_remote.server.dispatch import serves
 from polyvisor_remote.server.failures import Failure
 from polyvisor_remote.server.numbers import ListDomains, Stats
-from polyvisor_remote.wire import TypedParam
-from polyvisor_remote.wire.params import BOOLEAN, DOUBLE, INT, LLONG, STRING, UINT, ULLONG
+from polyvisor_remote.wire import Packer
+from polyvisor_remote.wire.params import INT, UINT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from polyvisor_remote.server.session import Session
 
 _ENFORCE = 1 << 31
@@ -43,40 +41,29 @@ _ALL = int(~Stats(0))
 _INTS = frozenset({"state.state", "state.reason"})
 _UINTS = frozenset({"vcpu.current", "vcpu.maximum", "net.count", "block.count", "iothread.count"})
 
-#: What is known of names that were met before: group and type.
-_known: dict[str, tuple[int, int]] = {}
-_KNOWN_MAX = 4096
+#: By the groups that are wanted.
+_packers: dict[int, Packer] = {}
+_PACKERS_MAX = 64
 
 
-def _learn(name: str) -> tuple[int, int]:
+def _kind(name: str, wanted: int) -> int | None:
+    """Return the type of a figure; ``None`` if it is in none of the wanted groups."""
     first, _, rest = name.partition(".")
-    group = int(_GROUPS.get(first, Stats(0)))
+    if not _GROUPS.get(first, Stats(0)) & wanted:
+        return None
     if name in _INTS or (first == "vcpu" and rest.endswith(".state")):
-        kind = INT
-    elif name in _UINTS or rest.endswith((".backingIndex", ".iothread")):
-        kind = UINT
-    else:
-        kind = 0
-    if len(_known) < _KNOWN_MAX:
-        _known[name] = group, kind
-    return group, kind
+        return INT
+    if name in _UINTS or rest.endswith((".backingIndex", ".iothread")):
+        return UINT
+    return 0
 
 
-def typed(figures: Mapping[str, Any], wanted: int) -> list[TypedParam]:
-    """Return the figures of the groups that are wanted."""
-    found = []
-    for name, value in figures.items():
-        group, kind = _known.get(name) or _learn(name)
-        if not group & wanted or value is None:
-            continue
-        if not kind:
-            if value.__class__ is int:
-                kind = ULLONG if value >= 0 else LLONG
-            elif value.__class__ is str:
-                kind = STRING
-            else:
-                kind = BOOLEAN if isinstance(value, bool) else DOUBLE
-        found.append(TypedParam(name, kind, value))
+def _packer(wanted: int) -> Packer:
+    found = _packers.get(wanted)
+    if found is None:
+        if len(_packers) >= _PACKERS_MAX:
+            _packers.clear()
+        found = _packers[wanted] = Packer(lambda name: _kind(name, wanted))
     return found
 
 
@@ -88,6 +75,7 @@ def get_all_domain_stats(session: Session, arguments: Any) -> tuple[list[Any]]:
     if flags & _ENFORCE and wanted & ~_ALL:
         raise Failure(8, f"stats types bits 0x{wanted & ~_ALL:x} are not supported by this daemon")
     domains = session.driver.domains
+    pack = _packer(wanted & _ALL).pack
     if arguments.doms:
         named = [session.uuid(dom) for dom in arguments.doms]
         summaries = []
@@ -99,5 +87,5 @@ def get_all_domain_stats(session: Session, arguments: Any) -> tuple[list[Any]]:
     records = []
     for one in summaries:
         with suppress(NotFound):  # It may have gone just now.
-            records.append((summary_reference(one), typed(domains.stats(one.uuid), wanted)))
+            records.append((summary_reference(one), pack(domains.stats(one.uuid))))
     return (records,)
