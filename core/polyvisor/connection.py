@@ -416,6 +416,16 @@ class DomainCollection(Mapping["str | int | UUID", "Domain"]):
         """
         return self._connection._driver.domains.summaries(active=active, inactive=inactive)
 
+    def stats(
+        self, *, active: bool = True, inactive: bool = True
+    ) -> Sequence[tuple[DomainSummary, dict[str, Any]]]:
+        """Return each domain of the wanted kinds with its figures, ordered by name.
+
+        The figures are those of :meth:`Domain.stats`, much cheaper than asking each handle:
+        all are asked at once.
+        """
+        return self._connection._driver.domains.all_stats(active=active, inactive=inactive)
+
     def build(self, *, name: str, memory: int | str, **words: Any) -> DomainSpec:
         """Return a definition for this host made of a few words; it is not defined yet.
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
 from polyvisor.errors import HypervisorError, OperationInvalid, PolyvisorError, StorageError
 from polyvisor.local import (
+    Figures,
     FindsGuests,
     FoundGuest,
     Guest,
@@ -52,6 +53,7 @@ class LibxlHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuest
     name = "libxl"
     domain_types: ClassVar[tuple[str, ...]] = ("xen",)
     numbers_guests = True
+    looks_deep = True
     streams_stop_guests = True
     image_format = "libvirt-libxl"
     readable_formats: ClassVar[tuple[str, ...]] = ("xl",)
@@ -174,7 +176,9 @@ class LibxlHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuest
 
     def observe(self, guest: Guest, *, deep: bool) -> Observation:
         """Ask Xen, which takes some microseconds however deep the look."""
-        found = self.facts(guest)
+        return self._look(guest, self.facts(guest))
+
+    def _look(self, guest: Guest, found: DomainFacts | None) -> Observation:
         if found is None or found.dying:
             return Observation(DomainState.SHUTOFF, StateReason.UNKNOWN)
         if found.shutdown and found.shutdown_reason != SUSPEND and not guest.runtime.get("foreign"):
@@ -254,12 +258,19 @@ class LibxlHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuest
             raise OperationInvalid(f"{guest.name!r} is gone", domain=guest.name)
         return found.memory, found.cpu_time / 1e9
 
-    def stats(self, guest: Guest) -> dict[str, Any]:
-        """Return vCPUs and memory as Xen has them."""
-        found = self.facts(guest)
+    def figures(self, guests: Sequence[Guest]) -> Sequence[Figures | None]:
+        """Return what Xen has of guests, asked once."""
+        if len(guests) == 1:
+            return [self._figures(guests[0], self.facts(guests[0]))]
+        known = {found.uuid: found for found in self.context.domains()}
+        return [self._figures(guest, known.get(guest.uuid.int)) for guest in guests]
+
+    def _figures(self, guest: Guest, found: DomainFacts | None) -> Figures:
+        seen = self._look(guest, found)
         if found is None:
-            return {}
-        return {"vcpu.current": found.vcpus, "balloon.rss": found.memory // 1024}
+            return Figures(seen, 0, None)
+        more = {"vcpu.current": found.vcpus, "balloon.rss": found.memory // 1024}
+        return Figures(seen, found.memory, found.cpu_time / 1e9, more)
 
     def wait_gone(self, guest: Guest, timeout: float | None) -> bool:
         """Block until libxl tells of the domain's end."""

@@ -7,18 +7,25 @@ from cgroups and ``/proc`` comes from ``/proc`` here.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from polyvisor.errors import HypervisorError
+from polyvisor.local import Figures
+from polyvisor.states import DomainState
 from polyvisor_qemu.naming import disk_names, interface_device, qdev_name
-from polyvisor_qemu.qmp import QmpError
+from polyvisor_qemu.qmp import QmpError, ask_all
 
 if TYPE_CHECKING:
     from polyvisor.local import Guest
     from polyvisor.model import DomainSpec
     from polyvisor_qemu.hypervisor import QemuHypervisor
 
-__all__ = ["stats"]
+__all__ = ["figures"]
+
+#: Seconds that guests asked at once have for their answers.
+ANSWERS = 3.0
 
 _TICK = 10**9 // os.sysconf("SC_CLK_TCK")
 _PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
@@ -56,39 +63,63 @@ _NET = {
 }  # fmt: skip
 
 
-def stats(hypervisor: QemuHypervisor, guest: Guest) -> dict[str, Any]:
-    """Return all that QEMU and the kernel tell of a guest, in one round trip.
+# Each costs a descriptor meanwhile.
+_AT_ONCE = 64
+_ASKED: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("query-status", {}),
+    ("query-cpus-fast", {}),
+    ("query-balloon", {}),
+    ("query-block", {}),
+    ("query-blockstats", {}),
+)
+
+
+def figures(hypervisor: QemuHypervisor, guests: Sequence[Guest]) -> list[Figures | None]:
+    """Return all that QEMU and the kernel tell of guests, in one round trip to all of them.
 
     A QEMU that does not answer in time leaves out what only it knows.
     """
-    spec = guest.spec
-    pid = guest.runtime["pid"]
-    figures = {**_cpu(pid), "balloon.rss": _rss(pid)}
-    balloon = spec.devices.memballoon
-    with hypervisor.monitor(guest, at_most=3.0) as monitor:
-        cpus, size, told, nodes, counts = monitor.ask(
-            ("query-cpus-fast", {}),
-            ("query-balloon", {}),
-            (
-                "qom-get",
-                {
-                    "path": f"/machine/peripheral/{(balloon and balloon.alias) or 'balloon0'}",
-                    "property": "guest-stats",
-                },
-            ),
-            ("query-block", {}),
-            ("query-blockstats", {}),
+    found: list[Figures | None] = []
+    for begin in range(0, len(guests), _AT_ONCE):
+        some = guests[begin : begin + _AT_ONCE]
+        told = ask_all(
+            [(f"{one.run_dir}/control", (*_ASKED, _balloon_question(one.spec))) for one in some],
+            timeout=ANSWERS,
         )
-    if not isinstance(size, QmpError):
-        figures["balloon.current"] = size["actual"] // 1024
-    if not isinstance(told, QmpError):
-        figures |= _balloon(told)
-    if not isinstance(cpus, QmpError):
-        figures |= _vcpus(pid, cpus)
-    figures |= _interfaces(spec)
-    if not isinstance(nodes, QmpError) and not isinstance(counts, QmpError):
-        figures |= _blocks(spec, nodes, counts)
-    return figures
+        found += [_figures(hypervisor, *one) for one in zip(some, told, strict=True)]
+    return found
+
+
+def _balloon_question(spec: DomainSpec) -> tuple[str, dict[str, Any]]:
+    balloon = spec.devices.memballoon
+    path = f"/machine/peripheral/{(balloon and balloon.alias) or 'balloon0'}"
+    return "qom-get", {"path": path, "property": "guest-stats"}
+
+
+def _figures(
+    hypervisor: QemuHypervisor, guest: Guest, told: list[Any] | HypervisorError
+) -> Figures | None:
+    seen = hypervisor.observe(guest, deep=False)
+    if seen.state is DomainState.SHUTOFF:
+        return Figures(seen, 0, None)
+    spec, pid = guest.spec, guest.runtime["pid"]
+    memory, cpu_time = hypervisor.memory_and_cpu_time(guest)
+    more = {**_cpu(pid), "balloon.rss": _rss(pid), **_interfaces(spec)}
+    if not isinstance(told, HypervisorError):
+        status, cpus, size, nodes, counts, balloon = (
+            None if isinstance(one, QmpError) else one for one in told
+        )
+        if status is not None:
+            seen = hypervisor.seen(guest, status["status"])
+        if size is not None:
+            more["balloon.current"] = size["actual"] // 1024
+        if balloon is not None:
+            more |= _balloon(balloon)
+        if cpus is not None:
+            more |= _vcpus(pid, cpus)
+        if nodes is not None and counts is not None:
+            more |= _blocks(spec, nodes, counts)
+    return Figures(seen, memory, cpu_time, more)
 
 
 def _fields(path: str) -> list[str]:

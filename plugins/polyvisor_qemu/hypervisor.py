@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,6 +16,7 @@ from polyvisor.errors import (
     Timeout,
 )
 from polyvisor.local import (
+    Figures,
     Guest,
     LocalHypervisor,
     MigratesGuests,
@@ -280,6 +281,10 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
             return self._ended(guest)
         except Timeout:
             return Observation(guest.state, guest.reason)
+        return self.seen(guest, status)
+
+    def seen(self, guest: Guest, status: str) -> Observation:
+        """Return what a look shows at a guest of which QEMU tells its ``query-status``."""
         if status == "shutdown" and not self._stays(guest):
             return Observation(DomainState.SHUTOFF, StateReason.SHUTDOWN)
         state, reason = _STATES.get(status, (guest.state, guest.reason))
@@ -350,11 +355,11 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         seconds = process.cpu_time() if process is not None else None
         return spec.current_memory or spec.memory, seconds
 
-    def stats(self, guest: Guest) -> dict[str, Any]:
-        """See :func:`polyvisor_qemu.figures.stats`."""
-        from polyvisor_qemu.figures import stats
+    def figures(self, guests: Sequence[Guest]) -> Sequence[Figures | None]:
+        """See :func:`polyvisor_qemu.figures.figures`."""
+        from polyvisor_qemu.figures import figures
 
-        return stats(self, guest)
+        return figures(self, guests)
 
     # Waiting and watching
 

@@ -15,15 +15,19 @@ import socket
 import struct
 import time
 from collections import deque
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from typing import Any, Self
 
 from polyvisor.errors import HypervisorError, Timeout
 
-__all__ = ["Gone", "Monitor", "QmpError", "json_object"]
+__all__ = ["Gone", "Monitor", "QmpError", "ask_all", "json_object"]
 
 #: Longest line that is accepted; query-qmp-schema's answer is about 200 KiB.
 MAX_LINE = 16 << 20
+
+#: A command's name and its arguments, as they are.
+Command = tuple[str, dict[str, Any]]
 
 
 class QmpError(HypervisorError):
@@ -40,6 +44,7 @@ class Monitor:
     Args:
         path: the monitor's socket.
         timeout: seconds to wait for the greeting and for each answer.
+        wait: for the greeting; only :func:`ask_all` puts that off.
 
     Attributes:
         timeout: as given.
@@ -52,22 +57,29 @@ class Monitor:
             client has the monitor.
     """
 
-    def __init__(self, path: str, *, timeout: float = 30.0) -> None:
+    def __init__(self, path: str, *, timeout: float = 30.0, wait: bool = True) -> None:
         self.events: deque[dict[str, Any]] = deque()
         self.timeout = timeout
         self.kept = False
         self._buffer = bytearray()
         self._number = 0
+        self._path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             connect(self._socket, path, timeout)
-            greeting = self._receive(time.monotonic() + timeout, "greeting")
-            if "QMP" not in greeting:
-                raise HypervisorError(f"{path} is no QMP monitor: it says {str(greeting)[:80]}")
-            self.execute("qmp_capabilities")
+            # QEMU reads it after its greeting, which need not be waited for.
+            self._send(self._request("qmp_capabilities", {}), ())
+            if wait:
+                self._greeted()
         except BaseException:
             self._socket.close()
             raise
+
+    def _greeted(self) -> None:
+        greeting = self._receive(time.monotonic() + self.timeout, "greeting")
+        if "QMP" not in greeting:
+            raise HypervisorError(f"{self._path} is no QMP monitor: it says {str(greeting)[:80]}")
+        self._answer("qmp_capabilities", 1, None)
 
     def __enter__(self) -> Self:
         return self
@@ -109,7 +121,7 @@ class Monitor:
         self._send(self._request(command, arguments), fds)
         return self._answer(command, self._number, timeout)
 
-    def execute_all(self, *commands: tuple[str, dict[str, Any]], fds: tuple[int, ...] = ()) -> None:
+    def execute_all(self, *commands: Command, fds: tuple[int, ...] = ()) -> None:
         """Run commands one after another, in one round trip; what they return is not told.
 
         QEMU runs the later ones even if an earlier one fails.
@@ -134,7 +146,7 @@ class Monitor:
         if refused is not None:
             raise refused
 
-    def ask(self, *commands: tuple[str, dict[str, Any]]) -> list[Any]:
+    def ask(self, *commands: Command) -> list[Any]:
         """Run commands in one round trip and return their answers, in order.
 
         In the place of one that QEMU refuses stands the :class:`QmpError`.
@@ -146,8 +158,15 @@ class Monitor:
             Timeout: no answer came.
             Gone: QEMU is gone.
         """
+        return self._answers(self._send_off(commands), commands)
+
+    def _send_off(self, commands: Sequence[Command]) -> int:
+        """Send commands and return the number of the first."""
         first = self._number + 1
         self._send(b"".join(self._request(name, given) for name, given in commands), ())
+        return first
+
+    def _answers(self, first: int, commands: Sequence[Command]) -> list[Any]:
         answers: list[Any] = []
         for number, (name, _) in enumerate(commands, first):
             try:
@@ -243,6 +262,42 @@ class Monitor:
         if not data:
             raise Gone("QEMU has closed its monitor")
         self._buffer += data
+
+
+def ask_all(
+    questions: Sequence[tuple[str, Sequence[Command]]], *, timeout: float
+) -> list[list[Any] | HypervisorError]:
+    """Do :meth:`Monitor.ask` on many monitors; all work on it at the same time.
+
+    Args:
+        questions: the monitors' sockets, each with its commands.
+        timeout: seconds that all of them together have.
+
+    Returns:
+        For each monitor its answers, or what went wrong.
+    """
+    asked: list[tuple[Monitor, int, Sequence[Command]] | HypervisorError] = []
+    found: list[list[Any] | HypervisorError] = []
+    with ExitStack() as stack:
+        for path, commands in questions:
+            try:
+                monitor = stack.enter_context(Monitor(path, timeout=timeout, wait=False))
+                asked.append((monitor, monitor._send_off(commands), commands))
+            except HypervisorError as error:
+                asked.append(error)
+        deadline = time.monotonic() + timeout
+        for one in asked:
+            if isinstance(one, HypervisorError):
+                found.append(one)
+                continue
+            monitor, first, commands = one
+            monitor.timeout = max(0.0, deadline - time.monotonic())
+            try:
+                monitor._greeted()
+                found.append(monitor._answers(first, commands))
+            except HypervisorError as error:
+                found.append(error)
+    return found
 
 
 def json_object(line: bytes, sender: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ Everything about definitions, locks, events, files and recovery is in
 from __future__ import annotations
 
 import select
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,6 +15,7 @@ import attrs
 
 from polyvisor.errors import HypervisorError, PolyvisorError, SemanticError
 from polyvisor.local import (
+    Figures,
     Guest,
     LocalHypervisor,
     MigratesGuests,
@@ -74,6 +75,7 @@ class SimHypervisor(SimChanges, LocalHypervisor, SavesGuests, MigratesGuests, Wa
     )  # fmt: skip
     image_format = "libvirt-test"
     stream_versions = VERSIONS
+    looks_deep = True
 
     def __init__(self, rack: Rack, *, arch: str = "x86_64", clock: Callable[[], int] = now) -> None:
         self.rack = rack
@@ -118,7 +120,9 @@ class SimHypervisor(SimChanges, LocalHypervisor, SavesGuests, MigratesGuests, Wa
 
     def observe(self, guest: Guest, *, deep: bool) -> Observation:
         """Look at the machine; both ways of looking cost the same here."""
-        machine = self.rack.find(guest)
+        return self._seen(self.rack.find(guest))
+
+    def _seen(self, machine: Machine | None) -> Observation:
         if machine is None:
             return _VANISHED
         if not machine.placid:
@@ -174,21 +178,33 @@ class SimHypervisor(SimChanges, LocalHypervisor, SavesGuests, MigratesGuests, Wa
         spent = machine.cpu_before + machine.at(self.clock()).run * machine.vcpus
         return machine.balloon, spent / 1e9
 
-    def stats(self, guest: Guest) -> dict[str, Any]:
-        """Return what the guest has done so far; what it has printed is in its file then."""
-        self._print(guest)
+    def figures(self, guests: Sequence[Guest]) -> Sequence[Figures | None]:
+        """Return what guests have done so far; what they have printed is in their files then."""
+        return [self._figures(guest) for guest in guests]
+
+    def _figures(self, guest: Guest) -> Figures | None:
         machine = self.rack.find(guest)
         if machine is None:
-            return {}
+            return Figures(_VANISHED, 0, None)
+        if machine.console is not None:
+            try:
+                self._print(guest)
+            except PolyvisorError:
+                return None
         moment = machine.at(self.clock())
         known = machine.parameters
-        return {
-            "sim.ticks": moment.ticks,
-            "sim.boots": moment.boots,
-            "sim.ticks-per-second": known.rate,
-            "sim.dirty-pages": known.dirty,
-            "sim.working-set": machine.pattern(moment.boots).working_set,
-        }
+        return Figures(
+            self._seen(machine),
+            machine.balloon,
+            (machine.cpu_before + moment.run * machine.vcpus) / 1e9,
+            {
+                "sim.ticks": moment.ticks,
+                "sim.boots": moment.boots,
+                "sim.ticks-per-second": known.rate,
+                "sim.dirty-pages": known.dirty,
+                "sim.working-set": machine.pattern(moment.boots).working_set,
+            },
+        )
 
     # Waiting
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from polyvisor_sim.memory import Memory
 
 __all__ = ["FileRack", "ProcessRack", "Rack"]
+
+# Nanoseconds after which a file's time says that it is the same.
+_SETTLED = 100_000_000
+_REMEMBERED = 4096
 
 
 class Rack(ABC):
@@ -75,16 +80,38 @@ class Rack(ABC):
 class FileRack(Rack):
     """Keeps each machine in its guest's run folder, for all processes."""
 
+    def __init__(self, bells: Bells) -> None:
+        super().__init__(bells)
+        # What files held, with what tells that a file is still the same.
+        self._read: dict[str, tuple[tuple[int, int], Machine]] = {}
+
     def find(self, guest: Guest) -> Machine | None:
         """Return the guest's machine; one from before the host was started is gone."""
         path = f"{guest.run_dir}/machine.json"
         try:
+            known = self._read.get(path)
+            if known is not None:
+                there = os.stat(path)
+                if (there.st_ino, there.st_mtime_ns) == known[0]:
+                    return known[1]
             with open(path, encoding="utf-8") as file:
+                there = os.fstat(file.fileno())
                 text = file.read()
         except FileNotFoundError:
+            self._read.pop(path, None)
             return None
         except OSError as error:
             raise StorageError(f"cannot read {path}: {error.strerror}", path=path) from error
+        machine = self._machine(guest, path, text)
+        # File times are as coarse as the kernel's clock ticks: only after a while does a
+        # file that was replaced differ for sure.
+        if machine is not None and time.time_ns() - there.st_mtime_ns > _SETTLED:
+            if len(self._read) >= _REMEMBERED:
+                self._read = {}
+            self._read[path] = (there.st_ino, there.st_mtime_ns), machine
+        return machine
+
+    def _machine(self, guest: Guest, path: str, text: str) -> Machine | None:
         import json
 
         from polyvisor_sim.machine import Machine

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from polyvisor.cli._declare import argument, echo, option
 from polyvisor.cli._session import command, domain_argument, session
-
-if TYPE_CHECKING:
-    from polyvisor.domain import Domain
 
 __all__: list[str] = []
 
@@ -85,12 +82,12 @@ def domuuid_command(domain: str) -> None:
 def domstats_command(domains: tuple[str, ...]) -> None:
     """Print statistics of the DOMAINs, or of all active ones."""
     here = session()
-    found: list[Domain] = (
-        [here.domain(text) for text in domains]
-        if domains
-        else here.connection.domains.list(inactive=False)
-    )
-    all_of_it = {domain.name: domain.stats() for domain in found}
+    if domains:
+        found = [here.domain(text) for text in domains]
+        all_of_it = {domain.name: domain.stats() for domain in found}
+    else:
+        lines = here.connection.domains.stats(inactive=False)
+        all_of_it = {line.name: figures for line, figures in lines}
 
     def plain() -> None:
         for name, stats in all_of_it.items():

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+
+from polyvisor.errors import NotFound
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -164,6 +167,23 @@ class Domains(ABC):
     @abstractmethod
     def stats(self, uuid: UUID) -> dict[str, Any]:
         """Return figures under the names of ``virsh domstats``, such as ``"cpu.time"``."""
+
+    def all_stats(
+        self, *, active: bool = True, inactive: bool = True
+    ) -> Sequence[tuple[DomainSummary, dict[str, Any]]]:
+        """Return all domains with their figures, as :meth:`stats` has them, ordered by name.
+
+        Asks one after another; a driver that can ask many at once does so instead.
+
+        Args:
+            active: those that are active.
+            inactive: the others.
+        """
+        found = []
+        for one in self.summaries(active=active, inactive=inactive):
+            with suppress(NotFound):  # It may have gone just now.
+                found.append((one, self.stats(one.uuid)))
+        return found
 
     def wait(self, uuid: UUID, *, timeout: float | None = None) -> DomainStatus:
         """Wait until the domain is no longer active and return its last status.

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 from polyvisor._lazy import attach
 from polyvisor.local._hypervisor import (
     ChangesGuests,
+    Figures,
     FindsGuests,
     FoundGuest,
     Guest,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ChangesGuests",
+    "Figures",
     "FindsGuests",
     "FoundGuest",
     "Guest",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from polyvisor.errors import (
     Timeout,
 )
 from polyvisor.events import EventKind
-from polyvisor.local._keeper import LIVELY
+from polyvisor.local._keeper import LIVELY, missing, same_state
 from polyvisor.states import DomainState, DomainSummary, StateReason
 
 if TYPE_CHECKING:
@@ -133,16 +133,11 @@ class LocalDomains(Domains):
         )
 
     def _figures(self, record: Record, spec: DomainSpec) -> tuple[int, float | None]:
-        """Return memory and CPU time; as defined while something else asks the guest."""
-        defined = spec.current_memory if spec.current_memory is not None else spec.memory
-        if not record.active or record.intent is not None:
-            return defined, None
-        lock = self._keeper.home.locks.try_acquire(str(record.uuid), "info")
-        if lock is None:
-            return defined, None
-        with lock, suppress(PolyvisorError):  # It may have gone just now.
-            return self._hypervisor.memory_and_cpu_time(self._keeper.guest(record))
-        return defined, None
+        """Return memory and CPU time; as defined while something else has the guest."""
+        if record.active and record.intent is None:
+            with suppress(PolyvisorError):  # It may have gone just now.
+                return self._hypervisor.memory_and_cpu_time(self._keeper.guest(record))
+        return _given(spec), None
 
     def spec(self, uuid: UUID, *, inactive: bool = False) -> DomainSpec:
         record = self._keeper.look(uuid)
@@ -160,17 +155,45 @@ class LocalDomains(Domains):
         return document.text()
 
     def stats(self, uuid: UUID) -> dict[str, Any]:
+        for _, figures in self._stats([self._keeper.look(uuid)]):
+            return figures
+        raise missing(uuid)
+
+    def all_stats(
+        self, *, active: bool = True, inactive: bool = True
+    ) -> Sequence[tuple[DomainSummary, dict[str, Any]]]:
+        self._keeper.survey()
+        records = self._store.records(active=active, inactive=inactive)
+        return [
+            (_summary(record), figures)
+            for record, figures in self._stats(records)
+            if (active if record.active else inactive)
+        ]
+
+    def _stats(self, records: Sequence[Record]) -> Iterator[tuple[Record, dict[str, Any]]]:
+        """Yield records with their figures, after one look at all that are active."""
         from polyvisor.local._stats import stats
 
-        record = self._keeper.look(uuid, deep=True)
-        document = _document(record, False)
-        spec = document.spec()
-        memory, cpu_time = self._figures(record, spec)
-        figures = stats(record, spec, memory, cpu_time)
-        if record.active and record.intent is None:
-            with suppress(PolyvisorError):
-                figures.update(self._hypervisor.stats(self._keeper.guest(record)))
-        return figures
+        keeper = self._keeper
+        asked = [
+            one for one in records if one.active and one.intent is None and not keeper.must_end(one)
+        ]
+        looks = self._hypervisor.figures([keeper.guest(one) for one in asked]) if asked else ()
+        told = dict(zip((one.uuid for one in asked), looks, strict=True))
+        for record in records:
+            figures = told.get(record.uuid)
+            if figures is None or not same_state(figures.seen, record):
+                # What does not answer is not asked again, only looked at.
+                now = keeper.fresh(record, deep=figures is not None)
+                if now is None:
+                    continue
+                record = now
+            spec = _document(record, False).spec()
+            if figures is not None and record.active:
+                known = stats(record, spec, figures.memory, figures.cpu_time)
+                yield record, known | figures.more
+            else:
+                yield record, stats(record, spec, _given(spec), None)
 
     # Definitions
 
@@ -453,6 +476,11 @@ def _summary(record: Record) -> DomainSummary:
         record.managed_save is not None,
         record.title,
     )
+
+
+def _given(spec: DomainSpec) -> int:
+    """Return the bytes of memory that a definition gives now."""
+    return spec.current_memory if spec.current_memory is not None else spec.memory
 
 
 def _document(record: Record, inactive: bool) -> Document:

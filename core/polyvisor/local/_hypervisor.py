@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import attrs
 
-from polyvisor.errors import Unsupported
+from polyvisor.errors import PolyvisorError, Unsupported
 from polyvisor.states import DomainState, StateReason
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ChangesGuests",
+    "Figures",
     "FindsGuests",
     "FoundGuest",
     "Guest",
@@ -102,6 +103,23 @@ class Observation:
     restart: bool = False
 
 
+@attrs.frozen
+class Figures:
+    """What a guest does and uses.
+
+    Attributes:
+        seen: what a look at it shows.
+        memory: its memory in bytes.
+        cpu_time: its CPU time in seconds, ``None`` if not known.
+        more: figures beyond state, vCPUs, memory and CPU time, named as domstats does.
+    """
+
+    seen: Observation
+    memory: int
+    cpu_time: float | None
+    more: dict[str, Any] = attrs.field(factory=dict)
+
+
 class LocalHypervisor(ABC):
     """Runs guests; knows nothing of definitions, locks, files or events.
 
@@ -109,8 +127,9 @@ class LocalHypervisor(ABC):
     :class:`SavesGuests`, :class:`MigratesGuests`, :class:`WatchesGuests`.
 
     Every method is called with the domain's lock held, so no two run for the same
-    guest at once, from whatever process, except those that only look: :meth:`stats`,
-    :meth:`wait_gone`, :meth:`observe` with ``deep=False``, ``watch``. Errors are
+    guest at once, from whatever process, except those that only look: :meth:`figures`,
+    :meth:`stats`, :meth:`memory_and_cpu_time`, :meth:`wait_gone`, :meth:`observe` with
+    ``deep=False``, ``watch``. Errors are
     :class:`~polyvisor.errors.PolyvisorError` (mostly ``HypervisorError``).
     """
 
@@ -121,6 +140,8 @@ class LocalHypervisor(ABC):
     #: Whether the hypervisor numbers guests itself: ``launch``, ``receive`` and
     #: ``restore_stream`` then set ``guest.id``.
     numbers_guests: ClassVar[bool] = False
+    #: Whether :meth:`observe` sees as much with ``deep=False``, which holds nobody up.
+    looks_deep: ClassVar[bool] = False
     #: Whether writing a stream needs a running guest and stops it: ``save_stream`` and
     #: ``send`` are then given guests as they are, running or paused, never stopped for it.
     streams_stop_guests: ClassVar[bool] = False
@@ -200,6 +221,26 @@ class LocalHypervisor(ABC):
     def stats(self, guest: Guest) -> dict[str, Any]:
         """Return figures beyond state, vCPUs, memory and CPU time, named as domstats does."""
         return {}
+
+    def figures(self, guests: Sequence[Guest]) -> Sequence[Figures | None]:
+        """Look at many guests and return what each does and uses, in their order.
+
+        Asks one after another; a hypervisor that can ask all at once does so instead.
+
+        Args:
+            guests: active guests.
+
+        Returns:
+            For each guest its figures, ``None`` for one that is gone or does not answer.
+        """
+        found: list[Figures | None] = []
+        for guest in guests:
+            try:
+                seen = self.observe(guest, deep=False)
+                found.append(Figures(seen, *self.memory_and_cpu_time(guest), self.stats(guest)))
+            except PolyvisorError:
+                found.append(None)
+        return found
 
     # Waiting
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from polyvisor.events import Event
     from polyvisor.local._discovery import Survey
     from polyvisor.local._hold import Hold
-    from polyvisor.local._hypervisor import LocalHypervisor
+    from polyvisor.local._hypervisor import LocalHypervisor, Observation
     from polyvisor.state import Home, NewEvent, Record
 
 __all__ = ["Keeper"]
@@ -137,13 +137,14 @@ class Keeper:
         """
         if record.id is None and record.intent is None:
             return record
+        deep = deep and not self.hypervisor.looks_deep
         if not deep and record.intent is None and not self._must_end(record):
             found = survey.guests.get(record.id or 0) if survey is not None else None
             if found is not None and found.uuid == record.uuid:
                 seen = found.seen
             else:
                 seen = self.hypervisor.observe(self.guest(record), deep=False)
-            if seen.state is record.state or (seen.state in LIVELY and record.state in LIVELY):
+            if same_state(seen, record):
                 return record
         lock = self.home.locks.try_acquire(str(record.uuid), "look")
         if lock is None:
@@ -295,6 +296,11 @@ class Keeper:
 
 #: States between which nothing happens that anybody is told of.
 LIVELY = frozenset({DomainState.RUNNING, DomainState.BLOCKED})
+
+
+def same_state(seen: Observation, record: Record) -> bool:
+    """Say whether a look shows what the record says, as far as anybody is told."""
+    return seen.state is record.state or (seen.state in LIVELY and record.state in LIVELY)
 
 
 def missing(uuid: UUID) -> NotFound:

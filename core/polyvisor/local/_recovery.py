@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from polyvisor.errors import Busy, PolyvisorError
 from polyvisor.events import EventKind
 from polyvisor.local._hypervisor import Observation
-from polyvisor.local._keeper import LIVELY
+from polyvisor.local._keeper import LIVELY, same_state
 from polyvisor.state import FileIdentity
 from polyvisor.state._files import part_of, remove_part
 from polyvisor.states import DomainState, StateReason
@@ -56,7 +56,7 @@ def settle(hold: Hold) -> None:
             _start_anew(hold)
         else:
             end_gone(hold, seen.reason)
-    elif seen.state is not record.state and not {seen.state, record.state} <= LIVELY:
+    elif not same_state(seen, record):
         _note(hold, seen)
 
 

@@ -79,6 +79,10 @@ MIGRATIONS: tuple[str, ...] = (
         UNIQUE (family, name)
     ) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE domains ADD COLUMN stamp INTEGER NOT NULL DEFAULT 0;
+    UPDATE domains SET stamp = random();
+    """,
 )
 
 #: The schema version that this code reads and writes.

@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -37,7 +37,7 @@ BUSY_TIMEOUT = 30.0
 
 _COLUMNS = (
     "uuid", "name", "definition", "live", "id", "state", "reason", "autostart", "title",
-    "managed_save", "runtime", "run_dir", "boot_id", "intent", "owner",
+    "managed_save", "runtime", "run_dir", "boot_id", "intent", "owner", "stamp",
 )  # fmt: skip
 # The two documents are fetched when somebody asks for them.
 _FACTS = ", ".join(
@@ -46,6 +46,8 @@ _FACTS = ", ".join(
 _INSERT = f"INSERT INTO domains VALUES ({', '.join('?' * len(_COLUMNS))})"
 _UPDATE = f"UPDATE domains SET {', '.join(f'{name} = ?' for name in _COLUMNS[1:])} WHERE uuid = ?"
 _EVENTS_AT_ONCE = 500
+# Records that are remembered with their documents, so that they are not read again.
+_KNOWN_MOST = 4096
 _TRIM_EVERY = 256
 
 
@@ -62,6 +64,8 @@ class SqliteStore(Store):
         self._abandoned: list[sqlite3.Connection] = []
         self._pid = os.getpid()
         self._mutex = threading.Lock()
+        # By their stamps: every version of a record has one of its own, whoever wrote it.
+        self._known: dict[int, Record] = {}
 
     # Connections
 
@@ -145,40 +149,35 @@ class SqliteStore(Store):
     # Domains
 
     def _record(self, row: tuple[Any, ...]) -> Record:
-        (
-            uuid,
-            name,
-            defined,
-            live,
-            number,
-            state,
-            reason,
-            autostart,
-            title,
-            managed_save,
-            runtime,
-            run_dir,
-            boot_id,
-            intent,
-            owner,
-        ) = row
-        return Record(
+        stamp: int = row[-1]
+        known = self._known.get(stamp)
+        if known is not None:
+            return known
+        uuid, defined, live = row[0], row[2], row[3]
+        record = Record(
             UUID(uuid),
-            name,
+            row[1],
             Document(load=lambda: self._document("definition", uuid)) if defined else None,
             Document(load=lambda: self._document("live", uuid)) if live else None,
-            number,
-            DomainState(state),
-            StateReason(reason),
-            bool(autostart),
-            title,
-            managed_save,
-            _facts(runtime) or {},
-            run_dir,
-            boot_id,
-            _facts(intent),
-            owner,
+            row[4],
+            DomainState(row[5]),
+            StateReason(row[6]),
+            bool(row[7]),
+            row[8],
+            row[9],
+            _facts(row[10]) or {},
+            row[11],
+            row[12],
+            _facts(row[13]),
+            row[14],
         )
+        self._remember(stamp, record)
+        return record
+
+    def _remember(self, stamp: int, record: Record) -> None:
+        if len(self._known) >= _KNOWN_MOST:
+            self._known = {}
+        self._known[stamp] = record
 
     def _document(self, column: str, uuid: str) -> str:
         from polyvisor.errors import NotFound
@@ -216,11 +215,13 @@ class SqliteStore(Store):
             return [UUID(uuid) for (uuid,) in rows.fetchall()]
 
     def records(self, *, active: bool = True, inactive: bool = True) -> list[Record]:
+        kinds, known = _kinds(active, inactive), self._known
         with self._connection() as connection:
-            rows = connection.execute(
-                f"SELECT {_FACTS} FROM domains {_kinds(active, inactive)} ORDER BY name"
-            ).fetchall()
-        return [self._record(row) for row in rows]
+            stamps = connection.execute(f"SELECT stamp FROM domains {kinds} ORDER BY name")
+            with suppress(KeyError):
+                return [known[stamp] for (stamp,) in stamps.fetchall()]
+            rows = connection.execute(f"SELECT {_FACTS} FROM domains {kinds} ORDER BY name")
+            return [self._record(row) for row in rows.fetchall()]
 
     def put(
         self,
@@ -230,6 +231,7 @@ class SqliteStore(Store):
         durable: bool = False,
         outcome: tuple[str, Outcome | None] | None = None,
     ) -> list[Event]:
+        stamp = int.from_bytes(os.urandom(8), signed=True)
         row = (
             str(record.uuid),
             record.name,
@@ -246,6 +248,7 @@ class SqliteStore(Store):
             record.boot_id,
             _text(record.intent) if record.intent is not None else None,
             record.owner,
+            stamp,
         )
         with self._writing(durable=durable) as connection:
             namesake = connection.execute(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -292,3 +295,61 @@ def test_hooks_see_and_steer_starts(host, domain, monkeypatch):
     with pytest.raises(Vetoed, match="not today"):
         domain.start()
     assert domain.state is DomainState.SHUTOFF
+
+
+def test_what_other_processes_change_is_seen(toys, domain, host):
+    """What was read before is not taken for what there is, whoever changed it."""
+    assert domain.spec().description is None
+    for words in ("one", "two"):
+        toys.run_process(f"""
+            import attrs
+            with polyvisor.open(uri) as host:
+                spec = host.domains["guest"].spec()
+                host.domains.define(attrs.evolve(spec, description={words!r}))
+        """)
+        assert domain.spec().description == words
+        (line,) = host.domains.summaries()
+        assert line.uuid == domain.uuid
+    toys.run_process("""
+        with polyvisor.open(uri) as host:
+            host.domains["guest"].start()
+    """)
+    (line,) = host.domains.summaries()
+    assert line.state is DomainState.RUNNING
+    assert line.id == domain.id
+
+
+def test_figures_of_all_domains(toys, domain, host):
+    """Figures of all are those of each, of the wanted kinds, ordered by name."""
+    domain.start()
+    other = host.domains.define(domain.xml(inactive=True).replace("guest", "another").replace(
+        str(domain.uuid), "11111111-2222-3333-4444-555555555555"))  # fmt: skip
+    everything = host.domains.stats()
+    assert [line.name for line, _ in everything] == ["another", "guest"]
+    assert everything[0][1] == other.stats()
+    assert everything[0][1]["state.state"] == 5
+    assert everything[1][1].keys() == domain.stats().keys()
+    assert [line.name for line, _ in host.domains.stats(inactive=False)] == ["guest"]
+    assert [line.name for line, _ in host.domains.stats(active=False)] == ["another"]
+    (guest,) = toys.guest_processes()
+    os.kill(guest, signal.SIGKILL)
+    deadline = 200
+    while toys.guest_processes() and deadline:
+        deadline -= 1
+        select.select([], [], [], 0.05)
+    assert {line.name: figures["state.state"] for line, figures in host.domains.stats()} == {
+        "another": 5, "guest": 5,
+    }  # fmt: skip
+
+
+def test_an_earlier_database_is_brought_up_to_date(toys, domain, host):
+    """Definitions kept by an earlier version are there, and take changes, after an upgrade."""
+    host.close()
+    (path,) = toys.root.rglob("domains.sqlite")
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript("ALTER TABLE domains DROP COLUMN stamp; PRAGMA user_version = 2;")
+    with polyvisor.open(host.uri) as again:
+        same = again.domains["guest"]
+        assert same.uuid == domain.uuid
+        same.set_autostart(True)
+        assert same.info().autostart

@@ -24,7 +24,7 @@ from polyvisor.errors import (
 )
 from polyvisor.events import EventKind
 from polyvisor.jobs import Job
-from polyvisor.local import Guest, Observation
+from polyvisor.local import Figures, Guest, Observation
 from polyvisor.model import DomainSpec
 from polyvisor.states import DomainState, StateReason
 from polyvisor_sim.console import MOST_LINES
@@ -32,6 +32,7 @@ from polyvisor_sim.machine import machine_for
 
 if TYPE_CHECKING:
     from conftest import Bench
+    from polyvisor_sim.hypervisor import SimHypervisor
 
     Make = Callable[..., DomainSpec]
     New = Callable[[Path | None], Bench]
@@ -48,6 +49,13 @@ def saved(bench: Bench, guest: Guest) -> int:
     bench.hypervisor.save_stream(guest, fd, Job("save"))
     os.lseek(fd, 0, os.SEEK_SET)
     return fd
+
+
+def figures(hypervisor: SimHypervisor, guest: Guest) -> Figures:
+    """Return what a hypervisor tells of one guest."""
+    (found,) = hypervisor.figures([guest])
+    assert found is not None
+    return found
 
 
 # Life
@@ -129,7 +137,7 @@ def test_reset_and_reboot_empty_memory(bench: Bench, make_spec: Make) -> None:
     bench.hypervisor.reboot(guest)
     bench.advance(0.1)
     assert bench.ticks(guest) == 10
-    assert bench.hypervisor.stats(guest)["sim.boots"] == 3
+    assert figures(bench.hypervisor, guest).more["sim.boots"] == 3
 
 
 @pytest.mark.parametrize(
@@ -176,7 +184,10 @@ def test_figures(bench: Bench, make_spec: Make) -> None:
     bench.hypervisor.resume(guest)
     bench.advance(3)
     assert bench.hypervisor.memory_and_cpu_time(guest) == (2 << 20, 6.0)
-    assert bench.hypervisor.stats(guest) == {
+    known = figures(bench.hypervisor, guest)
+    assert (known.memory, known.cpu_time) == (2 << 20, 6.0)
+    assert known.seen.state is DomainState.RUNNING
+    assert figures(bench.hypervisor, guest).more == {
         "sim.ticks": 150,
         "sim.boots": 1,
         "sim.ticks-per-second": 50,
@@ -269,7 +280,7 @@ def test_the_console_prints_as_the_guest_runs(
     assert path.read_text() == ""
     hypervisor.resume(guest)
     bench.advance(0.1)
-    hypervisor.stats(guest)
+    figures(hypervisor, guest)
     assert path.read_bytes() == b"tick 0000\r\ntick 0001\r\n"
     bench.advance(0.07)
     hypervisor.suspend(guest)
@@ -334,7 +345,7 @@ def test_a_restored_guest_goes_on(bench: Bench, make_spec: Make) -> None:
     again = bench.guest(spec)
     hypervisor.restore_stream(again, make_spec(name="other"), fd, Job("restore"))
     assert bench.ticks(again) == 100
-    assert hypervisor.stats(again)["sim.boots"] == 2
+    assert figures(hypervisor, again).more["sim.boots"] == 2
     hypervisor.resume(again)
     bench.advance(0.9)
     assert bench.state(again) is DomainState.RUNNING
