@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from polyvisor.connection import Connection, SpecSource
-    from polyvisor.driver import SnapshotInfo, Snapshots
+    from polyvisor.driver import SnapshotInfo, SnapshotOptions, Snapshots
     from polyvisor.handles import (
         DomainAgent,
         DomainBackup,
@@ -408,17 +408,25 @@ class DomainSnapshots:
         name: str | None = None,
         *,
         description: str | None = None,
+        options: SnapshotOptions | None = None,
         progress: ProgressCallback | None = None,
     ) -> SnapshotInfo:
         """Take one; without a name it gets the time in seconds.
 
+        Args:
+            name: its name.
+            description: free text.
+            options: what is done with disks and memory; ``None``: what the driver does of itself.
+            progress: called with :class:`~polyvisor.jobs.JobProgress`.
+
         Raises:
-            AlreadyExists: there is one of that name.
+            AlreadyExists: there is one of that name, or an image that is to be made.
+            Unsupported: not this way, or of no such disks.
         """
         from polyvisor.jobs import Job
 
         with Job("snapshot", progress) as job:
-            return self._part().create(self._uuid, name, description, job)
+            return self._part().create(self._uuid, name, description, job, options)
 
     @verb
     def revert(
@@ -444,13 +452,31 @@ class DomainSnapshots:
             self._part().revert(self._uuid, name, job, paused=paused)
 
     @verb
-    def delete(self, name: str, *, children: bool = False) -> None:
+    def delete(
+        self,
+        name: str,
+        *,
+        children: bool = False,
+        metadata_only: bool = False,
+        progress: ProgressCallback | None = None,
+    ) -> None:
         """Remove one; its children then hang on its parent, or go too.
+
+        Args:
+            name: the snapshot.
+            children: remove those that grew from it too.
+            metadata_only: forget it and leave images and files as they are.
+            progress: called with :class:`~polyvisor.jobs.JobProgress` where data moves.
 
         Raises:
             NotFound: there is none of that name.
         """
-        self._part().delete(self._uuid, name, children=children)
+        from polyvisor.jobs import Job
+
+        with Job("snapshot delete", progress) as job:
+            self._part().delete(
+                self._uuid, name, children=children, metadata_only=metadata_only, job=job
+            )
 
     def xml(self, name: str) -> str:
         """Return one as libvirt's ``<domainsnapshot>`` document."""

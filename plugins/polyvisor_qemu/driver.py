@@ -48,7 +48,7 @@ class QemuDriver(LocalDriver):
     def open(cls, uri: ConnectionUri, context: OpenContext) -> Self:
         """See :meth:`polyvisor.driver.Driver.open`."""
         from polyvisor.state import Home, Roots
-        from polyvisor_qemu.changing import ChangingQemu
+        from polyvisor_qemu.keeping import KeepingQemu
 
         scope = uri.path.strip("/")
         if uri.transport is not None or uri.host is not None:
@@ -76,11 +76,9 @@ class QemuDriver(LocalDriver):
                 f"'libvirt' or leave it out",
                 key="plugins.qemu.layout",
             )
-        hypervisor = ChangingQemu(dict(context.settings), f"{roots.state}/cache")
+        hypervisor = KeepingQemu(dict(context.settings), f"{roots.state}/cache")
         driver = cls(roots.canonical(uri), hypervisor, Home.on_disk(roots), context)
         hypervisor.secret = driver.secret_value
-        # Memory alone would go back without the disks; see the support table.
-        driver.snapshots = None
         return driver
 
     @property
@@ -206,9 +204,9 @@ class QemuDriver(LocalDriver):
                 "migration.tunnelled": _NOT_YET,
                 "migration.post-copy": _NOT_YET,
                 "migration.storage": _NOT_YET,
-                "snapshots.memory": "disks would not go back together with memory yet",
-                "snapshots.disk": _NOT_YET,
-                "snapshots.revert": "there are no snapshots to revert to yet",
+                "snapshots.memory": _YES,
+                "snapshots.disk": _YES,
+                "snapshots.revert": _YES,
                 "checkpoints": _NOT_YET,
                 "devices.attach": _YES,
                 "devices.memory": _YES,

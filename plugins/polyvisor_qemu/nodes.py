@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from contextlib import suppress
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from polyvisor.model.devices.disk import Disk
     from polyvisor_qemu.qmp import Monitor
 
-__all__ = ["Opened", "backend_of", "chain_of", "disk_of", "drop", "opened"]
+__all__ = ["Opened", "backend_of", "chain_of", "disk_of", "drop", "node_of", "opened", "plain_path"]
 
 _CREATING = 60.0
 
@@ -70,7 +71,8 @@ def chain_of(monitor: Monitor, spec: DomainSpec, disk: Disk) -> list[Opened]:
     named = monitor.execute("query-named-block-nodes", flat=True)
     chain: list[Opened] = []
     while image is not None:
-        chain.append(Opened(node, image["filename"], image["format"], image["virtual-size"]))
+        path = plain_path(image["filename"])
+        chain.append(Opened(node, path, image["format"], image["virtual-size"]))
         image = image.get("backing-image")
         if image is None:
             # The layer under it may be in a chain that is told no further.
@@ -116,6 +118,7 @@ def opened(
     *,
     backing: Opened | None,
     reuse: bool,
+    apart: bool = False,
 ) -> str:
     """Have QEMU open an image, made anew unless it is to be used as it is; return its node.
 
@@ -126,6 +129,7 @@ def opened(
         size: what is to be seen of it, in bytes.
         backing: the layer below it.
         reuse: it is there, and as large as it must be.
+        apart: do not join it to the layer below, whose name is in it alone.
 
     Raises:
         StorageError: it cannot be made or opened.
@@ -160,7 +164,7 @@ def opened(
             _create(monitor, f"{name}-file", size, backing)
         layer: dict[str, Any] = {"driver": form, "node-name": name, "file": f"{name}-file"}
         if form == "qcow2":
-            layer["backing"] = None if backing is None else backing.node
+            layer["backing"] = None if backing is None or apart else backing.node
         monitor.execute("blockdev-add", **layer)
     except BaseException as error:
         for node in added:
@@ -198,10 +202,43 @@ def _create(monitor: Monitor, node: str, size: int, backing: Opened | None) -> N
     raise Timeout(f"QEMU did not make an image in {_CREATING:g} s")
 
 
-def drop(monitor: Monitor, node: str) -> None:
-    """Let go of a node and of the file below it, as far as nobody uses them."""
+def node_of(monitor: Monitor, path: str) -> str | None:
+    """Return the node through which QEMU has an image of ours open, whatever its format."""
+    for one in monitor.execute("query-named-block-nodes", flat=True):
+        if plain_path(one["file"]) == path and one["drv"] not in ("file", "host_device"):
+            return str(one["node-name"])
+    return None
+
+
+def plain_path(told: str) -> str:
+    """Return the path of an image as QEMU tells it, which may be with all options, as JSON."""
+    if not told.startswith("json:"):
+        return told
+    try:
+        options = json.loads(told.removeprefix("json:"))
+        while isinstance(options.get("file"), dict):
+            options = options["file"]
+        return str(options["filename"])
+    except (ValueError, KeyError, AttributeError):
+        return told
+
+
+def drop(monitor: Monitor, node: str, *, path: str | None = None) -> None:
+    """Let go of a node and of the file below it, as far as nobody uses them.
+
+    Args:
+        monitor: QEMU's monitor.
+        node: the node.
+        path: the file, where it is known.
+    """
     # QEMU 7.2 does not tell what lies below a node: it is known by how it was called.
-    names = (node, f"{node}-file", node.replace("format", "storage"))
-    for name in names:
+    names = [node, f"{node}-file", node.replace("format", "storage")]
+    if path is not None:
+        names += [
+            one["node-name"]
+            for one in monitor.execute("query-named-block-nodes", flat=True)
+            if plain_path(one["file"]) == path and one["node-name"] not in names
+        ]
+    for name in filter(None, names):
         with suppress(QmpError):
             monitor.execute("blockdev-del", node_name=name)

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
         StoragePools,
         Volumes,
     )
-    from polyvisor.driver._options import DomainOptions, SaveOptions
+    from polyvisor.driver._options import DomainOptions, SaveOptions, SnapshotOptions
     from polyvisor.driver._parts import (
         Annotations,
         Devices,
@@ -99,6 +99,7 @@ __all__ = [
     "Screens",
     "Secrets",
     "SnapshotInfo",
+    "SnapshotOptions",
     "Snapshots",
     "StartedObjects",
     "StoragePools",
@@ -146,6 +147,7 @@ __getattr__, __dir__ = attach(
         "Screens": "_console",
         "Secrets": "_objects",
         "SnapshotInfo": "_parts",
+        "SnapshotOptions": "_options",
         "Snapshots": "_parts",
         "StartedObjects": "_objects",
         "StoragePools": "_objects",

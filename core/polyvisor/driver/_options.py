@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import attrs
 
 if TYPE_CHECKING:
-    from polyvisor.model import DomainSpec
+    from polyvisor.model import DomainSpec, SnapshotSpec
 
-__all__ = ["DomainOptions", "SaveOptions"]
+__all__ = ["DomainOptions", "SaveOptions", "SnapshotOptions"]
 
 
 @attrs.frozen
@@ -41,3 +41,27 @@ class SaveOptions:
     paused: bool | None = None
     spec: DomainSpec | None = None
     compression: str | None = None
+
+
+@attrs.frozen
+class SnapshotOptions:
+    """How to take a snapshot, beyond its name and description.
+
+    Attributes:
+        spec: a ``<domainsnapshot>`` that says what is done with each disk and where the memory
+            goes; ``None``: what the driver does of itself.
+        disk_only: keep the disks alone, not the guest's memory.
+        live: let the guest run while its memory is written into a file.
+        reuse: the new images are there already.
+        halt: stop the domain afterwards.
+        redefine: put back what :meth:`Snapshots.xml` gave, touching no disk.
+        current: when redefining: the domain's present state grew from it.
+    """
+
+    spec: SnapshotSpec | None = None
+    disk_only: bool = False
+    live: bool = False
+    reuse: bool = False
+    halt: bool = False
+    redefine: bool = False
+    current: bool = False

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from polyvisor.driver._options import SaveOptions
+    from polyvisor.driver._options import SaveOptions, SnapshotOptions
     from polyvisor.events import AnyEvent
     from polyvisor.jobs import Job
 
@@ -73,10 +73,12 @@ class SnapshotInfo:
     Attributes:
         name: the snapshot's name, unique for its domain.
         created: when, aware, in UTC.
-        state: the domain's state then, as in :class:`~polyvisor.states.DomainState`.
+        state: the domain's state then, as in :class:`~polyvisor.states.DomainState`, or
+            ``disk-snapshot`` if only the disks of a running domain were kept.
         parent: name of the snapshot it grew from, or ``None``.
         description: free text, or ``None``.
         current: whether the domain's state grew from this one.
+        external: the disks go on in images of their own, over those that it keeps.
     """
 
     name: str
@@ -85,6 +87,7 @@ class SnapshotInfo:
     parent: str | None = None
     description: str | None = None
     current: bool = False
+    external: bool = False
 
 
 class Snapshots(ABC):
@@ -92,12 +95,18 @@ class Snapshots(ABC):
 
     @abstractmethod
     def create(
-        self, uuid: UUID, name: str | None, description: str | None, job: Job
+        self,
+        uuid: UUID,
+        name: str | None,
+        description: str | None,
+        job: Job,
+        options: SnapshotOptions | None = None,
     ) -> SnapshotInfo:
         """Take a snapshot; without a name it gets the time in seconds (libvirt's rule).
 
         Raises:
             AlreadyExists: the domain has a snapshot of that name.
+            Unsupported: not this way, or of no such disks.
         """
 
     @abstractmethod
@@ -113,8 +122,24 @@ class Snapshots(ABC):
         """
 
     @abstractmethod
-    def delete(self, uuid: UUID, name: str, *, children: bool = False) -> None:
-        """Remove the snapshot; its children then hang on its parent, or go too."""
+    def delete(
+        self,
+        uuid: UUID,
+        name: str,
+        *,
+        children: bool = False,
+        metadata_only: bool = False,
+        job: Job | None = None,
+    ) -> None:
+        """Remove the snapshot; its children then hang on its parent, or go too.
+
+        Args:
+            uuid: the domain.
+            name: the snapshot.
+            children: remove those that grew from it too.
+            metadata_only: forget it and leave images and files as they are.
+            job: tells how far it is where data moves.
+        """
 
     @abstractmethod
     def xml(self, uuid: UUID, name: str) -> str:

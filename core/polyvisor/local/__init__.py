@@ -42,6 +42,7 @@ from polyvisor.local._hypervisor import (
     TunesGuests,
     WatchesGuests,
 )
+from polyvisor.local._snapshot_disks import Merge, SnapshotsDisks
 
 if TYPE_CHECKING:
     from polyvisor.local._driver import LocalDriver
@@ -56,9 +57,11 @@ __all__ = [
     "Hold",
     "LocalDriver",
     "LocalHypervisor",
+    "Merge",
     "MigratesGuests",
     "Observation",
     "SavesGuests",
+    "SnapshotsDisks",
     "TunesGuests",
     "WatchesGuests",
 ]

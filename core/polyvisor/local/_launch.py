@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from polyvisor.local._hypervisor import Guest
     from polyvisor.local._keeper import Keeper
     from polyvisor.model import DomainSpec
+    from polyvisor.state import Document
 
 __all__ = [
     "announced",
@@ -162,6 +163,8 @@ def run_image(
     reason: StateReason,
     image: str | None = None,
     owner: str | None = None,
+    definition: Document | None = None,
+    more: dict[str, Any] | None = None,
 ) -> None:
     """Start an inactive or new domain with a guest that ``make`` reads from somewhere.
 
@@ -173,17 +176,22 @@ def run_image(
         reason: how the domain came to run.
         image: a file that is used up with this.
         owner: the process whose end destroys the domain.
+        definition: what is kept of a persistent domain from now on; ``None``: as before.
+        more: what the intents say beyond that.
     """
     before = hold.record
-    definition = before.definition if before is not None else None
-    guest = hold.begin(spec, {"op": "start"}, definition=definition, owner=owner)
+    kept = before.definition if before is not None else None
+    more = more or {}
+    guest = hold.begin(spec, {"op": "start", **more}, definition=kept, owner=owner)
     try:
         guest.runtime = make(guest)
         # From here on the guest is complete and what it came from may be used up: a
         # process that comes after us lets it run.
-        intent = {"op": "run", "run": run, "reason": str(reason), "image": image}
-        used_up = {"managed_save": None} if image is not None else {}
-        hold.change(intent=intent, durable=image is not None, **used_up)
+        intent = {**more, "op": "run", "run": run, "reason": str(reason), "image": image}
+        changes: dict[str, Any] = {"managed_save": None} if image is not None else {}
+        if definition is not None:
+            changes["definition"] = definition
+        hold.change(intent=intent, durable=bool(changes), **changes)
     except BaseException:
         with suppress(PolyvisorError):
             hold.undo(before)
@@ -210,6 +218,10 @@ def let_run(hold: Hold) -> None:
         hold.keeper.hypervisor.resume(hold.guest)
     if intent["image"] is not None:
         remove_file(intent["image"])
+    if "snapshot" in intent:
+        from polyvisor.local._snapshot_revert import reverted
+
+        reverted(hold, intent["snapshot"])
     happened: list[Happened] = []
     if reason is not StateReason.MIGRATED:
         happened.append((EventKind.STARTED, detail))

@@ -10,7 +10,10 @@ intent           what is done
 ``run``          the guest was whole and about to run: it is let run
 ``save``         the image was whole: it is put in its place and the guest goes;
                  it was not: it goes, and the guest runs on
-``snapshot``     the same, but the guest runs on in both cases
+``snapshot``     the same, but the guest runs on in both cases; new images that are not
+                 used are removed, those that are become the domain's
+``revert``       disks that were going back go back; or new images that are not used go
+``snapshot-delete``  what was merged is recorded; what was not stays
 ``undefine``     the rest of it is removed
 ``migrate-out``  the destination is asked, see :mod:`polyvisor.local._departure`
 ``migrate-in``   nobody had taken the domain over: it is given up
@@ -122,7 +125,13 @@ def _start_anew(hold: Hold) -> None:
 
 
 def _not_started(hold: Hold) -> None:
+    intent = hold.known.intent
+    assert intent is not None
     hold.keeper.hypervisor.destroy(hold.guest)
+    if "made" in intent:
+        from polyvisor.local._snapshot_revert import unmade
+
+        unmade(hold, intent["made"])
     hold.end(StateReason.FAILED, intent=None)
 
 
@@ -139,6 +148,10 @@ def _run_on(hold: Hold) -> None:
     if intent["image"] is not None:
         with suppress(OSError):
             os.unlink(intent["image"])
+    if "snapshot" in intent:
+        from polyvisor.local._snapshot_revert import reverted
+
+        reverted(hold, intent["snapshot"])
     end_gone(hold, seen.reason)
 
 
@@ -162,6 +175,11 @@ def _end_save(hold: Hold) -> None:
 def _end_snapshot(hold: Hold) -> None:
     intent = hold.known.intent
     assert intent is not None
+    if "plan" in intent:
+        from polyvisor.local._snapshot_take import settle_taking
+
+        settle_taking(hold)
+        return
     _go_on(hold)
     known = {snapshot.path for snapshot in hold.keeper.home.store.snapshots(hold.uuid)}
     if intent["path"] not in known:
@@ -181,6 +199,18 @@ def _go_on(hold: Hold) -> None:
         go_on(hold, abandoned=True)
     with suppress(Busy, OSError):
         remove_part(intent["path"])
+
+
+def _end_revert(hold: Hold) -> None:
+    from polyvisor.local._snapshot_revert import settle_reverting
+
+    settle_reverting(hold)
+
+
+def _end_delete(hold: Hold) -> None:
+    from polyvisor.local._snapshot_delete import settle_deleting
+
+    settle_deleting(hold)
 
 
 def _undefine(hold: Hold) -> None:
@@ -206,6 +236,8 @@ _INTENTS: dict[str, Callable[[Hold], None]] = {
     "run": _run_on,
     "save": _end_save,
     "snapshot": _end_snapshot,
+    "revert": _end_revert,
+    "snapshot-delete": _end_delete,
     "undefine": _undefine,
     "migrate-out": _depart,
     "migrate-in": _give_up_arrival,

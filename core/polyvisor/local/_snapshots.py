@@ -1,4 +1,4 @@
-"""Snapshots: the definition, and the memory of a guest that was active."""
+"""Snapshots: the tree of them, and those that keep definition and memory alone."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from polyvisor.driver import DomainOptions, SaveOptions, SnapshotInfo, Snapshots
-from polyvisor.errors import AlreadyExists, InvalidArgument, NotFound, PolyvisorError
+from polyvisor.driver import DomainOptions, SaveOptions, SnapshotInfo, SnapshotOptions, Snapshots
+from polyvisor.errors import AlreadyExists, InvalidArgument, PolyvisorError
 from polyvisor.events import EventKind
 from polyvisor.local._compression import read_stream
 from polyvisor.local._keeper import LIVELY
@@ -25,7 +25,19 @@ from polyvisor.local._save import (
     saves_guests,
     write_image,
 )
-from polyvisor.state import Snapshot, remove_tree
+from polyvisor.local._snapshot_disks import SnapshotsDisks
+from polyvisor.local._snapshot_docs import (
+    below,
+    document,
+    find,
+    forget,
+    info,
+    keep,
+    snapshot_state,
+)
+from polyvisor.local._snapshot_revert import stop_present
+from polyvisor.model import SnapshotSpec
+from polyvisor.model.snapshot import SnapshotMemory
 from polyvisor.state._files import remove_file
 from polyvisor.states import DomainState, StateReason
 
@@ -36,7 +48,7 @@ if TYPE_CHECKING:
     from polyvisor.local._hold import Hold
     from polyvisor.local._hypervisor import Guest
     from polyvisor.local._keeper import Keeper
-    from polyvisor.state import Record
+    from polyvisor.state import Snapshot
 
 __all__ = ["LocalSnapshots"]
 
@@ -49,50 +61,119 @@ class LocalSnapshots(Snapshots):
         self._store = keeper.home.store
 
     def create(
-        self, uuid: UUID, name: str | None, description: str | None, job: Job
+        self,
+        uuid: UUID,
+        name: str | None,
+        description: str | None,
+        job: Job,
+        options: SnapshotOptions | None = None,
     ) -> SnapshotInfo:
+        options = options or SnapshotOptions()
         with self._keeper.hold(uuid, "snapshot") as hold:
-            known = {snapshot.name: snapshot for snapshot in self._store.snapshots(uuid)}
-            if name is None:
-                number = int(time.time())
-                while str(number) in known:
-                    number += 1
-                name = str(number)
-            elif not name.strip() or any(ord(c) < 0x20 for c in name) or "/" in name:
-                raise InvalidArgument(
-                    f"snapshot {name!r}: a name must not be empty nor hold '/' or line breaks",
-                    domain=hold.known.name,
-                )
-            if name in known:
-                raise AlreadyExists(
-                    f"the domain {hold.known.name!r} has a snapshot {name!r} already; choose "
-                    f"another name, or delete that one",
-                    domain=hold.known.name,
-                )
-            parent = next((one for one in known.values() if one.current), None)
-            record = hold.known
-            path = self._write(hold, job) if record.active else None
-            document = record.live or record.definition
-            assert document is not None
-            created = Snapshot(
-                uuid=uuid,
-                name=name,
-                parent=parent.name if parent is not None else None,
-                created=datetime.now(UTC),
-                state=record.state,
-                description=description,
-                current=True,
-                xml=attrs.evolve(document.spec(), id=None).to_xml(),
-                path=path,
-            )
-            changed = [created]
-            if parent is not None:
-                changed.append(attrs.evolve(parent, current=False))
-            self._store.put_snapshots(uuid, changed)
-            if path is not None:
-                go_on(hold)
+            if options.redefine:
+                return self._redefine(hold, options)
+            wanted = self._wanted(hold, name, description, options)
+            if isinstance(self._keeper.hypervisor, SnapshotsDisks):
+                from polyvisor.local._snapshot_take import take
+
+                take(hold, wanted, options, job)
+            else:
+                self._keep_memory(hold, wanted, options, job)
             job.report("done", done=True)
-            return _info(created)
+            made = info(find(hold.known, wanted.name or "", self._store.snapshots(uuid)))
+            if options.halt and hold.known.active:
+                self._halt(hold)
+            return made
+
+    def _halt(self, hold: Hold) -> None:
+        self._keeper.hypervisor.destroy(hold.guest)
+        hold.end(StateReason.FROM_SNAPSHOT, (EventKind.STOPPED, "from-snapshot"))
+
+    def _wanted(
+        self, hold: Hold, name: str | None, description: str | None, options: SnapshotOptions
+    ) -> SnapshotSpec:
+        """Return the snapshot that is to be taken, with name and time."""
+        spec = options.spec or SnapshotSpec()
+        name = name if name is not None else spec.name
+        known = {snapshot.name for snapshot in self._store.snapshots(hold.uuid)}
+        now = int(time.time())
+        if name is None:
+            number = now
+            while str(number) in known:
+                number += 1
+            name = str(number)
+        elif not name.strip() or any(ord(c) < 0x20 for c in name) or "/" in name:
+            raise InvalidArgument(
+                f"snapshot {name!r}: a name must not be empty nor hold '/' or line breaks",
+                domain=hold.known.name,
+            )
+        if name in known:
+            raise AlreadyExists(
+                f"the domain {hold.known.name!r} has a snapshot {name!r} already; choose "
+                f"another name, or delete that one",
+                domain=hold.known.name,
+            )
+        description = description if description is not None else spec.description
+        spec = attrs.evolve(spec, name=name, description=description)
+        return spec.created(now)
+
+    def _redefine(self, hold: Hold, options: SnapshotOptions) -> SnapshotInfo:
+        """Put back the document of a snapshot whose images are there."""
+        from polyvisor.model import DomainSpec
+
+        spec = options.spec
+        if spec is None or spec.name is None or not isinstance(spec.domain, DomainSpec):
+            raise InvalidArgument(
+                "redefine a snapshot: its whole document is needed, with name and domain",
+                domain=hold.known.name,
+            )
+        if spec.domain.uuid != hold.uuid:
+            raise InvalidArgument(
+                f"redefine the snapshot {spec.name!r}: it is of the domain {spec.domain.uuid}",
+                domain=hold.known.name,
+            )
+        known = {one.name: one for one in self._store.snapshots(hold.uuid)}
+        parent = spec.parent.name if spec.parent is not None else None
+        if parent is not None and (parent not in known or parent == spec.name):
+            raise InvalidArgument(
+                f"redefine the snapshot {spec.name!r}: its parent {parent!r} is missing; redefine "
+                f"that first",
+                domain=hold.known.name,
+            )
+        present = next((one for one in known.values() if one.current), None)
+        made = keep(self._store, hold.uuid, spec, spec.memory.file if spec.memory else None)
+        if spec.creation_time is not None:
+            made = attrs.evolve(made, created=datetime.fromtimestamp(spec.creation_time, UTC))
+        again = present is not None and present.name == made.name
+        made = attrs.evolve(made, parent=parent, current=options.current or again)
+        changed = [made]
+        if present is not None and not again:
+            changed.append(attrs.evolve(present, current=not options.current))
+        self._store.put_snapshots(hold.uuid, changed)
+        return info(made)
+
+    def _keep_memory(
+        self, hold: Hold, wanted: SnapshotSpec, options: SnapshotOptions, job: Job
+    ) -> None:
+        """Take a snapshot of definition and memory: this hypervisor's guests have no disks."""
+        record = hold.known
+        asked = options.disk_only or options.reuse or any(d.snapshot != "no" for d in wanted.disks)
+        if asked or (wanted.memory is not None and wanted.memory.mode == "external"):
+            from polyvisor.local._snapshot_take import snapshots_disks
+
+            snapshots_disks(self._keeper.hypervisor)
+        document = record.live or record.definition
+        assert document is not None
+        wanted = attrs.evolve(
+            wanted,
+            state=snapshot_state(record.state),
+            memory=SnapshotMemory(snapshot="internal" if record.active else "no"),
+            domain=attrs.evolve(document.spec(), id=None),
+        )
+        path = self._write(hold, job) if record.active else None
+        keep(self._store, hold.uuid, wanted, path)
+        if path is not None:
+            go_on(hold)
 
     def _write(self, hold: Hold, job: Job) -> str:
         """Write the guest's memory into a file; the guest stands still afterwards."""
@@ -136,14 +217,19 @@ class LocalSnapshots(Snapshots):
 
     def list(self, uuid: UUID) -> Sequence[SnapshotInfo]:
         self._keeper.look(uuid)
-        return [_info(snapshot) for snapshot in self._store.snapshots(uuid)]
+        return [info(snapshot) for snapshot in self._store.snapshots(uuid)]
 
     def revert(self, uuid: UUID, name: str, job: Job, *, paused: bool | None = None) -> None:
         with self._keeper.hold(uuid, "snapshot revert") as hold:
             need_settled(hold)
             snapshots = self._store.snapshots(uuid)
-            wanted = self._find(hold.known, name, snapshots)
-            if wanted.path is None:
+            wanted = find(hold.known, name, snapshots)
+            if isinstance(self._keeper.hypervisor, SnapshotsDisks):
+                from polyvisor.local._snapshot_revert import revert
+
+                revert(hold, wanted, job, paused=paused)
+                snapshots = self._store.snapshots(uuid)
+            elif wanted.path is None:
                 self._revert_to_off(hold, paused)
             else:
                 self._revert_to_guest(hold, wanted, wanted.path, job, paused)
@@ -159,12 +245,13 @@ class LocalSnapshots(Snapshots):
         from polyvisor.saveimage import identify
 
         hypervisor = saves_guests(self._keeper.hypervisor)
-        spec = DomainSpec.from_xml(wanted.xml)
+        spec = document(wanted).domain
+        assert isinstance(spec, DomainSpec)
         # Read as far as it can be before the present guest is thrown away.
         with open_image(path) as image:
             header = identify(image, path=path).read_header(image, path=path)
             self._keeper.hypervisor.check_start(spec)
-            self._stop(hold)
+            stop_present(hold)
 
             def make(guest: Guest) -> dict[str, Any]:
                 with read_stream(header, image.fileno(), path) as stream:
@@ -187,95 +274,44 @@ class LocalSnapshots(Snapshots):
         if not record.persistent:
             raise hold.invalid("it is transient, and the snapshot is of a domain that was off")
         if record.active:
-            self._stop(hold)
+            stop_present(hold)
             hold.end(StateReason.FROM_SNAPSHOT)
         if paused is not None:
             definition = hold.known.definition
             assert definition is not None
             boot(hold, definition.spec(), DomainOptions(paused=paused))
 
-    def _stop(self, hold: Hold) -> None:
-        """End the present guest, if there is one; another is about to take its place."""
-        if hold.known.active:
-            hold.change(intent={"op": "start"})
-            self._keeper.hypervisor.destroy(hold.guest)
-            run_dir = hold.known.run_dir
-            if run_dir is not None:
-                remove_tree(run_dir)
-            hold.change((EventKind.STOPPED, "from-snapshot"))
-
-    def delete(self, uuid: UUID, name: str, *, children: bool = False) -> None:
+    def delete(
+        self,
+        uuid: UUID,
+        name: str,
+        *,
+        children: bool = False,
+        metadata_only: bool = False,
+        job: Job | None = None,
+    ) -> None:
         with self._keeper.hold(uuid, "snapshot delete") as hold:
             snapshots = self._store.snapshots(uuid)
-            wanted = self._find(hold.known, name, snapshots)
-            doomed = {name}
+            find(hold.known, name, snapshots)
+            doomed = [name]
             if children:
                 # Oldest first: a child comes after its parent.
-                for one in snapshots:
-                    if one.parent in doomed:
-                        doomed.add(one.name)
-            lost_current = any(one.current for one in snapshots if one.name in doomed)
-            changed = []
-            for one in snapshots:
-                if one.name in doomed:
-                    continue
-                kept = one
-                if one.parent == name:
-                    kept = attrs.evolve(kept, parent=wanted.parent)
-                if lost_current and one.name == wanted.parent:
-                    kept = attrs.evolve(kept, current=True)
-                if kept is not one:
-                    changed.append(kept)
-            self._store.put_snapshots(uuid, changed, sorted(doomed))
-            for one in snapshots:
-                if one.name in doomed and one.path is not None:
-                    remove_file(one.path)
+                doomed += [one.name for one in below(snapshots, name)]
+            if not metadata_only and isinstance(self._keeper.hypervisor, SnapshotsDisks):
+                from polyvisor.jobs import Job
+                from polyvisor.local._snapshot_delete import delete
+
+                need_settled(hold)
+                # One after another, from the leaves up: each is gone or there.
+                for one in reversed(doomed):
+                    delete(hold, one, job or Job("snapshot delete"))
+                    forget(self._store, uuid, [one])
+                return
+            files = forget(self._store, uuid, doomed)
+            if not metadata_only:
+                for path in files:
+                    remove_file(path)
 
     def xml(self, uuid: UUID, name: str) -> str:
         record = self._keeper.look(uuid)
-        return _xml(self._find(record, name, self._store.snapshots(uuid)))
-
-    def _find(self, record: Record, name: str, snapshots: Sequence[Snapshot]) -> Snapshot:
-        for snapshot in snapshots:
-            if snapshot.name == name:
-                return snapshot
-        raise NotFound(
-            f"the domain {record.name!r} has no snapshot {name!r}",
-            kind="snapshot",
-            key=name,
-            domain=record.name,
-        )
-
-
-def _info(snapshot: Snapshot) -> SnapshotInfo:
-    return SnapshotInfo(
-        snapshot.name,
-        snapshot.created,
-        str(snapshot.state),
-        snapshot.parent,
-        snapshot.description,
-        snapshot.current,
-    )
-
-
-def _xml(snapshot: Snapshot) -> str:
-    """Return libvirt's ``<domainsnapshot>`` (https://libvirt.org/formatsnapshot.html)."""
-    from xml.sax.saxutils import escape
-
-    def element(tag: str, text: str | None) -> str:
-        return f"  <{tag}>{escape(text)}</{tag}>\n" if text is not None else ""
-
-    parent = snapshot.parent
-    domain = "".join(f"  {line}\n" for line in snapshot.xml.splitlines())
-    state = str(snapshot.state).replace(" ", "")  # libvirt writes "shutoff" here
-    return (
-        "<domainsnapshot>\n"
-        + element("name", snapshot.name)
-        + element("description", snapshot.description)
-        + element("state", state)
-        + (f"  <parent>\n    <name>{escape(parent)}</name>\n  </parent>\n" if parent else "")
-        + element("creationTime", str(int(snapshot.created.timestamp())))
-        + f"  <memory snapshot='{'internal' if snapshot.path else 'no'}'/>\n"
-        + domain
-        + "</domainsnapshot>\n"
-    )
+        return document(find(record, name, self._store.snapshots(uuid))).to_xml()

@@ -17,6 +17,7 @@ from polyvisor.model.binding import (
     child,
     children,
     element,
+    flag,
     subtree,
     value,
 )
@@ -122,6 +123,8 @@ class SnapshotDisk(Element):
     driver: SnapshotDiskDriver | None = child(SnapshotDiskDriver)
     #: The new image.
     source: DiskSource | None = child(".devices.disk_source:DiskSource")
+    #: Its removal was begun: there is no going back to it any more.
+    deleting: bool = flag("snapshotDeleteInProgress")
 
     def kept(self) -> SnapshotDisk:
         """Return what libvirt keeps of it (virDomainSnapshotDiskDefParseXML)."""
@@ -164,6 +167,8 @@ class SnapshotSpec(Document):
     creation_time: int | None = value(INT64, name="creationTime")
     memory: SnapshotMemory | None = child(SnapshotMemory)
     disk_list: SnapshotDisks | None = child(SnapshotDisks, "disks")
+    #: Images that are written since the domain was last reverted to it.
+    revert_disks: SnapshotDisks | None = child(SnapshotDisks, "revertDisks")
     #: The domain as it was; in old documents only its UUID.
     domain: DomainSpec | DomainReference | None = child(DOMAIN)
     #: Of a running domain: how it was defined for its next start.
