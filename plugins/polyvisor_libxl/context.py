@@ -275,12 +275,20 @@ class Context:
         finally:
             self._lib.pv_config_free(config)
 
-    def console(self, domid: int) -> str | None:
-        """Return the terminal of a domain's primary console."""
+    def console(self, domid: int, number: int | None, *, serial: bool = False) -> str | None:
+        """Return the terminal of a domain's console, once it has one.
+
+        Args:
+            domid: the domain.
+            number: which console; ``None`` for what Xen itself takes for the first.
+            serial: of the emulated serial ports, not of Xen's consoles.
+        """
+        path = self._ffi.new("char **")
         with self._quiet_below(_XTL_ERROR + 1):
-            found = self._taken(self._lib.pv_console(self._ctx, domid))
+            which = -1 if number is None else number
+            rc = self._lib.pv_console(self._ctx, domid, which, serial, path)
             self._lines.clear()
-        return found
+        return self._taken(path[0]) if rc == 0 else None
 
     def _text(self, pointer: Any) -> str:
         return self._ffi.string(pointer).decode("utf-8", "replace") if pointer else ""

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from polyvisor.driver import OpenContext
     from polyvisor.uri import ConnectionUri
+    from polyvisor_libxl.consoles import LibxlConsoles
     from polyvisor_libxl.context import Context
+    from polyvisor_libxl.dumping import LibxlDumps
 
 __all__ = ["LibxlDriver"]
 
@@ -34,7 +36,7 @@ class LibxlDriver(LocalDriver):
     def open(cls, uri: ConnectionUri, context: OpenContext) -> Self:
         """See :meth:`polyvisor.driver.Driver.open`."""
         from polyvisor.state import Home, Roots
-        from polyvisor_libxl.devices import ChangingLibxl
+        from polyvisor_libxl.hypervisor import LibxlHypervisor
 
         if uri.transport is not None or uri.host is not None:
             raise UriError(
@@ -48,7 +50,7 @@ class LibxlDriver(LocalDriver):
             raise UriError(f"{uri}: Xen is root's; run polyvisor as root")
         roots = Roots.of("libxl", "system", root=root)
         settings = dict(context.settings)
-        hypervisor = ChangingLibxl(settings, cls.opener(settings, root))
+        hypervisor = LibxlHypervisor(settings, cls.opener(settings, root))
         hypervisor.context.version()
         driver = cls(roots.canonical(uri), hypervisor, Home.on_disk(roots), context)
         # Memory alone would go back without the disks.
@@ -75,6 +77,20 @@ class LibxlDriver(LocalDriver):
         """Release everything; guests stay as they are. A second call does nothing."""
         super().close()
         self.hypervisor.close()
+
+    @property
+    def consoles(self) -> LibxlConsoles:  # type: ignore[override]
+        """Opens consoles and serial ports."""
+        from polyvisor_libxl.consoles import LibxlConsoles
+
+        return LibxlConsoles(self)
+
+    @property
+    def dumps(self) -> LibxlDumps:  # type: ignore[override]
+        """Writes cores."""
+        from polyvisor_libxl.dumping import LibxlDumps
+
+        return LibxlDumps(self)
 
     def host(self) -> HostInfo:
         """Return facts about this machine and its Xen."""
@@ -109,6 +125,7 @@ class LibxlDriver(LocalDriver):
                 "domains.autostart": _YES,
                 "domains.stats": _YES,
                 "domains.metadata": _YES,
+                "domains.dump": _YES,
                 "save.file": _YES,
                 "save.managed": _YES,
                 "save.edit": _YES,
@@ -127,7 +144,7 @@ class LibxlDriver(LocalDriver):
                 "devices.memory": _YES,
                 "devices.vcpus": _YES,
                 "block.jobs": none,
-                "console.serial": _NOT_YET,
+                "console.serial": _YES,
                 "console.screenshot": _NOT_YET,
                 "console.send-key": _NOT_YET,
                 "guest.agent": none,

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from polyvisor.errors import HypervisorError, OperationInvalid, PolyvisorError, StorageError
 from polyvisor.local import (
+    ChangesGuests,
     Figures,
     FindsGuests,
     FoundGuest,
@@ -42,7 +43,9 @@ _LOGS = "/var/log/xen"
 CONTROL = UUID(int=0)
 
 
-class LibxlHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests, FindsGuests):
+class LibxlHypervisor(
+    LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests, FindsGuests, ChangesGuests
+):
     """Runs guests on Xen.
 
     Args:
@@ -57,6 +60,8 @@ class LibxlHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuest
     streams_stop_guests = True
     image_format = "libvirt-libxl"
     readable_formats: ClassVar[tuple[str, ...]] = ("xl",)
+    #: Host devices are PCI ones: libxl has no other kind that comes and goes.
+    changeable: ClassVar[tuple[str, ...]] = ("disks", "interfaces", "hostdevs")
     #: Version 1 is the legacy stream of Xen 4.5 and older, converted on its way in.
     stream_versions = (1, 2)
 
@@ -289,6 +294,29 @@ class LibxlHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuest
         from polyvisor_libxl.watch import watch
 
         watch(self, guests, report, stop_fd, changed_fd)
+
+    # Changing
+
+    def attach_device(self, guest: Guest, kind: str, device: Any, spec: DomainSpec) -> Any:
+        """Have libxl add a device."""
+        from polyvisor_libxl.devices import attach
+
+        attach(self, guest, kind, spec)
+        return device
+
+    def detach_device(self, guest: Guest, kind: str, device: Any, spec: DomainSpec) -> None:
+        """Have libxl remove a device."""
+        from polyvisor_libxl.devices import detach
+
+        detach(self, guest, kind, device)
+
+    def set_vcpus(self, guest: Guest, count: int) -> None:
+        """Tell the guest which of its virtual CPUs are on."""
+        self.context.set_vcpus(self.domid(guest, "set vCPUs"), guest.name, count)
+
+    def set_memory(self, guest: Guest, size: int) -> None:
+        """Set the target of the guest's balloon."""
+        self.context.set_memory(self.domid(guest, "set memory"), guest.name, size)
 
     # Finding
 

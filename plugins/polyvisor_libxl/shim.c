@@ -351,11 +351,14 @@ static int pv_wait_for_memory(libxl_ctx *ctx, uint32_t domid, uint64_t kib, int 
     return libxl_wait_for_free_memory(ctx, domid, kib, seconds);
 }
 
-static char *pv_console(libxl_ctx *ctx, uint32_t domid)
+static int pv_console(libxl_ctx *ctx, uint32_t domid, int number, int serial, char **path)
 {
-    char *path = NULL;
+    libxl_console_type type = serial ? LIBXL_CONSOLE_TYPE_SERIAL : LIBXL_CONSOLE_TYPE_PV;
 
-    return libxl_primary_console_get_tty(ctx, domid, &path) ? NULL : path;
+    *path = NULL;
+    if (number < 0)
+        return libxl_primary_console_get_tty(ctx, domid, path);
+    return libxl_console_get_tty(ctx, domid, number, type, path);
 }
 
 #define DEVICE(NAME) do { \

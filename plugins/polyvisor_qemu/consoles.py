@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import socket
-import termios
-import tty
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.driver import Consoles
-from polyvisor.errors import Busy, Denied, HypervisorError, NotFound, OperationInvalid, Timeout
+from polyvisor.errors import Busy, HypervisorError, NotFound, OperationInvalid, Timeout
 from polyvisor_qemu.qmp import Gone, connect
 
 if TYPE_CHECKING:
@@ -24,8 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["QemuConsoles", "end_of"]
 
-#: TIOCVHANGUP of asm-generic/ioctls.h: takes a terminal from all who have it open.
-_HANG_UP = 0x5437
 #: Seconds to wait until QEMU lets us in at a socket.
 _PATIENCE = 5.0
 _KINDS = ("consoles", "serials", "parallels", "channels")
@@ -34,8 +27,7 @@ _KINDS = ("consoles", "serials", "parallels", "channels")
 class QemuConsoles(Consoles):
     """Opens the host's end of a guest's character devices.
 
-    Whoever has a terminal open holds a ``flock`` on it, which ends with its descriptor; QEMU
-    itself serves one client at a socket.
+    A terminal is one client's at a time by its lock; QEMU itself serves one client at a socket.
     """
 
     def __init__(self, driver: QemuDriver) -> None:
@@ -48,7 +40,10 @@ class QemuConsoles(Consoles):
             name, end = self._find(guest, device, monitor)
         kind, _, place = end.partition(":")
         if kind == "pty":
-            return _terminal(guest, name, place, force=force)
+            from polyvisor.local import open_terminal
+
+            what = f"console {name!r} of {guest.name!r}"
+            return open_terminal(place, what, domain=guest.name, force=force)
         if kind == "disconnected" and place.startswith("unix:"):
             return _socket(guest, name, place.removeprefix("unix:").split(",server=")[0])
         if kind in ("unix", "fd"):
@@ -91,45 +86,6 @@ def _device(guest: Guest, name: str) -> Chardev | None:
         # A lone console stands for the first serial port (libvirt's rule).
         return guest.spec.devices.consoles[0]
     return None
-
-
-def _terminal(guest: Guest, name: str, path: str, *, force: bool) -> int:
-    flags = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
-    try:
-        fd = os.open(path, flags)
-        if not _lock(fd):
-            if not force:
-                os.close(fd)
-                raise Busy(f"console {name!r} of {guest.name!r}: somebody else has it open")
-            try:
-                fcntl.ioctl(fd, _HANG_UP)
-            except PermissionError as error:
-                raise Denied(
-                    f"console {name!r} of {guest.name!r}: only root can take it from who has it "
-                    f"open",
-                    domain=guest.name,
-                ) from error
-            finally:
-                os.close(fd)
-            fd = os.open(path, flags)
-            # The hang-up takes the terminal away; the lock goes when its holder closes it.
-            _lock(fd)
-        with suppress(termios.error):
-            tty.setraw(fd)
-    except OSError as error:
-        raise HypervisorError(
-            f"console {name!r} of {guest.name!r}: cannot open {path}: {error.strerror}",
-            domain=guest.name,
-        ) from error
-    return fd
-
-
-def _lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _socket(guest: Guest, name: str, path: str) -> int:

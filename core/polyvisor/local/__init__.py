@@ -21,7 +21,8 @@ its driver from :class:`LocalDriver`::
 everything is kept, ``Home.on_disk(roots)`` shared by all processes, or
 ``Home.in_memory()``. For parts of its own (devices, consoles) the plugin has
 ``driver.hold(uuid, "attach")``, a :class:`Hold` of the locked domain with its ``guest``,
-``record`` and ``change()``, and ``driver.guest(uuid)`` to look without locking.
+``record`` and ``change()``, and ``driver.guest(uuid)`` to look without locking;
+:func:`open_terminal` opens the terminal at which a console ends.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ from polyvisor.local._snapshot_disks import Merge, SnapshotsDisks
 if TYPE_CHECKING:
     from polyvisor.local._driver import LocalDriver
     from polyvisor.local._hold import Hold
+    from polyvisor.local._terminal import open_terminal
 
 __all__ = [
     "ChangesGuests",
@@ -64,7 +66,10 @@ __all__ = [
     "SnapshotsDisks",
     "TunesGuests",
     "WatchesGuests",
+    "open_terminal",
 ]
 
 # Where the rest lives; imported when it is first asked for.
-__getattr__, __dir__ = attach(__name__, {"Hold": "_hold", "LocalDriver": "_driver"})
+__getattr__, __dir__ = attach(
+    __name__, {"Hold": "_hold", "LocalDriver": "_driver", "open_terminal": "_terminal"}
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Self
 
 import attrs
@@ -15,6 +15,7 @@ from polyvisor.state import Document, NewEvent, Record, boot_id, remove_tree
 from polyvisor.states import DomainState, StateReason
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from uuid import UUID
 
     from polyvisor.driver import Outcome
@@ -279,6 +280,36 @@ class Hold:
         else:
             record = attrs.evolve(off(record, reason), **changes)
             self.put(record, happened, durable=durable, outcome=outcome)
+
+    @contextmanager
+    def standing(self, path: str) -> Iterator[None]:
+        """Have a guest stand still while its core is written; then it goes on as it was.
+
+        It does not if the domain has ended meanwhile. If this process is killed, whoever next
+        looks lets it go on, and takes away what there is of the file.
+
+        Args:
+            path: where the core is to be.
+        """
+        before = self.need_active()
+        if before.state is DomainState.PAUSED:
+            yield
+            return
+        intent = {
+            "op": "save",
+            "path": path,
+            "running": True,
+            "reason": str(before.reason),
+            "managed": False,
+        }
+        self.change(state=DomainState.PAUSED, reason=StateReason.DUMPING, intent=intent)
+        try:
+            self.keeper.hypervisor.suspend(self.guest)
+            yield
+        finally:
+            if self.record is not None and self.record.active:
+                self.keeper.hypervisor.resume(self.guest)
+                self.change(state=before.state, reason=before.reason, intent=None)
 
     def undo(self, before: Record | None) -> None:
         """After a failed attempt to run a guest: clear it away, the domain is as before."""

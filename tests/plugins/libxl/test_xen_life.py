@@ -66,7 +66,7 @@ def test_a_crash_is_dumped(make_running, hosts):
     domain = make_running("<on_crash>coredump-destroy</on_crash>")
     hosts.ends(domain, "crash")
     assert domain.state is DomainState.SHUTOFF
-    assert [path.read_text()[:4] for path in hosts.root.rglob("*.core")] == ["core"]
+    assert [path.read_bytes()[:4] for path in hosts.root.rglob("*.core")] == [b"\x7fELF"]
 
 
 def test_a_restart_that_fails_ends_it(domain, hosts):

@@ -292,10 +292,38 @@ int libxl_wait_for_free_memory(libxl_ctx *ctx, uint32_t domid, uint64_t kib, int
     return ctx->host->free_memory >= kib ? 0 : ERROR_NOMEM;
 }
 
+/* Where a console ends is what the test has put into a file; real ones have xenconsoled. */
+int libxl_console_get_tty(libxl_ctx *ctx, uint32_t domid, int number, libxl_console_type type,
+                          char **path)
+{
+    char what[40], file[600], tty[200] = "";
+    FILE *found;
+
+    snprintf(what, sizeof(what), "%s%d",
+             type == LIBXL_CONSOLE_TYPE_SERIAL ? "serial" : "console", number);
+    standin_path(ctx, file, what, domid);
+    found = fopen(file, "r");
+    if (!found || !fgets(tty, sizeof(tty), found))
+        standin_say(ctx, XTL_ERROR, "unable to read console tty path %s", file);
+    if (found)
+        fclose(found);
+    if (!tty[0])
+        return ERROR_INVAL;
+    *path = strdup(tty);
+    return 0;
+}
+
 int libxl_primary_console_get_tty(libxl_ctx *ctx, uint32_t domid, char **path)
 {
-    *path = strdup("/dev/null");
-    return 0;
+    struct guest *guest;
+    bool hvm;
+
+    standin_lock(ctx);
+    guest = standin_find(ctx, domid);
+    hvm = guest && guest->type == LIBXL_DOMAIN_TYPE_HVM;
+    standin_unlock(ctx);
+    return libxl_console_get_tty(ctx, domid, 0,
+                                 hvm ? LIBXL_CONSOLE_TYPE_SERIAL : LIBXL_CONSOLE_TYPE_PV, path);
 }
 
 /* A device is kept as the text it came as. */
