@@ -90,7 +90,7 @@ def open(  # noqa: A001 - the verb that the field uses
     chosen = configuration.resolve(target)
     uri = ConnectionUri.parse(chosen.uri)
     plugins = registry(configuration)
-    info, plugin = plugins.driver_for(uri.scheme)
+    info, plugin = plugins.driver_for(uri.scheme, uri.transport)
     settings: dict[str, Any] = dict(configuration.plugins.settings.get(info.name, {}))
     settings.update(chosen.settings)
     context = OpenContext(hooks=plugins, settings=settings, readonly=readonly, root=chosen.root)
@@ -99,7 +99,7 @@ def open(  # noqa: A001 - the verb that the field uses
 
 
 def _open_driver(plugins: Registry, uri: ConnectionUri, context: OpenContext) -> Driver:
-    info, plugin = plugins.driver_for(uri.scheme)
+    info, plugin = plugins.driver_for(uri.scheme, uri.transport)
     factory = plugins.factory(info, plugin)
     try:
         return factory.open(uri, context)

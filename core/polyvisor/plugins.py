@@ -132,6 +132,7 @@ class Registry:
         self._manager.add_hookspecs(hookspecs)
         self._statuses: dict[str, PluginStatus] = {}
         self._schemes: dict[str, tuple[DriverInfo, PluginStatus]] = {}
+        self._transports: dict[str, tuple[DriverInfo, PluginStatus]] = {}
         self._formats: dict[str, tuple[FormatInfo, PluginStatus]] = {}
         self._native_formats: dict[str, tuple[NativeInfo, PluginStatus]] = {}
         self._unasked: list[PluginStatus] = []
@@ -192,16 +193,23 @@ class Registry:
         self._ask_formats()
         return {name: info for name, (info, _) in self._native_formats.items()}
 
-    def driver_for(self, scheme: str) -> tuple[DriverInfo, str]:
+    def driver_for(self, scheme: str, transport: str | None = None) -> tuple[DriverInfo, str]:
         """Return the driver that opens ``scheme``, and its plugin's name.
 
+        Args:
+            scheme: a URI's scheme.
+            transport: what stands after its ``+``; whoever opens that opens every scheme.
+
         Raises:
-            UriError: no plugin claims the scheme; names the known ones, and the broken
-                or disabled plugin that would perhaps have claimed it.
+            UriError: no plugin claims the scheme or the transport; names the known ones, and
+                the broken or disabled plugin that would perhaps have claimed it.
         """
-        entry = self._schemes.get(scheme)
+        entry = self._schemes.get(scheme) if transport is None else self._transports.get(transport)
         if entry is not None:
             return entry[0], entry[1].name
+        if transport is not None:
+            known = ", ".join(sorted(self._transports)) or "none"
+            raise UriError(f"no plugin opens +{transport} (known transports: {known})")
         for status in self._statuses.values():
             if status.name == scheme and status.state is not PluginState.LOADED:
                 why = "; ".join(status.faults) or "it is disabled by configuration"
@@ -457,20 +465,23 @@ class Registry:
                 status.native_formats.append(native)
 
     def _claim(self, status: PluginStatus, info: DriverInfo) -> None:
-        free = []
-        for scheme in info.schemes:
-            if scheme in self._schemes:
-                owner = self._schemes[scheme][1].name
-                status.faults.append(
-                    f"scheme {scheme!r} already belongs to plugin {owner!r}; disable one of the two"
-                )
-            else:
-                free.append(scheme)
-        if free:
-            info = attrs.evolve(info, schemes=tuple(free))
+        def free(what: str, names: tuple[str, ...], claimed: Mapping[str, Any]) -> tuple[str, ...]:
+            for name in names:
+                if name in claimed:
+                    owner = claimed[name][1].name
+                    status.faults.append(
+                        f"{what} {name!r} already belongs to plugin {owner!r}; "
+                        f"disable one of the two"
+                    )
+            return tuple(name for name in names if name not in claimed)
+
+        schemes = free("scheme", info.schemes, self._schemes)
+        transports = free("transport", info.transports, self._transports)
+        if schemes or transports:
+            info = attrs.evolve(info, schemes=schemes, transports=transports)
             status.drivers.append(info)
-            for scheme in free:
-                self._schemes[scheme] = (info, status)
+            self._schemes.update(dict.fromkeys(schemes, (info, status)))
+            self._transports.update(dict.fromkeys(transports, (info, status)))
 
     def _collect(self, hook: Any, statuses: Mapping[str, PluginStatus]) -> list[Any]:
         return [item for _, item in self._collect_by_plugin(hook, statuses)]

@@ -120,6 +120,19 @@ def test_our_own_plugins_keep_their_schemes(plugin_module) -> None:
     assert registry.driver_for("same")[1] == "zzz"
 
 
+def test_a_transport_goes_to_its_plugin_whatever_the_scheme(plugin_module) -> None:
+    """What stands after the plus chooses the driver, for schemes that nobody has too."""
+    far = GOOD.replace('("{scheme}",), "a', '(), "a').replace('e")', 'e", transports=("far",))')
+    registry = Registry(points=[plugin_module("far", far), plugin_module("near")])
+    for scheme in ("near", "nobodys"):
+        assert registry.driver_for(scheme, "far")[1] == "far"
+    assert registry.driver_for("near")[1] == "near"
+    with pytest.raises(UriError, match=r"\+warp .*known transports: far"):
+        registry.driver_for("near", "warp")
+    again = Registry(points=[plugin_module("far", far), plugin_module("later", far)])
+    assert "transport 'far'" in again.statuses["later"].faults[0]
+
+
 def test_plugins_are_switched_off_by_name(plugin_module) -> None:
     """A disabled plugin is listed, not imported, and its scheme's error says so."""
     points = [plugin_module("one", "raise AssertionError"), plugin_module("two")]

@@ -79,7 +79,10 @@ def _plugin(found: Registry, status: PluginStatus) -> dict[str, Any]:
         "version": status.version,
         "distribution": status.distribution,
         "state": str(status.state),
-        "schemes": [scheme for info in status.drivers for scheme in info.schemes],
+        "schemes": [
+            *(scheme for info in status.drivers for scheme in info.schemes),
+            *(f"+{transport}" for info in status.drivers for transport in info.transports),
+        ],
         "summary": "; ".join(info.summary for info in status.drivers),
         "formats": [info.name for info in status.formats],
         "native_formats": [info.name for info in status.native_formats],

@@ -57,6 +57,8 @@ class DriverInfo:
         default_uri: what ``polyvisor`` opens when only the driver is named.
         build: ``"module:function"`` that compiles for this host what the driver would compile
             on first use, and returns where it is; ``None`` if there is nothing of the kind.
+        transports: what it opens after the ``+`` of a URI, whatever the scheme before it, such
+            as ``"ssh"`` in ``qemu+ssh://host/system``: for drivers of other hosts' drivers.
     """
 
     name: str
@@ -66,6 +68,7 @@ class DriverInfo:
     probe: str | None = None
     default_uri: str | None = None
     build: str | None = None
+    transports: tuple[str, ...] = ()
 
 
 class Hooks(Protocol):

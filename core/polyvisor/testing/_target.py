@@ -32,6 +32,8 @@ class Target:
         shuts_down: whether the guest of ``spec`` answers a shutdown request.
         against: what stands behind the driver in these tests.
         slow: factor for the suite's time limits.
+        served: whether a daemon does the work, so that what a process began goes on when
+            that is killed.
     """
 
     uri: str
@@ -42,6 +44,7 @@ class Target:
     shuts_down: bool = True
     against: Literal["real", "simulator", "fake"] = "real"
     slow: float = 1.0
+    served: bool = False
 
     def wait_for_ticks(self, domain: Domain, more: int) -> Sequence[int]:
         """Wait until the guest has counted ``more`` further times; return all numbers."""

@@ -14,6 +14,18 @@
 
 from __future__ import annotations
 
-from polyvisor_remote.server.server import Server
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from polyvisor_remote.server.server import Server
 
 __all__ = ["Server"]
+
+
+def __getattr__(name: str) -> Any:
+    # The client reads tables of this package and needs none of the rest.
+    if name == "Server":
+        from polyvisor_remote.server.server import Server
+
+        return Server
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,13 @@
+"""The driver that uses any libvirtd or polyvisord, here or on another host.
+
+``reaching``   from a URI to a server: which program, socket or certificate
+``pipe``       bytes to and from it; ``channel``: calls and answers over that
+``link``       a channel that is opened anew when it breaks; ``login``: who we are
+``failures``   libvirt's error numbers as our errors
+``driver``     the driver; ``support``: what the server can, by asking it
+``domains``    domains and their life; ``events``: what is told of them
+"""
+
+from __future__ import annotations
+
+__all__: list[str] = []

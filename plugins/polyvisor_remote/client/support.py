@@ -1,0 +1,101 @@
+"""What a server can, learnt by asking it.
+
+A server answers a call for a domain that does not exist in two ways: that there is none such,
+if its driver has the function, or that the function is not supported. So each feature is tried
+on a domain that nobody has, which changes nothing. What is asked is asked once.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from polyvisor.errors import Denied, PolyvisorError
+from polyvisor.support import FEATURES, Support, SupportStatus, SupportTable
+from polyvisor_remote.client.failures import RPC, UNSUPPORTED
+
+if TYPE_CHECKING:
+    from polyvisor_remote.client.link import Link
+
+__all__ = ["Server"]
+
+_NOBODY = ("", uuid4().bytes, -1)
+_CALLBACKS = 14  # VIR_DRV_FEATURE_REMOTE_EVENT_CALLBACK
+
+#: What is called to learn of a feature: procedure and arguments.
+_PROBES: Mapping[str, tuple[Any, ...]] = {
+    "domains.define": ("domain_define_xml", "<domain/>"),
+    "domains.transient": ("domain_create_xml", "<domain/>", 0),
+    "domains.start": ("domain_create", _NOBODY),
+    "domains.start-paused": ("domain_create_with_flags", _NOBODY, 1),
+    "domains.shutdown": ("domain_shutdown", _NOBODY),
+    "domains.destroy": ("domain_destroy", _NOBODY),
+    "domains.reboot": ("domain_reboot", _NOBODY, 0),
+    "domains.reset": ("domain_reset", _NOBODY, 0),
+    "domains.suspend": ("domain_suspend", _NOBODY),
+    "domains.autostart": ("domain_set_autostart", _NOBODY, 0),
+    "domains.stats": ("connect_get_all_domain_stats", [_NOBODY], 1, 0),
+    "events": ("connect_supports_feature", _CALLBACKS),
+}
+#: What the driver has no part for.
+_UNDONE = tuple(feature for feature in FEATURES if feature not in _PROBES)
+_MISSING = "the client for libvirt's protocol does not do this yet"
+
+
+class Server:
+    """What the server of a link can.
+
+    Args:
+        link: the link.
+    """
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._known: dict[str, str | None] = {}
+        self._lock = threading.Lock()
+
+    def can(self, feature: str) -> bool:
+        """Say whether the server can do something; asks it if nobody has before."""
+        return self._lacks(feature) is None
+
+    def table(self) -> SupportTable:
+        """Return all answers; what was never asked is asked at once."""
+        with self._lock:
+            unknown = [feature for feature in _PROBES if feature not in self._known]
+            answers = self._link.call_all([_PROBES[feature] for feature in unknown])
+            for feature, answer in zip(unknown, answers, strict=True):
+                self._known[feature] = _reason(answer)
+        return SupportTable(
+            {
+                feature: (
+                    SupportStatus.SUPPORTED
+                    if reason is None
+                    else Support(SupportStatus.UNSUPPORTED, reason)
+                )
+                for feature in _PROBES
+                for reason in (self._known[feature],)
+            }
+            | dict.fromkeys(_UNDONE, _MISSING)
+        )
+
+    def _lacks(self, feature: str) -> str | None:
+        with self._lock:
+            if feature not in self._known:
+                (answer,) = self._link.call_all([_PROBES[feature]])
+                self._known[feature] = _reason(answer)
+            return self._known[feature]
+
+
+def _reason(answer: Any) -> str | None:
+    """Return why something does not work, of what a server answered when it was tried."""
+    if isinstance(answer, Denied):
+        return None  # The function is there, and it is not for us.
+    if isinstance(answer, PolyvisorError):
+        if answer.native_code in (UNSUPPORTED, RPC):
+            return f"the server answers: {answer.native_message}"
+        return None
+    if hasattr(answer, "supported") and not answer.supported:
+        return "the server answers that it has no such feature"
+    return None
