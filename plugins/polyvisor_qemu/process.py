@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+from collections.abc import Iterable
 from contextlib import suppress
 
 import attrs
@@ -42,7 +43,7 @@ class Process:
     @property
     def alive(self) -> bool:
         """Whether it runs; one that ended and was not waited for does not."""
-        _reap()
+        _reap((self.pid,))
         found = _stat(self.pid)
         return found is not None and found[0] not in "ZX" and found[1] == self.started
 
@@ -70,7 +71,7 @@ class Process:
             ended = bool(poller.poll(None if timeout is None else timeout * 1000))
         finally:
             os.close(fd)
-        _reap()
+        _reap((self.pid,))
         return ended
 
     def kill(self) -> None:
@@ -86,7 +87,7 @@ class Process:
             poller.poll()
         finally:
             os.close(fd)
-        _reap()
+        _reap((self.pid,))
 
     def end(self, patience: float) -> None:
         """Ask it to end, which QEMU does once all is on the disk; at once if it does not."""
@@ -140,6 +141,7 @@ def spawn(
             os.close(fd)
     # Only then, lest another thread wait for it before it is known by more than its number.
     process = Process.of(pid)
+    _reap(tuple(_children))
     _children.add(pid)
     return process
 
@@ -154,9 +156,9 @@ def _stat(pid: int) -> tuple[str, int] | None:
     return fields[0], int(fields[19])
 
 
-def _reap() -> None:
+def _reap(pids: Iterable[int]) -> None:
     """Wait for those of our children that have ended, so that none stays a zombie."""
-    for pid in list(_children):
+    for pid in _children.intersection(pids):
         done = pid
         with suppress(ChildProcessError):
             done, _ = os.waitpid(pid, os.WNOHANG)
