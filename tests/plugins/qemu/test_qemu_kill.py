@@ -101,6 +101,7 @@ def mine(left):
                 point(f"after {label}")
             return answer
         setattr(owner, name, call)
+    mined(Monitor, "_greeted", "greeting")
     mined(Monitor, "execute")
     mined(Monitor, "execute_all", "several commands", after=True)
     for phase in ("begin", "prepare", "perform", "finish", "confirm"):
