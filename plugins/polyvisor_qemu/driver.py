@@ -47,6 +47,7 @@ class QemuDriver(LocalDriver):
     @classmethod
     def open(cls, uri: ConnectionUri, context: OpenContext) -> Self:
         """See :meth:`polyvisor.driver.Driver.open`."""
+        from polyvisor.local import checkpoint_family
         from polyvisor.state import Home, Roots
         from polyvisor_qemu.keeping import KeepingQemu
 
@@ -79,6 +80,8 @@ class QemuDriver(LocalDriver):
         hypervisor = KeepingQemu(dict(context.settings), f"{roots.state}/cache")
         driver = cls(roots.canonical(uri), hypervisor, Home.on_disk(roots), context)
         hypervisor.secret = driver.secret_value
+        store = driver.home.store
+        hypervisor.tracked = lambda uuid: bool(store.objects(checkpoint_family(uuid)))
         return driver
 
     @property
@@ -207,7 +210,8 @@ class QemuDriver(LocalDriver):
                 "snapshots.memory": _YES,
                 "snapshots.disk": _YES,
                 "snapshots.revert": _YES,
-                "checkpoints": _NOT_YET,
+                "checkpoints": _YES,
+                "backup": _YES,
                 "devices.attach": _YES,
                 "devices.memory": _YES,
                 "devices.vcpus": _YES,

@@ -1,23 +1,28 @@
-"""QEMU with guests whose disks are kept in snapshots."""
+"""QEMU with guests whose disks are kept in snapshots and backed up."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from polyvisor.local import SnapshotsDisks
+from polyvisor.local import BacksUpDisks, SnapshotsDisks
 from polyvisor_qemu.changing import ChangingQemu
 
 if TYPE_CHECKING:
-    from polyvisor.jobs import Job
+    from uuid import UUID
+
+    from polyvisor.jobs import Job, JobProgress
     from polyvisor.local import Guest, Merge
-    from polyvisor.model import DomainSpec, SnapshotSpec
+    from polyvisor.model import BackupSpec, CheckpointSpec, DomainSpec, SnapshotSpec
 
 __all__ = ["KeepingQemu"]
 
 
-class KeepingQemu(ChangingQemu, SnapshotsDisks):
-    """Keeps disks in snapshots, with memory or without it."""
+class KeepingQemu(ChangingQemu, SnapshotsDisks, BacksUpDisks):
+    """Keeps disks in snapshots, with memory or without it, and backs them up."""
+
+    #: Says whether it is kept account of what changes on a domain's disks.
+    tracked: Callable[[UUID], bool] | None = None
 
     def plan_snapshot(
         self, spec: DomainSpec, wanted: SnapshotSpec, *, active: bool, disk_only: bool, reuse: bool
@@ -92,3 +97,64 @@ class KeepingQemu(ChangingQemu, SnapshotsDisks):
         from polyvisor_qemu.snapshots.merging import merged
 
         return merged(self, guest, merge)
+
+    def check_tracking(self, spec: DomainSpec, point: CheckpointSpec) -> None:
+        """See :func:`polyvisor_qemu.backups.tracking.check`."""
+        from polyvisor_qemu.backups.tracking import check
+
+        check(spec, point)
+
+    def track(self, guest: Guest | None, spec: DomainSpec, point: CheckpointSpec) -> None:
+        """See :func:`polyvisor_qemu.backups.tracking.track`."""
+        from polyvisor_qemu.backups.tracking import track
+
+        track(self, guest, spec, point)
+
+    def untrack(self, guest: Guest | None, spec: DomainSpec, point: CheckpointSpec) -> None:
+        """See :func:`polyvisor_qemu.backups.tracking.untrack`."""
+        from polyvisor_qemu.backups.tracking import untrack
+
+        untrack(self, guest, spec, point)
+
+    def changed(self, guest: Guest, point: CheckpointSpec) -> Mapping[str, int]:
+        """See :func:`polyvisor_qemu.backups.tracking.changed`."""
+        from polyvisor_qemu.backups.tracking import changed
+
+        return changed(self, guest, point)
+
+    def begin_backup(
+        self,
+        guest: Guest,
+        backup: BackupSpec,
+        point: CheckpointSpec | None,
+        since: Mapping[str, str],
+        *,
+        reuse: bool,
+    ) -> BackupSpec:
+        """See :func:`polyvisor_qemu.backups.copying.begin`."""
+        from polyvisor_qemu.backups.copying import begin
+
+        return begin(self, guest, backup, point, since, reuse=reuse)
+
+    def backup_job(self, guest: Guest) -> JobProgress | None:
+        """See :func:`polyvisor_qemu.backups.copying.progress`."""
+        from polyvisor_qemu.backups.copying import progress
+
+        return progress(self, guest)
+
+    def end_backup(self, guest: Guest) -> str | None:
+        """See :func:`polyvisor_qemu.backups.copying.end`."""
+        from polyvisor_qemu.backups.copying import end
+
+        return end(self, guest)
+
+    def destroy(self, guest: Guest) -> None:
+        """End QEMU, with the scratch space of a backup that went on."""
+        if self.tracked is not None and self.tracked(guest.uuid):
+            # What has changed is written into the images when QEMU ends in good order.
+            guest.runtime.setdefault("moved", True)
+        super().destroy(guest)
+        if "backup" in guest.runtime:
+            from polyvisor_qemu.backups.copying import remove_scratch
+
+            remove_scratch(guest)

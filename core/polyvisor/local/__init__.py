@@ -30,6 +30,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from polyvisor._lazy import attach
+from polyvisor.local._disk_backups import BacksUpDisks
 from polyvisor.local._hypervisor import (
     ChangesGuests,
     Figures,
@@ -43,6 +44,7 @@ from polyvisor.local._hypervisor import (
     TunesGuests,
     WatchesGuests,
 )
+from polyvisor.local._points import checkpoint_family
 from polyvisor.local._snapshot_disks import Merge, SnapshotsDisks
 
 if TYPE_CHECKING:
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from polyvisor.local._terminal import open_terminal
 
 __all__ = [
+    "BacksUpDisks",
     "ChangesGuests",
     "Figures",
     "FindsGuests",
@@ -66,6 +69,7 @@ __all__ = [
     "SnapshotsDisks",
     "TunesGuests",
     "WatchesGuests",
+    "checkpoint_family",
     "open_terminal",
 ]
 

@@ -19,7 +19,9 @@ from polyvisor.errors import (
     Timeout,
 )
 from polyvisor.events import EventKind
+from polyvisor.local._disk_backups import BacksUpDisks
 from polyvisor.local._keeper import LIVELY, missing, same_state
+from polyvisor.local._points import checkpoint_family
 from polyvisor.states import DomainState, DomainSummary, StateReason
 
 if TYPE_CHECKING:
@@ -238,6 +240,9 @@ class LocalDomains(Domains):
                 count = len(self._store.snapshots(uuid))
                 if count:
                     raise hold.invalid(f"it has {count} snapshot(s); remove them too (snapshots)")
+                count = len(self._store.objects(checkpoint_family(uuid)))
+                if count:
+                    raise hold.invalid(f"it has {count} checkpoint(s); remove them too (snapshots)")
             if record.active:
                 hold.change(
                     (EventKind.UNDEFINED, "removed"), definition=None, autostart=False, durable=True
@@ -434,13 +439,23 @@ class LocalDomains(Domains):
     # Jobs
 
     def job(self, uuid: UUID) -> JobProgress | None:
-        self._keeper.need(uuid)
-        return self._keeper.home.jobs.progress(str(uuid))
+        record = self._keeper.need(uuid)
+        told = self._keeper.home.jobs.progress(str(uuid))
+        if told is None and isinstance(self._keeper.hypervisor, BacksUpDisks):
+            from polyvisor.local._backups import backup_job
+
+            return backup_job(self._keeper, record)
+        return told
 
     def abort_job(self, uuid: UUID) -> None:
         record = self._keeper.need(uuid)
         if self._keeper.home.jobs.cancel(str(uuid), "aborted on request"):
             return
+        if isinstance(self._keeper.hypervisor, BacksUpDisks):
+            from polyvisor.local._backups import abort_backup
+
+            if abort_backup(self._keeper, record):
+                return
         if record.intent is not None and record.intent["op"] == "migrate-out":
             from polyvisor.local._departure import take_for_ours
 

@@ -6,6 +6,7 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, cast
 
 from polyvisor.driver import Driver
+from polyvisor.local._disk_backups import BacksUpDisks
 from polyvisor.local._domains import LocalDomains
 from polyvisor.local._hypervisor import MigratesGuests, SavesGuests
 from polyvisor.local._keeper import Keeper
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from polyvisor.driver import (
         Annotations,
+        Backups,
+        Checkpoints,
         Devices,
         Events,
         Migration,
@@ -79,6 +82,22 @@ def _migration(driver: LocalDriver) -> Migration | None:
     return LocalMigration(driver._keeper)
 
 
+def _checkpoints(driver: LocalDriver) -> Checkpoints | None:
+    if not isinstance(driver.hypervisor, BacksUpDisks):
+        return None
+    from polyvisor.local._checkpoints import LocalCheckpoints
+
+    return LocalCheckpoints(driver._keeper)
+
+
+def _backups(driver: LocalDriver) -> Backups | None:
+    if not isinstance(driver.hypervisor, BacksUpDisks):
+        return None
+    from polyvisor.local._backups import LocalBackups
+
+    return LocalBackups(driver._keeper)
+
+
 def _events(driver: LocalDriver) -> Events | None:
     from polyvisor.local._events import LocalEvents
 
@@ -115,7 +134,8 @@ class LocalDriver(Driver):
     The parts ``save``, ``snapshots`` and ``migration`` are there if the hypervisor derives
     from :class:`SavesGuests` and :class:`MigratesGuests`. ``devices`` and ``resources`` change
     definitions of any, and running guests of one that derives from :class:`ChangesGuests`;
-    so does ``tuning`` with :class:`TunesGuests`.
+    so does ``tuning`` with :class:`TunesGuests`. ``checkpoints`` and ``backups`` are there if it
+    derives from :class:`BacksUpDisks`.
 
     Args:
         uri: the canonical URI, by which any process of this user comes to the same host;
@@ -134,6 +154,8 @@ class LocalDriver(Driver):
     save: Save | None = cast("Save", _Part(_save))
     snapshots: Snapshots | None = cast("Snapshots", _Part(_snapshots))
     migration: Migration | None = cast("Migration", _Part(_migration))
+    checkpoints: Checkpoints | None = cast("Checkpoints", _Part(_checkpoints))
+    backups: Backups | None = cast("Backups", _Part(_backups))
     events: Events | None = cast("Events", _Part(_events))
     devices: Devices | None = cast("Devices", _Part(_devices))
     resources: Resources | None = cast("Resources", _Part(_resources))

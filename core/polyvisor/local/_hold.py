@@ -11,6 +11,7 @@ import attrs
 
 from polyvisor.errors import OperationInvalid, PolyvisorError
 from polyvisor.events import EventKind
+from polyvisor.local._points import checkpoint_family
 from polyvisor.state import Document, NewEvent, Record, boot_id, remove_tree
 from polyvisor.states import DomainState, StateReason
 
@@ -185,12 +186,14 @@ class Hold:
     def remove(
         self, *happened: Happened, durable: bool = False, outcome: tuple[str, Outcome] | None = None
     ) -> None:
-        """Forget the domain, with its snapshots."""
+        """Forget the domain, with its snapshots and checkpoints."""
         record, home = self.known, self.keeper.home
         if home.roots is not None:
             remove_tree(f"{home.roots.state}/snapshots/{self.uuid}")
         elif home.store.snapshots(self.uuid):
             remove_tree(f"{home.folder('snapshots')}/{self.uuid}")
+        for point in home.store.objects(checkpoint_family(self.uuid)):
+            home.store.remove_object(point.family, point.key)
         events = [NewEvent(self.uuid, record.name, kind, detail) for kind, detail in happened]
         self._untold += self.keeper.remove(self.uuid, events, durable=durable, outcome=outcome)
         self.record = None

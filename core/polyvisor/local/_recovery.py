@@ -14,6 +14,8 @@ intent           what is done
                  used are removed, those that are become the domain's
 ``revert``       disks that were going back go back; or new images that are not used go
 ``snapshot-delete``  what was merged is recorded; what was not stays
+``checkpoint``   it is not recorded: no account is kept from it on
+``backup``       it was half begun: it is ended, and a checkpoint with it is no more
 ``undefine``     the rest of it is removed
 ``migrate-out``  the destination is asked, see :mod:`polyvisor.local._departure`
 ``migrate-in``   nobody had taken the domain over: it is given up
@@ -213,6 +215,18 @@ def _end_delete(hold: Hold) -> None:
     settle_deleting(hold)
 
 
+def _end_checkpoint(hold: Hold) -> None:
+    from polyvisor.local._checkpoints import settle_tracking
+
+    settle_tracking(hold)
+
+
+def _end_backup(hold: Hold) -> None:
+    from polyvisor.local._backups import settle_backup
+
+    settle_backup(hold)
+
+
 def _undefine(hold: Hold) -> None:
     from polyvisor.local._domains import forget_definition
 
@@ -238,6 +252,8 @@ _INTENTS: dict[str, Callable[[Hold], None]] = {
     "snapshot": _end_snapshot,
     "revert": _end_revert,
     "snapshot-delete": _end_delete,
+    "checkpoint": _end_checkpoint,
+    "backup": _end_backup,
     "undefine": _undefine,
     "migrate-out": _depart,
     "migrate-in": _give_up_arrival,

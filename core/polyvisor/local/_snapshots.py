@@ -17,6 +17,7 @@ from polyvisor.events import EventKind
 from polyvisor.local._compression import read_stream
 from polyvisor.local._keeper import LIVELY
 from polyvisor.local._launch import boot, run_image
+from polyvisor.local._points import checkpoint_family
 from polyvisor.local._save import (
     begun_file,
     go_on,
@@ -73,6 +74,7 @@ class LocalSnapshots(Snapshots):
             if options.redefine:
                 return self._redefine(hold, options)
             wanted = self._wanted(hold, name, description, options)
+            self._refuse_with_checkpoints(hold)
             if isinstance(self._keeper.hypervisor, SnapshotsDisks):
                 from polyvisor.local._snapshot_take import take
 
@@ -84,6 +86,11 @@ class LocalSnapshots(Snapshots):
             if options.halt and hold.known.active:
                 self._halt(hold)
             return made
+
+    def _refuse_with_checkpoints(self, hold: Hold) -> None:
+        """What is kept account of lies in the images: it would be left behind in one of them."""
+        if self._store.objects(checkpoint_family(hold.uuid)):
+            raise hold.invalid("it has checkpoints, which would be lost; delete them first")
 
     def _halt(self, hold: Hold) -> None:
         self._keeper.hypervisor.destroy(hold.guest)
@@ -224,6 +231,7 @@ class LocalSnapshots(Snapshots):
             need_settled(hold)
             snapshots = self._store.snapshots(uuid)
             wanted = find(hold.known, name, snapshots)
+            self._refuse_with_checkpoints(hold)
             if isinstance(self._keeper.hypervisor, SnapshotsDisks):
                 from polyvisor.local._snapshot_revert import revert
 
@@ -302,6 +310,7 @@ class LocalSnapshots(Snapshots):
                 from polyvisor.local._snapshot_delete import delete
 
                 need_settled(hold)
+                self._refuse_with_checkpoints(hold)
                 # One after another, from the leaves up: each is gone or there.
                 for one in reversed(doomed):
                     delete(hold, one, job or Job("snapshot delete"))

@@ -1,0 +1,311 @@
+"""Backups: pushed into images by QEMU, or pulled from a server in it by whoever wants them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from polyvisor.errors import (
+    InvalidArgument,
+    OperationInvalid,
+    PolyvisorError,
+    Timeout,
+    Unsupported,
+)
+from polyvisor.jobs import JobProgress
+from polyvisor_qemu.backups.tracking import additions, forget, sound
+from polyvisor_qemu.nodes import chain_of, disk_of, drop, opened
+from polyvisor_qemu.qmp import QmpError
+
+if TYPE_CHECKING:
+    from polyvisor.local import Guest
+    from polyvisor.model import BackupSpec, CheckpointSpec
+    from polyvisor.model.backup import BackupDisk, BackupServer
+    from polyvisor_qemu.hypervisor import QemuHypervisor
+    from polyvisor_qemu.nodes import Opened
+    from polyvisor_qemu.qmp import Monitor
+
+__all__ = ["begin", "end", "progress", "remove_scratch"]
+
+#: Seconds in which jobs and exports that were told to end have ended.
+_ENDING = 60.0
+#: The port of NBD, and how many after it are tried (libvirt's qemu_conf.c has its own range).
+_PORT, _PORTS = 10809, 1000
+
+
+def begin(
+    hypervisor: QemuHypervisor,
+    guest: Guest,
+    backup: BackupSpec,
+    point: CheckpointSpec | None,
+    since: Mapping[str, str],
+    *,
+    reuse: bool,
+) -> BackupSpec:
+    """See :meth:`polyvisor.local.BacksUpDisks.begin_backup`."""
+    wanted = [disk for disk in backup.disks if disk.backup is not False]
+    if not wanted:
+        raise InvalidArgument(f"backup of {guest.name!r}: no disk is to be backed up")
+    server = backup.server
+    if server is not None and server.tls:
+        raise Unsupported("backup: its server speaks no TLS yet", feature="backup")
+    pull = backup.mode == "pull"
+    facts: dict[str, Any] = {"pull": pull, "begun": time.time(), "disks": {}}
+    guest.runtime["backup"] = facts
+    guest.runtime["moved"] = True
+    with hypervisor.monitor(guest) as monitor:
+        try:
+            actions = [] if point is None else additions(monitor, guest, point)
+            kept = []
+            for disk in wanted:
+                chain = chain_of(monitor, guest.spec, disk_of(guest.spec, disk.name))
+                one: dict[str, Any] = {"source": chain[0].node, "bitmap": None}
+                facts["disks"][disk.name] = one
+                bitmap = since.get(disk.name)
+                if bitmap is not None:
+                    sound(monitor, chain[0].node, bitmap, guest, disk.name)
+                make = _pulled if pull else _pushed
+                actions += make(monitor, disk, chain[0], one, bitmap, reuse=reuse)
+                kept.append(_told(disk, one) if pull else disk)
+            monitor.execute("transaction", actions=actions)
+            if pull:
+                assert server is not None
+                server = _serve(monitor, server, facts, wanted)
+        except BaseException:
+            with suppress(PolyvisorError):
+                _clear(monitor, guest, facts, failed=True)
+            guest.runtime.pop("backup", None)
+            raise
+    kept += [disk for disk in backup.disks if disk.backup is False]
+    disks = attrs.evolve(backup.disk_list, disks=tuple(kept)) if backup.disk_list else None
+    return attrs.evolve(backup, id=1, server=server, disk_list=disks)
+
+
+def _pushed(
+    monitor: Monitor,
+    disk: BackupDisk,
+    source: Opened,
+    one: dict[str, Any],
+    bitmap: str | None,
+    *,
+    reuse: bool,
+) -> list[dict[str, Any]]:
+    """Return the actions that begin to copy a disk into an image."""
+    image = disk.target
+    assert image is not None
+    path = os.path.abspath(image.file or image.dev or "")
+    target = opened(monitor, path, disk.driver or "qcow2", source.size, backing=None, reuse=reuse)
+    one |= {"node": target, "path": path}
+    one["made"] = path if not reuse and image.file is not None else None
+    data: dict[str, Any] = _job(disk, source, target)
+    if bitmap is None:
+        data["sync"] = "full"
+    else:
+        # The bitmap goes on being marked, whatever becomes of the copy.
+        data |= {"sync": "bitmap", "bitmap": bitmap, "bitmap-mode": "never"}
+    return [{"type": "blockdev-backup", "data": data}]
+
+
+def _pulled(
+    monitor: Monitor,
+    disk: BackupDisk,
+    source: Opened,
+    one: dict[str, Any],
+    bitmap: str | None,
+    *,
+    reuse: bool,
+) -> list[dict[str, Any]]:
+    """Return the actions that keep a disk as it is, in scratch space, while it is read."""
+    image = disk.scratch
+    assert image is not None
+    path = os.path.abspath(image.file or image.dev or "")
+    scratch = opened(monitor, path, "qcow2", source.size, backing=source, reuse=reuse)
+    one |= {"node": scratch, "path": path, "scratch": image.file is not None}
+    actions: list[dict[str, Any]] = []
+    if bitmap is not None:
+        name = disk.exportbitmap or f"backup-{disk.name}"
+        one["bitmap"] = name
+        adding = {"node": source.node, "name": name, "disabled": True}
+        merging = {"node": source.node, "target": name, "bitmaps": [bitmap]}
+        actions += [
+            {"type": "block-dirty-bitmap-add", "data": adding},
+            {"type": "block-dirty-bitmap-merge", "data": merging},
+        ]
+    actions.append(
+        {"type": "blockdev-backup", "data": {**_job(disk, source, scratch), "sync": "none"}}
+    )
+    return actions
+
+
+def _job(disk: BackupDisk, source: Opened, target: str) -> dict[str, Any]:
+    return {
+        "job-id": f"backup-{disk.name}",
+        "device": source.node,
+        "target": target,
+        "auto-dismiss": False,
+    }
+
+
+def _told(disk: BackupDisk, one: dict[str, Any]) -> BackupDisk:
+    return attrs.evolve(disk, exportname=disk.exportname or disk.name, exportbitmap=one["bitmap"])
+
+
+def _serve(
+    monitor: Monitor, server: BackupServer, facts: dict[str, Any], disks: list[BackupDisk]
+) -> BackupServer:
+    """Let QEMU serve what is kept for reading; return where it does."""
+    if server.socket is not None:
+        where: dict[str, Any] = {"type": "unix", "data": {"path": server.socket}}
+        facts["socket"] = server.socket
+    else:
+        host = server.name or "localhost"
+        port = server.port or _free(host)
+        server = attrs.evolve(server, transport="tcp", name=host, port=port)
+        where = {"type": "inet", "data": {"host": host, "port": str(port)}}
+    try:
+        monitor.execute("nbd-server-start", addr=where)
+    except QmpError as error:
+        raise OperationInvalid(f"backup: no server: {error.native_message}") from error
+    facts["served"] = True
+    for disk in disks:
+        one = facts["disks"][disk.name]
+        monitor.execute(
+            "block-export-add", id=f"backup-{disk.name}", type="nbd", node_name=one["node"],
+            name=disk.exportname or disk.name, writable=False,
+            bitmaps=[] if one["bitmap"] is None else [one["bitmap"]],
+        )  # fmt: skip
+    return server
+
+
+def _free(host: str) -> int:
+    """Return a port at which nobody listens."""
+    for port in range(_PORT, _PORT + _PORTS):
+        try:
+            with socket.create_server((host, port)):
+                return port
+        except OSError:
+            continue
+    raise OperationInvalid(f"backup: no port of {host} is free from {_PORT} on; say which")
+
+
+def progress(hypervisor: QemuHypervisor, guest: Guest) -> JobProgress | None:
+    """See :meth:`polyvisor.local.BacksUpDisks.backup_job`."""
+    facts = guest.runtime.get("backup")
+    if facts is None:
+        return None
+    with hypervisor.monitor(guest) as monitor:
+        jobs = _jobs(monitor, facts)
+    done = sum(job["current-progress"] for job in jobs.values())
+    total = sum(job["total-progress"] for job in jobs.values())
+    over = [job for job in jobs.values() if job["status"] == "concluded"]
+    ended = len(over) == len(facts["disks"]) or any("error" in job for job in over)
+    if facts["pull"]:
+        done = total = 0
+    return JobProgress(
+        "backup",
+        "pull" if facts["pull"] else "push",
+        max(0.0, time.time() - facts["begun"]),
+        total,
+        done,
+        max(0, total - done),
+        done=ended,
+    )
+
+
+def _jobs(monitor: Monitor, facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    names = {f"backup-{disk}" for disk in facts["disks"]}
+    return {job["id"]: job for job in monitor.execute("query-jobs") if job["id"] in names}
+
+
+def end(hypervisor: QemuHypervisor, guest: Guest) -> str | None:
+    """See :meth:`polyvisor.local.BacksUpDisks.end_backup`."""
+    facts = guest.runtime.pop("backup", None)
+    if facts is None:
+        with hypervisor.monitor(guest) as monitor:
+            facts = _left(monitor, guest)
+    with hypervisor.monitor(guest) as monitor:
+        return _clear(monitor, guest, facts, failed=False)
+
+
+def _left(monitor: Monitor, guest: Guest) -> dict[str, Any]:
+    """Return what is there of a backup that was begun by a process that was killed.
+
+    Its images stay: nobody knows any more which of them it made.
+    """
+    disks = {}
+    for job in monitor.execute("query-block-jobs"):
+        if job["type"] == "backup" and job["device"].startswith("backup-"):
+            name = job["device"].removeprefix("backup-")
+            chain = chain_of(monitor, guest.spec, disk_of(guest.spec, name))
+            disks[name] = {"source": chain[0].node, "bitmap": job["device"], "node": None}
+    return {"pull": bool(disks), "disks": disks, "served": bool(disks)}
+
+
+def _clear(monitor: Monitor, guest: Guest, facts: dict[str, Any], *, failed: bool) -> str | None:
+    """End jobs and server and let go of images; return why the backup is not whole."""
+    if facts.get("served"):
+        for disk in facts["disks"]:
+            with suppress(QmpError):
+                monitor.execute("block-export-del", id=f"backup-{disk}", mode="hard")
+        _wait_exports(monitor, facts)
+        with suppress(QmpError):
+            monitor.execute("nbd-server-stop")
+    why = _end_jobs(monitor, facts)
+    for one in facts["disks"].values():
+        if facts["pull"] and one["bitmap"] is not None:
+            forget(monitor, one["source"], one["bitmap"])
+        if one.get("node"):
+            drop(monitor, one["node"], path=one["path"])
+        unwanted = one.get("scratch") or (failed and one.get("made"))
+        if unwanted and one.get("path"):
+            with suppress(OSError):
+                os.unlink(one["path"])
+    if facts.get("socket"):
+        with suppress(OSError):
+            os.unlink(facts["socket"])
+    return None if facts["pull"] else why
+
+
+def _wait_exports(monitor: Monitor, facts: dict[str, Any]) -> None:
+    names = {f"backup-{disk}" for disk in facts["disks"]}
+    deadline = time.monotonic() + _ENDING
+    while any(one["id"] in names for one in monitor.execute("query-block-exports")):
+        if time.monotonic() > deadline:
+            raise Timeout(f"backup: QEMU did not stop serving in {_ENDING:g} s")
+        monitor.next_event(0.05)
+
+
+def _end_jobs(monitor: Monitor, facts: dict[str, Any]) -> str | None:
+    why = None
+    deadline = time.monotonic() + _ENDING
+    while jobs := _jobs(monitor, facts):
+        for name, job in jobs.items():
+            if job["status"] == "concluded":
+                why = job.get("error", why)
+                monitor.execute("job-dismiss", id=name)
+            elif job["status"] in ("running", "ready", "paused", "standby"):
+                why = why or "it was aborted"
+                with suppress(QmpError):
+                    monitor.execute("block-job-cancel", device=name, force=True)
+        if time.monotonic() > deadline:
+            raise Timeout(f"backup: {', '.join(jobs)} did not end in {_ENDING:g} s")
+        monitor.next_event(0.05)
+    return why
+
+
+def remove_scratch(guest: Guest) -> None:
+    """Remove the scratch space and the socket of a guest whose QEMU is gone."""
+    facts = guest.runtime.pop("backup", None) or {"disks": {}}
+    for one in facts["disks"].values():
+        if one.get("scratch") and one.get("path"):
+            with suppress(OSError):
+                os.unlink(one["path"])
+    if facts.get("socket"):
+        with suppress(OSError):
+            os.unlink(facts["socket"])
