@@ -11,18 +11,18 @@ from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from polyvisor.errors import ConnectError, HypervisorError, OperationInvalid
 from polyvisor_libxl.callbacks import install_callbacks
+from polyvisor_libxl.dominfo import facts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from uuid import UUID
 
     from polyvisor.jobs import Job
+    from polyvisor_libxl.dominfo import DomainFacts
 
-__all__ = ["ERRORS", "Context", "DomainFacts", "error_name"]
+__all__ = ["ERRORS", "Context", "error_name"]
 
 _LOG = logging.getLogger("polyvisor.libxl")
 
@@ -52,45 +52,6 @@ _INVALID_DOMID = 0xFFFFFFFF
 def error_name(rc: int) -> str:
     """Return the name of one of libxl's error codes, such as ``"ERROR_FAIL"``."""
     return f"ERROR_{ERRORS[-rc - 1]}" if 0 < -rc <= len(ERRORS) else f"error {rc}"
-
-
-@attrs.define
-class DomainFacts:
-    """What the hypervisor says of a domain (``libxl_dominfo``).
-
-    Attributes:
-        uuid: its UUID as one number, as in :attr:`uuid.UUID.int`.
-        domid: its number.
-        running: a vCPU is on a CPU.
-        blocked: all vCPUs wait for something.
-        paused: it was paused by a toolstack.
-        shutdown: it has shut down, for ``shutdown_reason``, and is to be cleared away.
-        dying: it is being torn down.
-        shutdown_reason: 0 power-off, 1 reboot, 2 suspend, 3 crash, 4 watchdog.
-        memory: bytes it has now.
-        max_memory: bytes it may have.
-        cpu_time: nanoseconds of CPU time.
-        vcpus: number of vCPUs online.
-        kind: ``"pv"``, ``"hvm"``, ``"pvh"`` or ``""``.
-    """
-
-    uuid: int
-    domid: int
-    running: bool
-    blocked: bool
-    paused: bool
-    shutdown: bool
-    dying: bool
-    shutdown_reason: int
-    memory: int
-    max_memory: int
-    cpu_time: int
-    vcpus: int
-    kind: str
-
-
-#: ``libxl_domain_type``; PVH is not in headers older than 4.10 and so not by name.
-_KINDS = {1: "hvm", 2: "pv", 3: "pvh"}
 
 
 class Context:
@@ -217,7 +178,7 @@ class Context:
         if not found:
             self.check(-3, "list domains")
         try:
-            return [self._facts(found[i]) for i in range(count[0])]
+            return [facts_of(self._ffi, found[i]) for i in range(count[0])]
         finally:
             self._lib.libxl_dominfo_list_free(found, count[0])
 
@@ -229,26 +190,9 @@ class Context:
             rc = self._lib.libxl_domain_info(self._ctx, info, domid)
             self._lines.clear()
         try:
-            return self._facts(info) if rc == 0 else None
+            return facts_of(self._ffi, info) if rc == 0 else None
         finally:
             self._lib.libxl_dominfo_dispose(info)
-
-    def _facts(self, info: Any) -> DomainFacts:
-        return DomainFacts(
-            int.from_bytes(self._ffi.buffer(info.uuid.uuid, 16), "big"),
-            info.domid,
-            info.running,
-            info.blocked,
-            info.paused,
-            info.shutdown,
-            info.dying,
-            info.shutdown_reason,
-            info.current_memkb * 1024,
-            info.max_memkb * 1024,
-            info.cpu_time,
-            info.vcpu_online,
-            _KINDS.get(info.domain_type, ""),
-        )
 
     def find(self, uuid: UUID) -> DomainFacts | None:
         """Return what the hypervisor says of the domain with a UUID, if there is one."""
@@ -526,6 +470,20 @@ class Context:
         """Give a domain another name."""
         rc = self._lib.libxl_domain_rename(self._ctx, domid, old.encode(), new.encode())
         self._quick(rc, f"rename to {new!r}", old)
+
+    def preserve(self, domid: int, json: str, name: str, suffix: str, uuid: UUID) -> None:
+        """Give a domain that has ended another UUID, and a suffix to its name.
+
+        Args:
+            domid: the domain.
+            json: its configuration.
+            name: its name.
+            suffix: what is put behind the name.
+            uuid: the UUID.
+        """
+        config = self._config(json, name)
+        rc = self._lib.pv_preserve(self._ctx, domid, config, suffix.encode(), uuid.bytes)
+        self._quick(rc, "keep", name)
 
     def change_device(self, domid: int, name: str, kind: str, json: str, *, add: bool) -> None:
         """Attach or detach a device: a ``"disk"``, a ``"nic"`` or a ``"pci"``."""

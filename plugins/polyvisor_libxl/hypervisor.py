@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
-from polyvisor.errors import HypervisorError, OperationInvalid, PolyvisorError, StorageError
+from polyvisor.errors import HypervisorError, OperationInvalid, StorageError
 from polyvisor.local import (
     ChangesGuests,
     Figures,
@@ -23,20 +23,20 @@ from polyvisor.local import (
     WatchesGuests,
 )
 from polyvisor.states import DomainState, StateReason
+from polyvisor_libxl.ending import CRASH, SUSPEND, WATCHDOG, to_become
 
 if TYPE_CHECKING:
     from polyvisor.driver import MigrationOptions
     from polyvisor.events import EventKind
     from polyvisor.jobs import Job
     from polyvisor.model import DomainSpec
-    from polyvisor_libxl.context import Context, DomainFacts
+    from polyvisor_libxl.context import Context
     from polyvisor_libxl.domconfig import HostFacts
+    from polyvisor_libxl.dominfo import DomainFacts
     from polyvisor_libxl.migration import Reception
 
 __all__ = ["LibxlHypervisor"]
 
-#: ``libxl_shutdown_reason`` of ``_libxl_types.h``.
-POWEROFF, REBOOT, SUSPEND, CRASH, WATCHDOG = range(5)
 #: Where libxl has device models write (``XEN_LOG_DIR``).
 _LOGS = "/var/log/xen"
 #: The control domain's UUID; Xen gives it no other.
@@ -187,24 +187,15 @@ class LibxlHypervisor(
         if found is None or found.dying:
             return Observation(DomainState.SHUTOFF, StateReason.UNKNOWN)
         if found.shutdown and found.shutdown_reason != SUSPEND and not guest.runtime.get("foreign"):
-            return _ended(guest, found.shutdown_reason)
+            return to_become(guest, found.shutdown_reason)
         seen = _seen(found)
         return seen if seen.state is not guest.state else Observation(seen.state, guest.reason)
 
     def ended(self, guest: Guest) -> None:
-        """Write a core dump of a guest that crashed, if its definition says so."""
-        found = self.facts(guest)
-        crashed = found is not None and found.shutdown_reason in (CRASH, WATCHDOG)
-        if found is None or not found.shutdown or not crashed:
-            return
-        if (guest.spec.on_crash or "").startswith("coredump") and guest.log_dir is not None:
-            path = f"{guest.log_dir}/{guest.uuid}-{found.domid}.core"
-            try:
-                self.context.core_dump(found.domid, guest.name, path)
-            except PolyvisorError:
-                import logging
+        """Write a core of a guest that crashed, or keep it, if its definition says so."""
+        from polyvisor_libxl.ending import ended
 
-                logging.getLogger("polyvisor.libxl").exception("no core dump of %s", guest.name)
+        ended(self, guest)
 
     def resume(self, guest: Guest) -> None:
         """Let the vCPUs run, of a guest that was paused or suspended for saving."""
@@ -444,18 +435,3 @@ def _seen(found: DomainFacts) -> Observation:
             return Observation(DomainState.CRASHED, StateReason.PANICKED)
         return Observation(DomainState.SHUTDOWN, StateReason.USER)
     return _PAUSED if found.paused else _RUNNING
-
-
-def _ended(guest: Guest, reason: int) -> Observation:
-    """Return what is to become of a guest of ours that has shut down."""
-    spec = guest.spec
-    if reason in (CRASH, WATCHDOG):
-        action, kept, why = spec.on_crash or "destroy", DomainState.CRASHED, StateReason.CRASHED
-    elif reason == REBOOT:
-        action, kept, why = spec.on_reboot or "restart", DomainState.SHUTDOWN, StateReason.SHUTDOWN
-    else:
-        action = spec.on_poweroff or "destroy"
-        kept, why = DomainState.SHUTDOWN, StateReason.SHUTDOWN
-    if action == "preserve":
-        return Observation(kept, StateReason.PANICKED if kept is DomainState.CRASHED else why)
-    return Observation(DomainState.SHUTOFF, why, restart=action.endswith(("restart", "rename")))

@@ -12,8 +12,8 @@ from polyvisor.errors import PolyvisorError
 
 if TYPE_CHECKING:
     from polyvisor.model import DomainSpec
-    from polyvisor_libxl.context import DomainFacts
     from polyvisor_libxl.domconfig import HostFacts
+    from polyvisor_libxl.dominfo import DomainFacts
 
 __all__ = ["described", "native"]
 

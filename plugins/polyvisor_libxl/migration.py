@@ -182,9 +182,8 @@ def _listening(
         kind, rest = _split(listen)
         if kind == "unix":
             return _listen_unix(rest), listen
-        host, _, port = rest.rpartition(":")
-        host = host.strip("[]")
-        ports = range(int(port), int(port) + 1) if port not in ("", "0") else _ports(settings)
+        host, number = _place(listen, rest)
+        ports = range(number, number + 1) if number else _ports(settings)
         address, public = host or "::", host
     else:
         ports = _ports(settings)
@@ -272,6 +271,23 @@ def _split(uri: str) -> tuple[str, str]:
     return kind, rest
 
 
+def _place(uri: str, rest: str) -> tuple[str, int]:
+    """Return the host and the port, 0 if it is not said, of ``HOST``, ``HOST:PORT``, ``:PORT``.
+
+    Raises:
+        InvalidArgument: that is no port.
+    """
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(f"//{rest}")
+        return parts.hostname or "", parts.port or 0
+    except ValueError as error:
+        raise InvalidArgument(
+            f"{uri}: a stream goes to tcp:HOST:PORT or unix:PATH ({error})", operation="migrate"
+        ) from error
+
+
 def _connected(uri: str) -> socket.socket:
     """Connect to where the destination listens.
 
@@ -284,10 +300,9 @@ def _connected(uri: str) -> socket.socket:
             wire = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
             wire.connect(rest)
             return wire
-        host, _, port = rest.rpartition(":")
-        wire = socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECTING)
+        wire = socket.create_connection(_place(uri, rest), timeout=CONNECTING)
         wire.settimeout(None)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise HypervisorError(
             f"cannot connect to {uri}, where the destination listens for the stream: {error}",
             operation="migrate",

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.errors import Cancelled, PolyvisorError, SaveImageError
-from polyvisor_libxl.hypervisor import SUSPEND
+from polyvisor_libxl.ending import SUSPEND
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from polyvisor.jobs import Job
     from polyvisor.local import Guest
     from polyvisor.model import DomainSpec
-    from polyvisor_libxl.context import DomainFacts
+    from polyvisor_libxl.dominfo import DomainFacts
     from polyvisor_libxl.hypervisor import LibxlHypervisor
 
 __all__ = ["bring_back", "restore", "restore_stream", "save_stream", "write"]

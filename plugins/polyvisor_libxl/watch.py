@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from polyvisor.errors import HypervisorError
 from polyvisor.events import EventKind
 from polyvisor.states import DomainState
-from polyvisor_libxl.hypervisor import SUSPEND
+from polyvisor_libxl.ending import SUSPEND
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

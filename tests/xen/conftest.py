@@ -31,9 +31,13 @@ def bed() -> Bed:
 
 
 @pytest.fixture(scope="session")
-def one(bed: Bed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
-    """Hold what ``inside/one.py`` has seen on one host."""
-    host = Host(bed.path, tmp_path_factory.mktemp("one"), "one.py")
+def one(
+    request: pytest.FixtureRequest, bed: Bed, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Outcome]:
+    """Hold what ``inside/one.py`` has seen on one host; the slow parts if a test is about them."""
+    slow = any(item.get_closest_marker("slow") for item in request.session.items)
+    parts = "all" if slow else ""
+    host = Host(bed.path, tmp_path_factory.mktemp("one"), "one.py", parts=parts)
     try:
         yield host.wait(1500)
     finally:

@@ -191,7 +191,7 @@ def usb_entries(spec: DomainSpec) -> dict[str, Entry]:
 
 def _usb_text(device: UsbHostdev) -> str:
     address = None if device.source is None else device.source.address
-    if address is None or not address.bus or not address.device:
+    if address is None or address.bus is None or address.device is None:
         refuse(
             "devices/hostdev",
             "Xen knows USB devices by bus and device, not by vendor and product",

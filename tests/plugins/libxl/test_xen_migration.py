@@ -8,7 +8,13 @@ from uuid import uuid4
 import pytest
 
 from polyvisor.driver import MigrationOptions
-from polyvisor.errors import ConfigError, HypervisorError, MigrationError, PolyvisorError
+from polyvisor.errors import (
+    ConfigError,
+    HypervisorError,
+    InvalidArgument,
+    MigrationError,
+    PolyvisorError,
+)
 from polyvisor.jobs import Job
 from polyvisor.states import DomainState
 from polyvisor_libxl.cookie import LibxlCookie
@@ -54,6 +60,19 @@ def test_a_source_that_is_libvirt(domain, peer):
     assert prepared.uri.startswith("tcp://127.0.0.1:")
     finished = part.finish(domain.uuid, None, MigrationOptions(), cancelled=True)
     assert finished.uuid is None
+    assert not list(peer.domains)
+
+
+@pytest.mark.parametrize("place", ["tcp://127.0.0.1", "tcp:127.0.0.1", "tcp://127.0.0.1:0"])
+def test_an_address_without_a_port(domain, peer, place):
+    """As with libvirt, where to listen may be said without a port; one of the range is taken."""
+    part, found = peer.driver.migration, begun(domain)
+    prepared = part.prepare(found.spec, found.cookie, MigrationOptions(uri=place))
+    assert 49152 <= int(prepared.uri.removeprefix("tcp://127.0.0.1:")) < 49216
+    part.finish(domain.uuid, None, MigrationOptions(), cancelled=True)
+    found = begun(domain)
+    with pytest.raises(InvalidArgument, match="tcp:HOST:PORT"):
+        part.prepare(found.spec, found.cookie, MigrationOptions(uri="tcp://127.0.0.1:many"))
     assert not list(peer.domains)
 
 

@@ -10,6 +10,8 @@ import os
 import pickle
 import socket
 import socketserver
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -143,9 +145,16 @@ def serve() -> None:
         server.serve_forever()
 
 
-#: What only the tests ask for: what a guest has counted there, and a death in so many seconds.
+def _start_polyvisord(address: str, port: int) -> None:
+    words = [sys.executable, "-m", "polyvisor_remote", "--listen", f"tcp:{address}:{port}"]
+    subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)
+
+
+#: What only the tests ask for: what a guest has counted there, polyvisord, and a death in so
+#: many seconds.
 _TESTS = {
     "numbers": lambda name: Counter(name).numbers(),
     "clear": lambda name: Counter(name).clear(),
+    "polyvisord": _start_polyvisord,
     "die": lambda seconds: threading.Timer(seconds, os._exit, (9,)).start(),
 }
