@@ -18,7 +18,17 @@ __all__ = ["Call", "read"]
 
 # Settings of options and arguments that leave their value as it was typed.
 _PLAIN = frozenset(
-    {"flag_value", "help", "is_flag", "metavar", "nargs", "required", "shell_complete", "type"}
+    {
+        "flag_value",
+        "help",
+        "is_flag",
+        "metavar",
+        "multiple",
+        "nargs",
+        "required",
+        "shell_complete",
+        "type",
+    }
 )
 
 
@@ -66,7 +76,9 @@ def read(words: Sequence[str], find: Callable[[str], Command | None]) -> Call | 
         return None
     values: dict[str, Any] = {}
     for parameter in options:
-        usual = False if parameter.settings.get("is_flag") else None
+        usual: Any = False if parameter.settings.get("is_flag") else None
+        if parameter.settings.get("multiple"):
+            usual = ()
         values.setdefault(parameter.destination, usual)
     values |= {key: value for key, value in typed.items() if key in values}
     arguments = [parameter for parameter in parameters if parameter.kind == "argument"]
@@ -149,6 +161,7 @@ class _Line:
                 self.arguments += self.words[1:]
                 self.words.clear()
                 return found
+            value: Any
             name, equals, value = word.partition("=")
             parameter = names.get(name)
             if parameter is None:
@@ -169,5 +182,7 @@ class _Line:
                 return None
             if not _keeps(settings.get("type", str)):
                 return None
+            if settings.get("multiple"):
+                value = (*found.get(destination, ()), value)
             found[destination] = value
         return found

@@ -30,7 +30,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from polyvisor._lazy import attach
-from polyvisor.local._disk_backups import BacksUpDisks
 from polyvisor.local._hypervisor import (
     ChangesGuests,
     Figures,
@@ -44,12 +43,13 @@ from polyvisor.local._hypervisor import (
     TunesGuests,
     WatchesGuests,
 )
-from polyvisor.local._points import checkpoint_family
-from polyvisor.local._snapshot_disks import Merge, SnapshotsDisks
 
 if TYPE_CHECKING:
+    from polyvisor.local._disk_backups import BacksUpDisks
     from polyvisor.local._driver import LocalDriver
     from polyvisor.local._hold import Hold
+    from polyvisor.local._points import checkpoint_family
+    from polyvisor.local._snapshot_disks import Merge, SnapshotsDisks
     from polyvisor.local._terminal import open_terminal
 
 __all__ = [
@@ -75,5 +75,14 @@ __all__ = [
 
 # Where the rest lives; imported when it is first asked for.
 __getattr__, __dir__ = attach(
-    __name__, {"Hold": "_hold", "LocalDriver": "_driver", "open_terminal": "_terminal"}
+    __name__,
+    {
+        "BacksUpDisks": "_disk_backups",
+        "Hold": "_hold",
+        "LocalDriver": "_driver",
+        "Merge": "_snapshot_disks",
+        "SnapshotsDisks": "_snapshot_disks",
+        "checkpoint_family": "_points",
+        "open_terminal": "_terminal",
+    },
 )

@@ -19,9 +19,7 @@ from polyvisor.errors import (
     Timeout,
 )
 from polyvisor.events import EventKind
-from polyvisor.local._disk_backups import BacksUpDisks
 from polyvisor.local._keeper import LIVELY, missing, same_state
-from polyvisor.local._points import checkpoint_family
 from polyvisor.states import DomainState, DomainSummary, StateReason
 
 if TYPE_CHECKING:
@@ -240,6 +238,8 @@ class LocalDomains(Domains):
                 count = len(self._store.snapshots(uuid))
                 if count:
                     raise hold.invalid(f"it has {count} snapshot(s); remove them too (snapshots)")
+                from polyvisor.local._points import checkpoint_family
+
                 count = len(self._store.objects(checkpoint_family(uuid)))
                 if count:
                     raise hold.invalid(f"it has {count} checkpoint(s); remove them too (snapshots)")
@@ -441,7 +441,7 @@ class LocalDomains(Domains):
     def job(self, uuid: UUID) -> JobProgress | None:
         record = self._keeper.need(uuid)
         told = self._keeper.home.jobs.progress(str(uuid))
-        if told is None and isinstance(self._keeper.hypervisor, BacksUpDisks):
+        if told is None and "backup_xml" in record.runtime:
             from polyvisor.local._backups import backup_job
 
             return backup_job(self._keeper, record)
@@ -451,7 +451,7 @@ class LocalDomains(Domains):
         record = self._keeper.need(uuid)
         if self._keeper.home.jobs.cancel(str(uuid), "aborted on request"):
             return
-        if isinstance(self._keeper.hypervisor, BacksUpDisks):
+        if "backup_xml" in record.runtime:
             from polyvisor.local._backups import abort_backup
 
             if abort_backup(self._keeper, record):

@@ -6,7 +6,6 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any, cast
 
 from polyvisor.driver import Driver
-from polyvisor.local._disk_backups import BacksUpDisks
 from polyvisor.local._domains import LocalDomains
 from polyvisor.local._hypervisor import MigratesGuests, SavesGuests
 from polyvisor.local._keeper import Keeper
@@ -83,6 +82,8 @@ def _migration(driver: LocalDriver) -> Migration | None:
 
 
 def _checkpoints(driver: LocalDriver) -> Checkpoints | None:
+    from polyvisor.local._disk_backups import BacksUpDisks
+
     if not isinstance(driver.hypervisor, BacksUpDisks):
         return None
     from polyvisor.local._checkpoints import LocalCheckpoints
@@ -91,6 +92,8 @@ def _checkpoints(driver: LocalDriver) -> Checkpoints | None:
 
 
 def _backups(driver: LocalDriver) -> Backups | None:
+    from polyvisor.local._disk_backups import BacksUpDisks
+
     if not isinstance(driver.hypervisor, BacksUpDisks):
         return None
     from polyvisor.local._backups import LocalBackups

@@ -136,8 +136,57 @@ def test_snapshots(tick) -> None:
     assert [each["name"] for each in tick("snapshot-list", "tick", "--json").facts] == ["first"]
     assert "<name>first</name>" in tick("snapshot-dumpxml", "tick", "first").out
     assert tick("snapshot-revert", "tick", "first").code == 0
-    assert tick("snapshot-delete", "tick", "first").code == 0
+    tick("snapshot-create-as", "tick", "second")
+    assert tick("snapshot-current", "tick", "--name").out == "second\n"
+    assert tick("snapshot-parent", "tick", "second").out == "first\n"
+    assert tick("snapshot-parent", "tick", "first").code != 0
+    assert tick("snapshot-list", "tick", "--tree").out == "first\n  +- second *\n"
+    facts = tick("snapshot-info", "tick", "first", "--json").facts
+    assert (facts["children"], facts["current"], facts["external"]) == (["second"], False, False)
+    assert "Children:" in tick("snapshot-info", "tick", "first").out
+    assert tick("snapshot-revert", "tick", "--current", "--paused").code == 0
+    assert tick("snapshot-delete", "tick", "first", "--children-only").code == 0
+    assert tick("snapshot-delete", "tick", "--current", "--metadata").code == 0
     assert tick("snapshot-list", "tick", "--json").facts == []
+    assert tick("snapshot-delete", "tick").code == 2
+
+
+def test_what_is_said_of_snapshots(tick) -> None:
+    """Disks and memory are described as for virsh; what is wrong is told."""
+    xml = tick(
+        "snapshot-create-as", "tick", "one", "words", "--print-xml",
+        "--memspec", "/srv/a,,b", "--diskspec", "vda,snapshot=external,driver=qcow2,file=/srv/c",
+        "--diskspec", "vdb,snapshot=no",
+    ).out  # fmt: skip
+    assert "<name>one</name>" in xml
+    assert "<memory snapshot='external' file='/srv/a,b'/>" in xml
+    assert "<disk name='vda' snapshot='external'>" in xml
+    assert "<source file='/srv/c'/>" in xml
+    assert "<disk name='vdb' snapshot='no'/>" in xml
+    for option, words in (("--diskspec", "vda,size=3"), ("--memspec", "a,b"), ("--diskspec", "")):
+        told = tick("snapshot-create-as", "tick", "one", option, words)
+        assert told.code != 0
+        assert "is not understood" in told.err
+    told = tick("snapshot-create-as", "tick", "one", "--disk-only")
+    assert told.code != 0
+    assert "keeps no disks" in told.err
+
+
+def test_checkpoints_and_backups_of_what_has_none(tick) -> None:
+    """The simulator has no disks, and says so; documents are printed all the same."""
+    for words in (
+        ("checkpoint-create-as", "tick", "one"),
+        ("checkpoint-list", "tick"),
+        ("backup-begin", "tick"),
+        ("backup-dumpxml", "tick"),
+    ):
+        told = tick(*words)
+        assert told.code != 0
+        assert "simulator" in told.err or "disks" in told.err, told.err
+    xml = tick(
+        "checkpoint-create-as", "tick", "one", "--print-xml", "--diskspec", "vda,bitmap=b"
+    ).out
+    assert "<disk name='vda' bitmap='b'/>" in xml
 
 
 def test_events_are_lines(tick, tmp_path) -> None:
