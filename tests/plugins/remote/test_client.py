@@ -175,7 +175,8 @@ def test_a_password_opens(locked: str, tmp_path: Path) -> None:
     def config(password: str) -> Path:
         file = tmp_path / "polyvisor.toml"
         file.write_text(
-            f"[connections.far]\nuri = '{at(locked)}'\n[connections.far.settings]\nuser = 'ada'\npassword = '{password}'\n"
+            f"[connections.far]\nuri = '{at(locked)}'\n"
+            f"[connections.far.settings]\nuser = 'ada'\npassword = '{password}'\n"
         )
         return file
 
