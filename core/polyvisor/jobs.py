@@ -12,7 +12,7 @@ import attrs
 
 from polyvisor.errors import Cancelled
 
-__all__ = ["Job", "JobProgress", "ProgressCallback"]
+__all__ = ["Job", "JobControl", "JobProgress", "ProgressCallback"]
 
 
 @attrs.frozen
@@ -68,6 +68,8 @@ class Job:
         self._lock = threading.Lock()
         self._reason: str | None = None
         self._event_fd: int | None = None
+        if isinstance(progress, JobControl):
+            progress._steer(self)
 
     def listen(self, callback: ProgressCallback) -> None:
         """Call ``callback`` with each further report as well."""
@@ -153,3 +155,45 @@ class Job:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+
+class JobControl:
+    """Cancels an operation of this process: given to it as its ``progress``.
+
+    Unlike :meth:`polyvisor.domain.Domain.abort_job` it means this operation and no other, may
+    be told to cancel before the operation has begun, and also reaches what is no domain's job::
+
+        control = JobControl()
+        threading.Timer(60, control.cancel).start()
+        domain.save(path, progress=control)
+
+    Args:
+        progress: called with each report, as if it had been given itself.
+    """
+
+    def __init__(self, progress: ProgressCallback | None = None) -> None:
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._jobs: list[Job] = []
+        self._reason: str | None = None
+
+    def __call__(self, progress: JobProgress) -> None:
+        """Pass a report on."""
+        if self._progress is not None:
+            self._progress(progress)
+
+    def cancel(self, reason: str = "cancelled on request") -> None:
+        """Cancel the operation that this was given to, or will be; thread-safe."""
+        with self._lock:
+            if self._reason is None:
+                self._reason = reason
+            jobs = list(self._jobs)
+        for job in jobs:
+            job.cancel(reason)
+
+    def _steer(self, job: Job) -> None:
+        with self._lock:
+            self._jobs.append(job)
+            reason = self._reason
+        if reason is not None:
+            job.cancel(reason)

@@ -255,7 +255,9 @@ class Events(ABC):
     def stream(self, *, timeout: float | None = None, objects: bool = False) -> Iterator[AnyEvent]:
         """Yield each event of the connection's host from now on, in order, none left out.
 
-        "Now" is when this method is called, not when the first event is asked for.
+        "Now" is when this method is called, not when the first event is asked for. If the
+        iterator has a method ``end``, it may be called from any thread and makes the one who
+        waits in it, if any, get :class:`~polyvisor.errors.ConnectionClosed`.
 
         Args:
             timeout: end after this many seconds without an event; ``None``: never.

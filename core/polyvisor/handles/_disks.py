@@ -92,7 +92,7 @@ class DomainDisks:
         shallow: bool = False,
         reuse: bool = False,
     ) -> None:
-        """Begin to copy the disk to where ``xml``, a ``<disk>``, says; end it with :meth:`abort`.
+        """Begin to copy the disk to where ``xml``, a ``<disk>``, says; :meth:`abort` ends it.
 
         Args:
             disk: the disk.

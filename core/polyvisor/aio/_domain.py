@@ -1,0 +1,434 @@
+"""Domains and their snapshots, awaitable.
+
+Written by ``tests/house/aio_faces.py`` from the blocking handles; change those.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from polyvisor.aio._base import Face, inner
+from polyvisor.aio._handles import (
+    DomainAgent,
+    DomainBackup,
+    DomainCheckpoints,
+    DomainDisks,
+    DomainTuning,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+    from uuid import UUID
+
+    from polyvisor.aio._connection import Connection
+    from polyvisor.connection import SpecSource
+    from polyvisor.domain import Domain as SyncDomain
+    from polyvisor.domain import DomainSnapshots as SyncDomainSnapshots
+    from polyvisor.driver import SnapshotInfo, SnapshotOptions
+    from polyvisor.handles._changing import Changing as SyncChanging
+    from polyvisor.handles._seat import Seat as SyncSeat
+    from polyvisor.jobs import JobProgress, ProgressCallback
+    from polyvisor.model import DomainSpec
+    from polyvisor.states import DomainInfo, DomainState, DomainStatus
+
+__all__ = ["Changing", "Domain", "DomainSnapshots", "Seat"]
+
+
+class Changing(Face):
+    """What changes a domain that goes on to be the same one."""
+
+    __slots__ = ()
+
+    sync: SyncChanging
+
+    async def attach_device(
+        self, xml: str, *, live: bool | None = None, config: bool = False
+    ) -> None:
+        """Add a device."""
+        await self._run(self.sync.attach_device, xml, live=live, config=config)
+
+    async def detach_device(
+        self, xml: str, *, live: bool | None = None, config: bool = False
+    ) -> None:
+        """Remove the device that matches ``xml``; see :meth:`attach_device`."""
+        await self._run(self.sync.detach_device, xml, live=live, config=config)
+
+    async def update_device(
+        self, xml: str, *, live: bool | None = None, config: bool = False
+    ) -> None:
+        """Change the device that matches ``xml`` into it; see :meth:`attach_device`."""
+        await self._run(self.sync.update_device, xml, live=live, config=config)
+
+    async def set_vcpus(
+        self, count: int, *, live: bool | None = None, config: bool = False
+    ) -> None:
+        """Set how many virtual CPUs are on; see :meth:`attach_device` for the rest."""
+        await self._run(self.sync.set_vcpus, count, live=live, config=config)
+
+    async def set_memory(
+        self, size: int, *, live: bool | None = None, config: bool = False
+    ) -> None:
+        """Set how many bytes of memory it has; see :meth:`attach_device` for the rest."""
+        await self._run(self.sync.set_memory, size, live=live, config=config)
+
+    async def set_max_vcpus(self, count: int, *, live: bool = False, config: bool = True) -> None:
+        """Set how many virtual CPUs it may have, from its next start on."""
+        await self._run(self.sync.set_max_vcpus, count, live=live, config=config)
+
+    async def set_max_memory(self, size: int, *, live: bool = False, config: bool = True) -> None:
+        """Set how many bytes of memory it may have, from its next start on."""
+        await self._run(self.sync.set_max_memory, size, live=live, config=config)
+
+    async def set_title(
+        self, text: str | None, *, live: bool | None = None, config: bool | None = None
+    ) -> None:
+        """Set its title, which is one line; ``None`` removes it."""
+        await self._run(self.sync.set_title, text, live=live, config=config)
+
+    async def set_description(
+        self, text: str | None, *, live: bool | None = None, config: bool | None = None
+    ) -> None:
+        """Set its description; see :meth:`set_title`."""
+        await self._run(self.sync.set_description, text, live=live, config=config)
+
+    async def metadata(self, uri: str, *, inactive: bool = False) -> str | None:
+        """Return the element of a namespace in its metadata, without prefix, or ``None``."""
+        return await self._run(self.sync.metadata, uri, inactive=inactive)
+
+    async def set_metadata(
+        self,
+        uri: str,
+        prefix: str | None,
+        xml: str | None,
+        *,
+        live: bool | None = None,
+        config: bool | None = None,
+    ) -> None:
+        """Set the element of a namespace in its metadata."""
+        await self._run(self.sync.set_metadata, uri, prefix, xml, live=live, config=config)
+
+
+class Seat(Face):
+    """Console, screen, keyboard and core of a domain."""
+
+    __slots__ = ()
+
+    sync: SyncSeat
+
+    async def open_console(self, device: str | None = None, *, force: bool = False) -> int:
+        """Return a file descriptor of a console, which is the caller's to close."""
+        return await self._crew.run(
+            lambda: self.sync.open_console(device, force=force), discard=os.close
+        )
+
+    async def screenshot(self, path: str | os.PathLike[str], *, screen: int = 0) -> str:
+        """Write a picture of a screen to a file and return its media type (``image/png``)."""
+        return await self._run(self.sync.screenshot, path, screen=screen)
+
+    async def send_keys(
+        self, codes: Sequence[int], *, codeset: str = "linux", hold: float = 0.0
+    ) -> None:
+        """Press keys together and let them go."""
+        await self._run(self.sync.send_keys, codes, codeset=codeset, hold=hold)
+
+    async def dump(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        live: bool = False,
+        crash: bool = False,
+        reset: bool = False,
+        memory_only: bool = False,
+        core_format: str = "raw",
+        progress: ProgressCallback | None = None,
+    ) -> None:
+        """Write its memory into a file for a debugger; the file appears when it is whole."""
+        await self._crew.job(
+            lambda control: self.sync.dump(
+                path,
+                live=live,
+                crash=crash,
+                reset=reset,
+                memory_only=memory_only,
+                core_format=core_format,
+                progress=control,
+            ),
+            progress,
+        )
+
+
+class Domain(Changing, Seat):
+    """A handle of one domain: a connection and a UUID, hashable and cheap."""
+
+    __slots__ = ()
+
+    sync: SyncDomain
+
+    @property
+    def uuid(self) -> UUID:
+        """The domain's UUID."""
+        return self.sync.uuid
+
+    @property
+    def connection(self) -> Connection:
+        """The connection that the handle belongs to."""
+        return self._host
+
+    @property
+    def name(self) -> Awaitable[str]:
+        """The domain's name; to be awaited."""
+        return self._get("name")
+
+    @property
+    def id(self) -> Awaitable[int | None]:
+        """The hypervisor's number for it while it is active, else ``None``; to be awaited."""
+        return self._get("id")
+
+    @property
+    def state(self) -> Awaitable[DomainState]:
+        """What it is doing; to be awaited."""
+        return self._get("state")
+
+    @property
+    def active(self) -> Awaitable[bool]:
+        """Whether the hypervisor holds a guest for it; to be awaited."""
+        return self._get("active")
+
+    async def status(self) -> DomainStatus:
+        """Return its state and the reason for it."""
+        return await self._run(self.sync.status)
+
+    async def info(self) -> DomainInfo:
+        """Return its figures, as ``virsh dominfo`` prints them."""
+        return await self._run(self.sync.info)
+
+    async def spec(self, *, inactive: bool = False) -> DomainSpec:
+        """Return its definition."""
+        return await self._run(self.sync.spec, inactive=inactive)
+
+    async def xml(self, *, inactive: bool = False) -> str:
+        """Return its definition as XML; see :meth:`spec`."""
+        return await self._run(self.sync.xml, inactive=inactive)
+
+    async def stats(self) -> dict[str, Any]:
+        """Return figures under the names of ``virsh domstats``."""
+        return await self._run(self.sync.stats)
+
+    async def start(self, *, paused: bool = False, force_boot: bool = False) -> None:
+        """Start it; a managed save image is resumed from."""
+        await self._run(self.sync.start, paused=paused, force_boot=force_boot)
+
+    async def shutdown(self) -> None:
+        """Ask the guest to shut down and return at once; see :meth:`wait`."""
+        await self._run(self.sync.shutdown)
+
+    async def destroy(self) -> None:
+        """Stop it at once; a transient domain is gone then."""
+        await self._run(self.sync.destroy)
+
+    async def reboot(self) -> None:
+        """Ask the guest to reboot and return at once."""
+        await self._run(self.sync.reboot)
+
+    async def reset(self) -> None:
+        """Reset the machine at once."""
+        await self._run(self.sync.reset)
+
+    async def suspend(self) -> None:
+        """Stop its vCPUs; memory stays."""
+        await self._run(self.sync.suspend)
+
+    async def resume(self) -> None:
+        """Let its vCPUs run on."""
+        await self._run(self.sync.resume)
+
+    async def undefine(self, *, managed_save: bool = False, snapshots: bool = False) -> None:
+        """Forget its definition; an active domain becomes transient."""
+        await self._run(self.sync.undefine, managed_save=managed_save, snapshots=snapshots)
+
+    async def set_autostart(self, autostart: bool = True) -> None:
+        """Start it together with the host from now on, or not."""
+        await self._run(self.sync.set_autostart, autostart)
+
+    async def wait(self, *, timeout: float | None = None) -> DomainStatus:
+        """Wait until it is no longer active."""
+        return await self._crew.wait(lambda left: self.sync.wait(timeout=left), timeout)
+
+    async def save(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        spec: SpecSource | None = None,
+        paused: bool | None = None,
+        compression: str | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> None:
+        """Save it to an image file and stop it."""
+        await self._crew.job(
+            lambda control: self.sync.save(
+                path, spec=spec, paused=paused, compression=compression, progress=control
+            ),
+            progress,
+        )
+
+    async def managed_save(self, *, progress: ProgressCallback | None = None) -> None:
+        """Save it into an image of the driver's own, from which the next start resumes."""
+        await self._crew.job(lambda control: self.sync.managed_save(progress=control), progress)
+
+    @property
+    def has_managed_save(self) -> Awaitable[bool]:
+        """Whether the next start resumes from a managed save image; to be awaited."""
+        return self._get("has_managed_save")
+
+    async def remove_managed_save(self) -> None:
+        """Drop the managed save image, if there is one."""
+        await self._run(self.sync.remove_managed_save)
+
+    async def migrate(
+        self,
+        destination: Connection | str,
+        *,
+        live: bool = True,
+        offline: bool = False,
+        persistent: bool | None = None,
+        undefine_source: bool = False,
+        paused: bool = False,
+        peer_to_peer: bool = False,
+        tunnelled: bool = False,
+        post_copy: bool = False,
+        copy_storage: str | None = None,
+        bandwidth: int | None = None,
+        downtime: float | None = None,
+        timeout: float | None = None,
+        name: str | None = None,
+        spec: SpecSource | None = None,
+        uri: str | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Domain:
+        """Move it to another host; whatever fails, exactly one side has it afterwards."""
+        made = await self._crew.job(
+            lambda control: self.sync.migrate(
+                inner(destination),
+                live=live,
+                offline=offline,
+                persistent=persistent,
+                undefine_source=undefine_source,
+                paused=paused,
+                peer_to_peer=peer_to_peer,
+                tunnelled=tunnelled,
+                post_copy=post_copy,
+                copy_storage=copy_storage,
+                bandwidth=bandwidth,
+                downtime=downtime,
+                timeout=timeout,
+                name=name,
+                spec=spec,
+                uri=uri,
+                progress=control,
+            ),
+            progress,
+            discard=lambda made: made.connection.close() if isinstance(destination, str) else None,
+        )
+        return Domain(_where(destination, made), made)
+
+    async def job(self) -> JobProgress | None:
+        """Return how far the save or migration is that runs on it, from any process."""
+        return await self._run(self.sync.job)
+
+    async def abort_job(self) -> None:
+        """Cancel the save or migration that runs on it, from any thread or process."""
+        await self._run(self.sync.abort_job)
+
+    @property
+    def snapshots(self) -> DomainSnapshots:
+        """Its snapshots."""
+        return DomainSnapshots(self._host, self.sync.snapshots)
+
+    @property
+    def disks(self) -> DomainDisks:
+        """Its disks: sizes, and jobs that move data."""
+        return DomainDisks(self._host, self.sync.disks)
+
+    @property
+    def checkpoints(self) -> DomainCheckpoints:
+        """Its checkpoints."""
+        return DomainCheckpoints(self._host, self.sync.checkpoints)
+
+    @property
+    def backup(self) -> DomainBackup:
+        """The backup of its disks."""
+        return DomainBackup(self._host, self.sync.backup)
+
+    @property
+    def tuning(self) -> DomainTuning:
+        """Its share of the host."""
+        return DomainTuning(self._host, self.sync.tuning)
+
+    @property
+    def agent(self) -> DomainAgent:
+        """The agent inside it."""
+        return DomainAgent(self._host, self.sync.agent)
+
+
+class DomainSnapshots(Face):
+    """The snapshots of a domain."""
+
+    __slots__ = ()
+
+    sync: SyncDomainSnapshots
+
+    async def list(self) -> Sequence[SnapshotInfo]:
+        """Return them, oldest first."""
+        return await self._run(self.sync.list)
+
+    async def create(
+        self,
+        name: str | None = None,
+        *,
+        description: str | None = None,
+        options: SnapshotOptions | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> SnapshotInfo:
+        """Take one; without a name it gets the time in seconds."""
+        return await self._crew.job(
+            lambda control: self.sync.create(
+                name, description=description, options=options, progress=control
+            ),
+            progress,
+        )
+
+    async def revert(
+        self, name: str, *, paused: bool | None = None, progress: ProgressCallback | None = None
+    ) -> None:
+        """Put the domain back into the state of a snapshot."""
+        await self._crew.job(
+            lambda control: self.sync.revert(name, paused=paused, progress=control), progress
+        )
+
+    async def delete(
+        self,
+        name: str,
+        *,
+        children: bool = False,
+        metadata_only: bool = False,
+        progress: ProgressCallback | None = None,
+    ) -> None:
+        """Remove one; its children then hang on its parent, or go too."""
+        await self._crew.job(
+            lambda control: self.sync.delete(
+                name, children=children, metadata_only=metadata_only, progress=control
+            ),
+            progress,
+        )
+
+    async def xml(self, name: str) -> str:
+        """Return one as libvirt's ``<domainsnapshot>`` document."""
+        return await self._run(self.sync.xml, name)
+
+
+def _where(destination: Connection | str, made: SyncDomain) -> Connection:
+    """Return the connection of a domain that has arrived."""
+    from polyvisor.aio._connection import Connection
+
+    return Connection(made.connection) if isinstance(destination, str) else destination
