@@ -174,7 +174,7 @@ def _fill(work: Path, script: str, parts: str) -> None:
         "#!/bin/bash\n"
         "mkdir /tmp/python && tar -xf /host/python.tar -C /tmp/python\n"
         f"export PYTHONPATH=/tmp/python PYTHONUNBUFFERED=1 PARTS='{parts}'\n"
-        f"exec timeout 900 python3 /tmp/python/{script}\n"
+        f"exec timeout 1400 python3 /tmp/python/{script}\n"
     )
     job.chmod(0o755)
 

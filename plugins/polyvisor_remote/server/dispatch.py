@@ -52,11 +52,16 @@ FAMILIES = (
     "authentication",
 )
 
-_served: dict[tuple[str, str], tuple[Handler, bool, str]] = {}
+_served: dict[tuple[str, str], tuple[Handler, bool, str, bool]] = {}
 
 
 def serves(
-    procedure: str, *, slow: bool = False, needs: str = "connection", of: str = "remote"
+    procedure: str,
+    *,
+    slow: bool = False,
+    needs: str = "connection",
+    of: str = "remote",
+    streams: bool = False,
 ) -> Callable[[Handler], Handler]:
     """Have a function serve a procedure.
 
@@ -67,11 +72,12 @@ def serves(
         needs: ``"connection"``, an open one; ``"login"``, a client that has authenticated;
             ``"nothing"``.
         of: the procedure's program.
+        streams: whether a stream follows though the protocol's description does not say so.
     """
 
     def mark(handler: Handler) -> Handler:
         assert (of, procedure) not in _served, procedure
-        _served[of, procedure] = (handler, slow, needs)
+        _served[of, procedure] = (handler, slow, needs, streams)
         return handler
 
     return mark
@@ -85,19 +91,26 @@ class Entry:
         handler: who serves it, or ``None``.
         slow: see :func:`serves`.
         needs: see :func:`serves`.
+        streams: whether a stream follows.
         read_only: whether a read-only client may call it, whatever the arguments.
         decode: makes arguments of bytes.
         encode: makes bytes of results; ``None`` if there are none.
     """
 
-    __slots__ = ("decode", "encode", "handler", "needs", "procedure", "read_only", "slow")
+    __slots__ = (
+        *("decode", "encode", "handler", "needs"),
+        *("procedure", "read_only", "slow", "streams"),
+    )
 
-    def __init__(self, procedure: Procedure, served: tuple[Handler, bool, str] | None) -> None:
+    def __init__(
+        self, procedure: Procedure, served: tuple[Handler, bool, str, bool] | None
+    ) -> None:
         self.procedure = procedure
         self.handler: Handler | None = None
-        self.slow, self.needs = False, "connection"
+        self.slow, self.needs, streams = False, "connection", False
         if served is not None:
-            self.handler, self.slow, self.needs = served
+            self.handler, self.slow, self.needs, streams = served
+        self.streams = streams or procedure.stream is not None
         self.read_only = procedure.read_only
         self.decode = procedure.arguments.codec.decode
         self.encode = procedure.result.codec.encode if procedure.result.fields else None

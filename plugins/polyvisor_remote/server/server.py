@@ -229,7 +229,7 @@ class Server:
 
     def _apart(self, client: Client, message: Message, entry: Entry) -> None:
         try:
-            if entry.procedure.stream is None:
+            if not entry.streams:
                 client.send(self._reply(client, message, entry))
             else:
                 self._begin_stream(client, message, entry)

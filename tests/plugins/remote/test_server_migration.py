@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +12,13 @@ from typing import Any
 import pytest
 from wire_client import WireClient
 
+import polyvisor
 from polyvisor.config import Config
+from polyvisor.jobs import Job
 from polyvisor_remote.server.listening import UnixListener
 from polyvisor_remote.server.opening import opener
 from polyvisor_remote.server.server import Server
-from polyvisor_remote.wire import params
+from polyvisor_remote.wire import Kind, Status, frame, params
 
 GUEST = """<domain type='sim'><name>m</name><memory unit='MiB'>4</memory><vcpu>1</vcpu>
 <os><type>hvm</type></os></domain>"""
@@ -129,3 +133,99 @@ def test_phases_out_of_order_are_refused(hosts: list[str]) -> None:
         unknown = params({"migrate_disks": "vda"})
         assert source.refused("domain_migrate_begin3_params", dom, unknown, 1).code == 84
         assert source.refused("domain_migrate_begin3_params", dom, [], 1 << 30).code == 8
+
+
+XEN = """<domain type='xen'><name>t</name><uuid>6f0e1c1a-7d0c-4a6b-9f57-000000000077</uuid>
+<memory unit='MiB'>16</memory><vcpu>1</vcpu>
+<os><type arch='x86_64' machine='xenpv'>xen</type><kernel>/bin/sh</kernel></os></domain>"""
+PROGRAM, TUNNEL, TUNNELLED = 0x20008086, 304, 4
+
+
+@pytest.mark.usefixtures("standin")
+def test_a_tunnelled_guest_arrives_in_a_stream(tmp_path: Path) -> None:
+    """Whatever a source writes may come inside the connection; cut short, nothing is left.
+
+    The source is a driver over the stand-in for libxl, in this process; the destination one
+    behind a daemon.
+    """
+    from polyvisor.driver import MigrationOptions
+
+    server = Server(opener(Config(root=str(tmp_path / "there"))))
+    server.start()
+    path = str(tmp_path / "there.sock")
+    server.listen(UnixListener.bind(path))
+    flags = LIVE | TUNNELLED
+    here = f"standin:///system?root={tmp_path}/here"
+    try:
+        with polyvisor.open(here) as home, WireClient(path, "standin:///system") as there:
+            domain = home.domains.create(XEN)
+            part = home.driver.migration
+            for whole in (False, True):
+                with Job("migration") as job:
+                    begun = part.begin(domain.uuid, MigrationOptions(), job)
+                    known = params({"destination_xml": begun.spec.to_xml()})
+                    arguments = (known, begun.cookie, flags)
+                    procedure = "domain_migrate_prepare_tunnel3_params"
+                    serial = there.send(procedure, *arguments)
+                    answer = there.answer(procedure, there.receive())
+                    source = _Relay(tmp_path / f"relay-{whole}")
+                    part.perform(
+                        domain.uuid,
+                        f"unix:{source.path}",
+                        answer.cookie_out,
+                        MigrationOptions(),
+                        job,
+                    )
+                    sent = source.received()
+                    assert len(sent) > 16 << 20
+                    if not whole:
+                        sent = sent[:-100_000]
+                    pieces = [sent[at : at + 200_000] for at in range(0, len(sent), 200_000)]
+                    for status, data in [(Status.CONTINUE, one) for one in pieces] + [
+                        (Status.OK, b"")
+                    ]:
+                        there.socket.sendall(
+                            frame(PROGRAM, 1, TUNNEL, Kind.STREAM, serial, status, data)
+                        )
+                    ended = there.receive()
+                    assert (ended.serial, ended.status) == (serial, Status.OK)
+                    named = params({"destination_name": "t"})
+                    finish = ("domain_migrate_finish3_params", named, b"", flags, 0)
+                    if whole:
+                        assert there.call(*finish).dom.uuid == domain.uuid.bytes
+                    else:
+                        assert "ends early" in there.refused(*finish).message
+                        assert there.call("connect_list_all_domains", 0, 0).ret == 0
+                    part.confirm(domain.uuid, None, MigrationOptions(), cancelled=not whole)
+            assert home.domains.get("t") is None
+            found = there.call("domain_lookup_by_name", "t").dom
+            assert there.call("domain_get_state", found, 0).state == RUNNING
+            there.call("domain_destroy", found)
+    finally:
+        server.stop(1)
+
+
+class _Relay:
+    """Takes in what a source sends to a socket."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen(1)
+        self._listener.settimeout(20)
+        self._data = bytearray()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        with self._listener, self._listener.accept()[0] as connection:
+            connection.settimeout(20)
+            while piece := connection.recv(1 << 20):
+                self._data += piece
+
+    def received(self) -> bytes:
+        """Return all of it, once there is no more."""
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+        return bytes(self._data)

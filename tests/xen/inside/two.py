@@ -249,18 +249,27 @@ def killed(host: polyvisor.Connection, wire: Wire) -> None:
 
 
 def libvirt(host: polyvisor.Connection, wire: Wire) -> None:
-    """A guest moves from libvirt's daemon here to polyvisord there, and back, by virsh."""
+    """A guest moves from libvirt's daemon here to polyvisord there, and back, by virsh.
+
+    One goes in five phases driven by virsh, the other peer to peer and in a tunnel.
+    """
     start_libvirt()
     wire.call("test", "polyvisord", (THERE, DAEMON), {})
     wait_for_port(DAEMON)
-    # Where to send the stream is said the one time, and found out the other.
-    live = _there_and_back(wire, "pvh", 25, ("--live",), (f"tcp://{THERE}",))
-    stopped = _there_and_back(wire, "pv", 26, (), ())
-    note("libvirt", {"pvh": live, "pv": stopped})
+    # Driven by virsh with the stream's address said, and by libvirt's daemon without one.
+    live = ("--live", "--migrateuri", f"tcp://{THERE}"), ("--live",)
+    tunnelled = ("--p2p", "--tunnelled"), ()
+    note(
+        "libvirt",
+        {
+            "pvh": _there_and_back(wire, "pvh", 25, *live),
+            "pv": _there_and_back(wire, "pv", 26, *tunnelled),
+        },
+    )
 
 
 def _there_and_back(
-    wire: Wire, kind: str, number: int, how: tuple[str, ...], to: tuple[str, ...]
+    wire: Wire, kind: str, number: int, going: tuple[str, ...], coming: tuple[str, ...]
 ) -> dict[str, object]:
     def to_theirs(*words: str) -> str:
         return run("virsh", "-q", "-c", theirs, *words)
@@ -270,13 +279,13 @@ def _there_and_back(
     Path("/tmp/goes.xml").write_text(xml(name, number, kind, 112))
     virsh("create", "/tmp/goes.xml")
     guest.here.wait(4)
-    out = timed(lambda: virsh("migrate", *how, name, theirs, *to))
+    out = timed(lambda: virsh("migrate", *going, name, theirs))
     there = to_theirs("domstate", name).strip()
     whole = guest.counts_on_there()
     left = name in virsh("list", "--all", "--name")
     before = guest.here.numbers()
     guest.here.clear()
-    back = timed(lambda: to_theirs("migrate", *how, name, "xen:///system"))
+    back = timed(lambda: to_theirs("migrate", *coming, name, "xen:///system"))
     guest.here.wait(3)
     counted = before + guest.there() + guest.here.numbers()
     seen = {

@@ -5,6 +5,8 @@ A migration that its client abandons is given up on this side when the client le
 
 from __future__ import annotations
 
+import socket
+import tempfile
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -16,14 +18,16 @@ from polyvisor_remote.server._families.arguments import check_flags, reference
 from polyvisor_remote.server.dispatch import serves
 from polyvisor_remote.server.failures import Failure, unsupported
 from polyvisor_remote.server.numbers import Migrate
+from polyvisor_remote.server.streams import Sink
 from polyvisor_remote.wire import mapping
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from polyvisor.domain import Domain
-    from polyvisor.driver import Migration
+    from polyvisor.driver import Migration, Prepared
     from polyvisor_remote.server.session import Session
+    from polyvisor_remote.server.streams import Stream
 
 _KNOWN = int(~Migrate(0))
 #: Parameters that may occur several times (``VIR_MIGRATE_PARAM_*``).
@@ -112,13 +116,63 @@ def begin(session: Session, arguments: Any) -> tuple[bytes, str]:
 @serves("domain_migrate_prepare3_params", slow=True)
 def prepare(session: Session, arguments: Any) -> tuple[bytes, str | None]:
     """Destination: make ready to receive."""
-    part = _part(session, "domain_migrate_prepare3_params")
+    prepared, options = _prepare(session, arguments, "domain_migrate_prepare3_params", None)
+    # The client wants an address even where none is needed.
+    return prepared.cookie or b"", prepared.uri or options.uri or "none:"
+
+
+@serves("domain_migrate_prepare_tunnel3_params", slow=True, streams=True)
+def prepare_tunnel(session: Session, arguments: Any, stream: Stream) -> tuple[bytes]:
+    """Destination: make ready to receive what comes with the stream that follows."""
+    with tempfile.TemporaryDirectory(prefix="polyvisord-") as folder:
+        # Ours alone: nobody but us can come in by it, and it is gone when we have.
+        uri = f"unix:{folder}/stream"
+        prepared, _ = _prepare(session, arguments, "domain_migrate_prepare_tunnel3_params", uri)
+        stream.sink = _Tunnel(f"{folder}/stream")
+    return (prepared.cookie or b"",)
+
+
+class _Tunnel(Sink):
+    """Hands what a client sends on to who listens at a socket.
+
+    Args:
+        path: the socket.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        try:
+            self._socket.connect(path)
+        except OSError:
+            self._socket.close()
+            raise
+
+    def data(self, piece: bytes) -> None:
+        self._socket.sendall(piece)
+
+    def hole(self, length: int) -> None:
+        raise Failure(9, "a migration has no holes")
+
+    def finish(self) -> None:
+        self._socket.close()
+
+    def abort(self) -> None:
+        self._socket.close()
+
+
+def _prepare(
+    session: Session, arguments: Any, procedure: str, listen: str | None
+) -> tuple[Prepared, MigrationOptions]:
+    part = _part(session, procedure)
+    function = "virDomainMigratePrepare3Params"
     given = mapping(arguments.params, repeated=_REPEATED)
     xml = given.pop("destination_xml", None)
     if xml is None:
-        raise Failure(8, "virDomainMigratePrepare3Params: no definition was sent")
+        raise Failure(8, f"{function}: no definition was sent")
     spec = as_spec(xml)
-    options = _options(arguments.flags, given, "virDomainMigratePrepare3Params")
+    options = _options(arguments.flags, given, function)
+    if listen is not None:
+        options = attrs.evolve(options, uri=listen)
     prepared = part.prepare(spec, arguments.cookie_in or None, options)
     uuid = spec.uuid
     assert uuid is not None
@@ -131,8 +185,7 @@ def prepare(session: Session, arguments: Any) -> tuple[bytes, str | None]:
             part.finish(uuid, None, options, cancelled=True)
 
     session.at_end(give_up)
-    # The client wants an address even where none is needed.
-    return prepared.cookie or b"", prepared.uri or options.uri or "none:"
+    return prepared, options
 
 
 @serves("domain_migrate_perform3_params", slow=True)
