@@ -161,9 +161,10 @@ class QemuBlockJobs(BlockJobs):
             raise InvalidArgument(
                 f"copy {disk!r}: give a <disk> with the file or device to copy to"
             )
-        form = (given.driver.type if given.driver is not None else None) or "raw"
         with self._driver.hold(uuid, "copy a disk") as hold:
             monitor, chain, target = self._begin(hold, disk)
+            # As libvirt does: a copy of which no format is said has the disk's own.
+            form = (given.driver.type if given.driver is not None else None) or chain[0].format
             with monitor:
                 self._alone(monitor, hold, target)
                 if shallow and (len(chain) < 2 or form != "qcow2"):

@@ -187,4 +187,8 @@ class Watch:
             return  # asked for by somebody, who has announced it
         if answer["event"] == "SHUTDOWN" and not data.get("guest"):
             return
+        if detail.startswith("block-job"):
+            # Jobs are called by what they do and their disk's target.
+            job, _, disk = str(data.get("device", "")).rpartition("-")
+            data = {**data, "job": job, "disk": disk}
         self._report(watched.guest, kind, detail, data)

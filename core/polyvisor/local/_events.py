@@ -32,6 +32,10 @@ __all__ = ["LocalEvents"]
 
 #: The lock of the one process that watches the guests of a host.
 WATCH = "watch"
+#: Seconds to wait until the watch hears all guests that run already.
+BEGINNING = 2.0
+#: Seconds after which a lock that was not given is another process's.
+CLAIMING = 0.1
 
 
 class LocalEvents(Events):
@@ -50,6 +54,10 @@ class LocalEvents(Events):
             self._streams.add(stream)
             if self._watch is None and isinstance(self._keeper.hypervisor, WatchesGuests):
                 self._watch = _Watch(self._keeper, self._keeper.hypervisor)
+            watch = self._watch
+        if watch is not None:
+            # Else what a guest does right now would be heard by nobody.
+            watch.hears.wait(BEGINNING)
         return stream
 
     def forget(self, stream: _Stream) -> None:
@@ -162,6 +170,9 @@ class _Watch:
 
     One process at a time watches, the one that has the lock; the others wait for it, so
     that each event is told once and nothing is missed when the first one goes.
+
+    Attributes:
+        hears: set once the guests that run are listened to, by this process or another.
     """
 
     def __init__(self, keeper: Keeper, hypervisor: WatchesGuests) -> None:
@@ -172,6 +183,8 @@ class _Watch:
         self._bell = keeper.home.bells.hang()
         self._thread = threading.Thread(target=self._run, name="polyvisor-watch", daemon=True)
         self._watcher: threading.Thread | None = None
+        self.hears = threading.Event()
+        self._looks = 0
         self._thread.start()
 
     def close(self) -> None:
@@ -182,6 +195,8 @@ class _Watch:
 
     def _run(self) -> None:
         claim = self._keeper.home.locks.claim(WATCH, "watch")
+        if not select.select([claim], [], [], CLAIMING)[0]:
+            self.hears.set()  # Another process does already.
         poll = select.poll()
         for waited in (self._stop_fd, self._bell, claim):
             poll.register(waited, select.POLLIN)
@@ -215,8 +230,10 @@ class _Watch:
         for record in keeper.home.store.records(inactive=False):
             with suppress(PolyvisorError):
                 keeper.fresh(record)
+        # Whoever asks for the guests a second time has begun to listen to the first ones.
+        os.eventfd_write(self._changed_fd, 1)
         try:
-            self._hypervisor.watch(keeper.guests, self._report, self._stop_fd, self._changed_fd)
+            self._hypervisor.watch(self._guests, self._report, self._stop_fd, self._changed_fd)
         except Exception:
             import logging
 
@@ -225,6 +242,14 @@ class _Watch:
                 "when somebody looks",
                 keeper.uri,
             )
+        finally:
+            self.hears.set()
+
+    def _guests(self) -> list[Guest]:
+        self._looks += 1
+        if self._looks > 1:
+            self.hears.set()
+        return self._keeper.guests()
 
     def _report(self, guest: Guest, kind: EventKind, detail: str, data: dict[str, Any]) -> None:
         keeper = self._keeper

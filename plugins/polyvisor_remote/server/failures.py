@@ -43,8 +43,10 @@ PREFIXES = {
     72: "Domain snapshot not found",
     78: "operation aborted",
     80: "metadata not found",
+    86: "Guest agent is not responding",
     88: "access denied",
     103: "Domain checkpoint not found",
+    104: "Domain backup job id not found",
 }
 #: ``virErrorDomain`` by the name of the plugin or the driver.
 DOMAINS = {
@@ -76,7 +78,10 @@ _WORDS = {
     "Sev": "SEV",
     "Fsinfo": "FSInfo",
     "Dhcp": "DHCP",
-    "Io": "IO",
+    "Fsfreeze": "FSFreeze",
+    "Fsthaw": "FSThaw",
+    "Fstrim": "FSTrim",
+    "Ssh": "SSH",
 }
 
 

@@ -12,6 +12,7 @@ from polyvisor.events import EventKind
 from polyvisor.states import DomainState, StateReason
 
 __all__ = [
+    "BLOCK_JOBS",
     "EVENT_DETAILS",
     "LIFECYCLE",
     "STATES",
@@ -89,6 +90,10 @@ EVENT_DETAILS: Mapping[EventKind, tuple[str, ...]] = {
 }  # fmt: skip
 
 
+#: ``virDomainBlockJobType``, from 1.
+BLOCK_JOBS = ("pull", "copy", "commit", "active-commit", "backup")
+
+
 class EventId(IntEnum):
     """``virDomainEventID``: what a client may ask to be told of."""
 
@@ -98,11 +103,17 @@ class EventId(IntEnum):
     WATCHDOG = 3
     IO_ERROR = 4
     IO_ERROR_REASON = 6
+    BLOCK_JOB = 8
+    PMWAKEUP = 11
+    PMSUSPEND = 12
     BALLOON_CHANGE = 13
+    PMSUSPEND_DISK = 14
     DEVICE_REMOVED = 15
+    BLOCK_JOB_2 = 16
     DEVICE_ADDED = 19
     MIGRATION_ITERATION = 20
     JOB_COMPLETED = 21
+    METADATA_CHANGE = 23
 
 
 #: Beyond the last ``virDomainEventID`` of libvirt 11.3.

@@ -2,18 +2,71 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
-from polyvisor_remote.server.failures import Failure
+from polyvisor_remote.server.failures import Failure, unsupported
 
 if TYPE_CHECKING:
     from polyvisor.states import DomainSummary
     from polyvisor_remote.server.session import Session
 
-__all__ = ["check_flags", "reference", "summary_reference"]
+__all__ = [
+    "CONFIG",
+    "LIVE",
+    "check_flags",
+    "impact",
+    "memory_kib",
+    "need",
+    "reference",
+    "summary_reference",
+]
+
+_Part = TypeVar("_Part")
 
 _INVALID_ARG = 8
+#: ``virDomainModificationImpact``.
+LIVE, CONFIG = 1, 2
+
+
+def need(part: _Part | None, procedure: str, home: str = "remote") -> _Part:
+    """Return a part of a driver, or say that there is none.
+
+    Args:
+        part: the part.
+        procedure: what it is needed for.
+        home: that procedure's program.
+
+    Raises:
+        Failure: there is none.
+    """
+    if part is None:
+        raise unsupported(procedure, home)
+    return part
+
+
+def impact(
+    session: Session, uuid: UUID, flags: int, function: str, *, also: int = 0
+) -> dict[str, bool]:
+    """Return whether the guest, the definition, or both are meant: what flags say.
+
+    No flag means what there is now: the guest of an active domain, else the definition.
+
+    Args:
+        session: the client's.
+        uuid: the domain.
+        flags: the call's.
+        function: its C function, for errors.
+        also: flags of other meanings that the call knows.
+
+    Raises:
+        Failure: a flag is not known.
+    """
+    check_flags(flags, LIVE | CONFIG | also, function)
+    if flags & (LIVE | CONFIG):
+        return {"live": bool(flags & LIVE), "config": bool(flags & CONFIG)}
+    active = session.driver.domains.summary(uuid).state.active
+    return {"live": active, "config": not active}
 
 
 def check_flags(given: int, known: int, function: str) -> None:

@@ -4,34 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from polyvisor_remote.server._families.arguments import check_flags
+from polyvisor_remote.server._families.arguments import impact, need
 from polyvisor_remote.server.dispatch import serves
-from polyvisor_remote.server.failures import unsupported
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from polyvisor.driver import Devices
     from polyvisor_remote.server.session import Session
 
-# virDomainModificationImpact, and that of a device beside it
-_LIVE, _CONFIG, _FORCE = 1, 2, 4
+#: ``VIR_DOMAIN_DEVICE_MODIFY_FORCE``.
+_FORCE = 4
 
 
 def _part(session: Session, procedure: str) -> Devices:
-    part = session.driver.devices
-    if part is None:
-        raise unsupported(procedure)
-    return part
-
-
-def _where(session: Session, uuid: UUID, flags: int, function: str) -> dict[str, bool]:
-    """Return what is to change: what flags say, or what is there now."""
-    check_flags(flags, _LIVE | _CONFIG | _FORCE, function)
-    if flags & (_LIVE | _CONFIG):
-        return {"live": bool(flags & _LIVE), "config": bool(flags & _CONFIG)}
-    active = session.driver.domains.status(uuid).state.active
-    return {"live": active, "config": not active}
+    return need(session.driver.devices, procedure)
 
 
 @serves("domain_attach_device", slow=True)
@@ -46,7 +31,7 @@ def attach_device_flags(session: Session, arguments: Any) -> None:
     """Add one to the guest, the definition, or both."""
     part = _part(session, "domain_attach_device_flags")
     uuid = session.uuid(arguments.dom)
-    where = _where(session, uuid, arguments.flags, "virDomainAttachDeviceFlags")
+    where = impact(session, uuid, arguments.flags, "virDomainAttachDeviceFlags", also=_FORCE)
     part.attach(uuid, arguments.xml, **where)
 
 
@@ -55,7 +40,7 @@ def update_device_flags(session: Session, arguments: Any) -> None:
     """Change one of the guest, the definition, or both."""
     part = _part(session, "domain_update_device_flags")
     uuid = session.uuid(arguments.dom)
-    where = _where(session, uuid, arguments.flags, "virDomainUpdateDeviceFlags")
+    where = impact(session, uuid, arguments.flags, "virDomainUpdateDeviceFlags", also=_FORCE)
     part.update(uuid, arguments.xml, **where)
 
 
@@ -71,5 +56,5 @@ def detach_device_flags(session: Session, arguments: Any) -> None:
     """Remove one from the guest, the definition, or both."""
     part = _part(session, "domain_detach_device_flags")
     uuid = session.uuid(arguments.dom)
-    where = _where(session, uuid, arguments.flags, "virDomainDetachDeviceFlags")
+    where = impact(session, uuid, arguments.flags, "virDomainDetachDeviceFlags", also=_FORCE)
     part.detach(uuid, arguments.xml, **where)

@@ -17,7 +17,7 @@ from polyvisor_remote.server.dispatch import serves
 from polyvisor_remote.server.numbers import STATES, ListDomains, reason_number
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from polyvisor.states import DomainSummary
     from polyvisor_remote.server.session import Session
@@ -42,19 +42,26 @@ _STATES = {
 }
 
 
-def chosen(session: Session, flags: int) -> Sequence[DomainSummary]:
-    """Return the domains that the flags of a list choose."""
-    kinds = flags & (_L.ACTIVE | _L.INACTIVE)
-    found = session.driver.domains.summaries(
-        active=kinds != _L.INACTIVE, inactive=kinds != _L.ACTIVE
-    )
+def kinds(flags: int) -> dict[str, bool]:
+    """Return which of active and inactive domains the flags of a list let through."""
+    asked = flags & (_L.ACTIVE | _L.INACTIVE)
+    return {"active": asked != _L.INACTIVE, "inactive": asked != _L.ACTIVE}
+
+
+def choice(session: Session, flags: int) -> Callable[[DomainSummary], bool] | None:
+    """Return what says of a domain whether the other flags choose it; ``None``: they do."""
     asked = [flags & group for group in _GROUPS[1:] if flags & group]
     if not asked:
-        return found
+        return None
     snapshots = bool(flags & _SNAPSHOTS)
-    return [
-        one for one in found if all(_properties(session, one, snapshots) & group for group in asked)
-    ]
+    return lambda one: all(_properties(session, one, snapshots) & group for group in asked)
+
+
+def _chosen(session: Session, flags: int) -> Sequence[DomainSummary]:
+    """Return the domains that the flags of a list choose."""
+    found = session.driver.domains.summaries(**kinds(flags))
+    test = choice(session, flags)
+    return found if test is None else [one for one in found if test(one)]
 
 
 def _properties(session: Session, one: DomainSummary, snapshots: bool) -> int:
@@ -76,7 +83,7 @@ def list_all(session: Session, arguments: Any) -> tuple[list[Any], int]:
     """Return the domains that flags choose, or how many they are."""
     flags = arguments.flags
     check_flags(flags, _ALL, "virConnectListAllDomains")
-    found = chosen(session, flags)
+    found = _chosen(session, flags)
     if not arguments.need_results:
         return [], len(found)
     return list(map(summary_reference, found)), len(found)

@@ -17,6 +17,7 @@ from polyvisor.events import Event, EventKind
 from polyvisor_remote.server.dispatch import serves
 from polyvisor_remote.server.failures import Failure, unsupported
 from polyvisor_remote.server.numbers import (
+    BLOCK_JOBS,
     EVENT_DETAILS,
     EVENT_ID_END,
     LIFECYCLE,
@@ -39,65 +40,95 @@ _LEGACY = {
     EventId.RTC_CHANGE: "domain_event_rtc_change",
     EventId.WATCHDOG: "domain_event_watchdog",
     EventId.IO_ERROR: "domain_event_io_error",
+    EventId.IO_ERROR_REASON: "domain_event_io_error_reason",
+    EventId.BLOCK_JOB: "domain_event_block_job",
+    EventId.PMWAKEUP: "domain_event_pmwakeup",
+    EventId.PMSUSPEND: "domain_event_pmsuspend",
+    EventId.PMSUSPEND_DISK: "domain_event_pmsuspend_disk",
     EventId.BALLOON_CHANGE: "domain_event_balloon_change",
+    EventId.DEVICE_REMOVED: "domain_event_device_removed",
 }
 #: The same for those that asked with a number; these carry it.
 _NUMBERED = {
-    EventId.LIFECYCLE: "domain_event_callback_lifecycle",
-    EventId.REBOOT: "domain_event_callback_reboot",
-    EventId.RTC_CHANGE: "domain_event_callback_rtc_change",
-    EventId.WATCHDOG: "domain_event_callback_watchdog",
-    EventId.IO_ERROR: "domain_event_callback_io_error",
-    EventId.BALLOON_CHANGE: "domain_event_callback_balloon_change",
-    EventId.DEVICE_REMOVED: "domain_event_callback_device_removed",
+    **{
+        event: message.replace("domain_event_", "domain_event_callback_")
+        for event, message in _LEGACY.items()
+    },
+    EventId.BLOCK_JOB_2: "domain_event_block_job_2",
     EventId.DEVICE_ADDED: "domain_event_callback_device_added",
     EventId.MIGRATION_ITERATION: "domain_event_callback_migration_iteration",
     EventId.JOB_COMPLETED: "domain_event_callback_job_completed",
+    EventId.METADATA_CHANGE: "domain_event_callback_metadata_change",
 }
 #: Those whose content stands in the message itself, not in one of the older kind.
-_FLAT = frozenset({EventId.DEVICE_ADDED, EventId.MIGRATION_ITERATION, EventId.JOB_COMPLETED})
+_FLAT = frozenset(_NUMBERED) - frozenset(_LEGACY)
+#: Those that have a reason, which is always 0, between the number and the rest.
+_REASONED = frozenset({EventId.PMWAKEUP, EventId.PMSUSPEND, EventId.PMSUSPEND_DISK})
 #: ``virDomainEventWatchdogAction`` and ``virDomainEventIOErrorAction``.
 _WATCHDOG = ("none", "pause", "reset", "poweroff", "shutdown", "debug", "inject-nmi")
 _IO_ERROR = ("none", "pause", "report")
+#: ``virConnectDomainEventBlockJobStatus``.
+_BLOCK_JOB = {"completed": 0, "failed": 1, "canceled": 2, "ready": 3}
+#: ``virDomainMetadataType``; any other detail is the namespace of an element.
+_METADATA = {"description": 0, "title": 1}
+_ELEMENT = 2
+
+_Told = tuple[EventId, tuple[Any, ...]]
 
 
-def content(event: Event) -> tuple[EventId, tuple[Any, ...]] | None:
-    """Return what a client is told of an event behind the domain, or ``None``."""
+def contents(event: Event) -> Iterator[_Told]:
+    """Yield what a client is told of an event behind the domain: kinds of event and fields."""
     kind, data = event.kind, event.data
     number = LIFECYCLE.get(kind)
     if number is not None:
         details = EVENT_DETAILS[kind]
         detail = details.index(event.detail) if event.detail in details else 0
-        return EventId.LIFECYCLE, (number, detail)
-    if kind is EventKind.REBOOT:
-        return EventId.REBOOT, ()
-    if kind is EventKind.DEVICE_REMOVED or kind is EventKind.DEVICE_ADDED:
+        yield EventId.LIFECYCLE, (number, detail)
+        if kind is EventKind.PMSUSPENDED:
+            disk = event.detail == "disk"
+            yield (EventId.PMSUSPEND_DISK if disk else EventId.PMSUSPEND), ()
+        elif kind is EventKind.STARTED and event.detail == "wakeup":
+            yield EventId.PMWAKEUP, ()
+    elif kind is EventKind.REBOOT:
+        yield EventId.REBOOT, ()
+    elif kind is EventKind.DEVICE_REMOVED or kind is EventKind.DEVICE_ADDED:
         alias = str(data.get("alias") or data.get("device") or event.detail)
         added = kind is EventKind.DEVICE_ADDED
-        return (EventId.DEVICE_ADDED if added else EventId.DEVICE_REMOVED), (alias,)
-    if kind is EventKind.MIGRATION_ITERATION and "iteration" in data:
-        return EventId.MIGRATION_ITERATION, (int(data["iteration"]),)
-    if kind is EventKind.JOB_COMPLETED:
+        yield (EventId.DEVICE_ADDED if added else EventId.DEVICE_REMOVED), (alias,)
+    elif kind is EventKind.MIGRATION_ITERATION and "iteration" in data:
+        yield EventId.MIGRATION_ITERATION, (int(data["iteration"]),)
+    elif kind is EventKind.JOB_COMPLETED:
         plain = {name: value for name, value in data.items() if isinstance(value, int | str)}
-        return EventId.JOB_COMPLETED, (params(plain),)
-    if kind is EventKind.GUEST:
-        return _guest(event.detail, data)
-    return None
+        yield EventId.JOB_COMPLETED, (params(plain),)
+    elif kind is EventKind.METADATA_CHANGED:
+        words = _METADATA.get(event.detail, _ELEMENT)
+        yield EventId.METADATA_CHANGE, (words, event.detail if words == _ELEMENT else None)
+    elif kind is EventKind.GUEST:
+        yield from _guest(event.detail, data)
 
 
-def _guest(detail: str, data: Any) -> tuple[EventId, tuple[Any, ...]] | None:
+def _guest(detail: str, data: Any) -> Iterator[_Told]:
     if detail == "rtc-change":
-        return EventId.RTC_CHANGE, (int(data.get("offset", 0)),)
-    if detail == "balloon-change":
-        return EventId.BALLOON_CHANGE, (int(data.get("actual", 0)) // 1024,)
-    if detail == "watchdog":
+        yield EventId.RTC_CHANGE, (int(data.get("offset", 0)),)
+    elif detail == "balloon-change":
+        yield EventId.BALLOON_CHANGE, (int(data.get("actual", 0)) // 1024,)
+    elif detail == "watchdog":
         action = data.get("action")
-        return EventId.WATCHDOG, (_WATCHDOG.index(action) if action in _WATCHDOG else 0,)
-    if detail == "io-error":
+        yield EventId.WATCHDOG, (_WATCHDOG.index(action) if action in _WATCHDOG else 0,)
+    elif detail == "io-error":
         action = data.get("action")
         place = str(data.get("path", "")), str(data.get("alias") or data.get("device") or "")
-        return EventId.IO_ERROR, (*place, _IO_ERROR.index(action) if action in _IO_ERROR else 0)
-    return None
+        done = (*place, _IO_ERROR.index(action) if action in _IO_ERROR else 0)
+        yield EventId.IO_ERROR, done
+        yield EventId.IO_ERROR_REASON, (*done, "enospc" if data.get("nospace") else "")
+    elif detail.startswith("block-job-") and data.get("job") in BLOCK_JOBS:
+        status = detail.removeprefix("block-job-")
+        if data.get("error") and status == "completed":
+            status = "failed"
+        if status in _BLOCK_JOB:
+            what = (BLOCK_JOBS.index(data["job"]) + 1, _BLOCK_JOB[status])
+            yield EventId.BLOCK_JOB, (str(data.get("path") or data["disk"]), *what)
+            yield EventId.BLOCK_JOB_2, (str(data["disk"]), *what)
 
 
 @attrs.frozen
@@ -158,15 +189,12 @@ class _Wishes:
         """Tell the client of an event, once for each wish that it fulfils."""
         if not isinstance(event, Event):
             return
-        told = content(event)
-        if told is None:
-            return
-        kind, rest = told
         # A domain in an event has the number that it has then; we no longer know it.
         dom = (event.domain.name, event.domain.uuid.bytes, -1)
-        for wish in list(self._wishes.values()):
-            if wish.event == kind and wish.uuid in (None, event.domain.uuid):
-                self._client.send(_message(kind, wish.number, (dom, *rest)), event=True)
+        for kind, rest in contents(event):
+            for wish in list(self._wishes.values()):
+                if wish.event == kind and wish.uuid in (None, event.domain.uuid):
+                    self._client.send(_message(kind, wish.number, (dom, *rest)), event=True)
 
 
 def _message(kind: EventId, number: int | None, fields: tuple[Any, ...]) -> bytes:
@@ -175,7 +203,11 @@ def _message(kind: EventId, number: int | None, fields: tuple[Any, ...]) -> byte
         payload = procedure.arguments.codec.encode(fields)
     else:
         procedure = _remote[_NUMBERED[kind]]
-        values = (number, *fields) if kind in _FLAT else (number, fields)
+        values: tuple[Any, ...] = (number, fields)
+        if kind in _FLAT:
+            values = (number, *fields)
+        elif kind in _REASONED:
+            values = (number, 0, fields)
         payload = procedure.arguments.codec.encode(values)
     return frame(
         _remote.number, _remote.version, procedure.number, Kind.MESSAGE, 0, Status.OK, payload
@@ -216,6 +248,8 @@ def register_any(session: Session, arguments: Any) -> None:
     """Tell of events of a kind."""
     event = arguments.eventID
     _known(event)
+    if event in _FLAT:
+        raise Failure(1, f"event ID {event} needs a callback's number")
     wishes = _wishes(session, "connect_domain_event_register_any")
     wishes.add_legacy(event, f"any {event}")
 

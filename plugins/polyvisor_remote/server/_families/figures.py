@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyvisor.errors import NotFound
 from polyvisor_remote.server._families.arguments import check_flags, summary_reference
-from polyvisor_remote.server._families.domains import chosen
+from polyvisor_remote.server._families.domains import choice, kinds
 from polyvisor_remote.server.dispatch import serves
 from polyvisor_remote.server.failures import Failure
 from polyvisor_remote.server.numbers import ListDomains, Stats
@@ -77,15 +77,18 @@ def get_all_domain_stats(session: Session, arguments: Any) -> tuple[list[Any]]:
     domains = session.driver.domains
     pack = _packer(wanted & _ALL).pack
     if arguments.doms:
-        named = [session.uuid(dom) for dom in arguments.doms]
-        summaries = []
-        for uuid in named:
+        records = []
+        for dom in arguments.doms:
             with suppress(NotFound):
-                summaries.append(domains.summary(uuid))
-    else:
-        summaries = list(chosen(session, flags & int(~ListDomains(0))))
-    records = []
-    for one in summaries:
-        with suppress(NotFound):  # It may have gone just now.
-            records.append((summary_reference(one), pack(domains.stats(one.uuid))))
-    return (records,)
+                one = domains.summary(session.uuid(dom))
+                records.append((summary_reference(one), pack(domains.stats(one.uuid))))
+        return (records,)
+    test = choice(session, flags)
+    found = domains.all_stats(**kinds(flags))
+    return (
+        [
+            (summary_reference(one), pack(figures))
+            for one, figures in found
+            if test is None or test(one)
+        ],
+    )

@@ -7,13 +7,12 @@ from uuid import UUID
 
 from polyvisor.errors import NotFound
 from polyvisor.model import InterfaceSpec, NwFilterSpec, SecretSpec
-from polyvisor_remote.server._families.arguments import check_flags
+from polyvisor_remote.server._families.arguments import check_flags, need
 from polyvisor_remote.server._families.objects import (
     counted,
     filtered,
     key_of,
     named,
-    need,
     reference,
 )
 from polyvisor_remote.server.dispatch import serves

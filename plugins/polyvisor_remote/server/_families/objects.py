@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from polyvisor_remote.server._families.arguments import check_flags
-from polyvisor_remote.server.failures import function_name, unsupported
+from polyvisor_remote.server.failures import function_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -14,26 +14,13 @@ if TYPE_CHECKING:
     from polyvisor.objects import ObjectSummary
 
 
-__all__ = ["LIST_FLAGS", "counted", "filtered", "key_of", "named", "need", "reference"]
-
-_Part = TypeVar("_Part")
+__all__ = ["LIST_FLAGS", "counted", "filtered", "key_of", "named", "reference"]
 
 #: ``virConnectListAllNetworksFlags``, which pools have too: pairs, of which one is enough.
 _INACTIVE, _ACTIVE, _PERSISTENT, _TRANSIENT, _AUTOSTART, _NO_AUTOSTART = (
     1 << bit for bit in range(6)
 )
 LIST_FLAGS = 63
-
-
-def need(part: _Part | None, procedure: str) -> _Part:
-    """Return a part, or say that there is none.
-
-    Raises:
-        Failure: there is none.
-    """
-    if part is None:
-        raise unsupported(procedure)
-    return part
 
 
 def key_of(named_: Any) -> str:

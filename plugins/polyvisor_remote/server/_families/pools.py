@@ -7,14 +7,13 @@ from uuid import UUID
 
 from polyvisor.errors import NotFound
 from polyvisor.model import StoragePoolSpec
-from polyvisor_remote.server._families.arguments import check_flags
+from polyvisor_remote.server._families.arguments import check_flags, need
 from polyvisor_remote.server._families.objects import (
     LIST_FLAGS,
     counted,
     filtered,
     key_of,
     named,
-    need,
     reference,
 )
 from polyvisor_remote.server.dispatch import serves

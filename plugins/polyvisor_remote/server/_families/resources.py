@@ -4,36 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from polyvisor_remote.server._families.arguments import check_flags
+from polyvisor_remote.server._families.arguments import impact, need
 from polyvisor_remote.server.dispatch import serves
-from polyvisor_remote.server.failures import unsupported
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from polyvisor.driver import Resources
     from polyvisor_remote.server.session import Session
 
-# virDomainModificationImpact
-_LIVE, _CONFIG = 1, 2
 # VIR_DOMAIN_VCPU_MAXIMUM and VIR_DOMAIN_MEM_MAXIMUM
 _MAXIMUM = 4
 
 
 def _part(session: Session, procedure: str) -> Resources:
-    part = session.driver.resources
-    if part is None:
-        raise unsupported(procedure)
-    return part
-
-
-def _where(session: Session, uuid: UUID, flags: int, function: str) -> dict[str, bool]:
-    """Return what is to change: what flags say, or what is there now."""
-    check_flags(flags, _LIVE | _CONFIG | _MAXIMUM, function)
-    if flags & (_LIVE | _CONFIG):
-        return {"live": bool(flags & _LIVE), "config": bool(flags & _CONFIG)}
-    active = session.driver.domains.status(uuid).state.active
-    return {"live": active, "config": not active}
+    return need(session.driver.resources, procedure)
 
 
 @serves("domain_set_vcpus", slow=True)
@@ -48,7 +31,7 @@ def set_vcpus_flags(session: Session, arguments: Any) -> None:
     """Set how many vCPUs the guest, the definition, or both have."""
     part = _part(session, "domain_set_vcpus_flags")
     uuid = session.uuid(arguments.dom)
-    where = _where(session, uuid, arguments.flags, "virDomainSetVcpusFlags")
+    where = impact(session, uuid, arguments.flags, "virDomainSetVcpusFlags", also=_MAXIMUM)
     change = part.set_max_vcpus if arguments.flags & _MAXIMUM else part.set_vcpus
     change(uuid, arguments.nvcpus, **where)
 
@@ -66,7 +49,7 @@ def set_memory_flags(session: Session, arguments: Any) -> None:
     """Set the memory of the guest, the definition, or both, given in KiB."""
     part = _part(session, "domain_set_memory_flags")
     uuid = session.uuid(arguments.dom)
-    where = _where(session, uuid, arguments.flags, "virDomainSetMemoryFlags")
+    where = impact(session, uuid, arguments.flags, "virDomainSetMemoryFlags", also=_MAXIMUM)
     change = part.set_max_memory if arguments.flags & _MAXIMUM else part.set_memory
     change(uuid, arguments.memory * 1024, **where)
 
@@ -76,5 +59,5 @@ def set_max_memory(session: Session, arguments: Any) -> None:
     """Set the most memory that what there is now may have, given in KiB."""
     part = _part(session, "domain_set_max_memory")
     uuid = session.uuid(arguments.dom)
-    where = _where(session, uuid, 0, "virDomainSetMaxMemory")
+    where = impact(session, uuid, 0, "virDomainSetMaxMemory", also=_MAXIMUM)
     part.set_max_memory(uuid, arguments.memory * 1024, **where)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from polyvisor_remote.server._families.arguments import check_flags
+from polyvisor_remote.server._families.arguments import LIVE, impact, need
 from polyvisor_remote.server.dispatch import serves
-from polyvisor_remote.server.failures import Failure, unsupported
+from polyvisor_remote.server.failures import Failure
 from polyvisor_remote.wire import mapping, params
 from polyvisor_remote.wire.params import LLONG, ULLONG
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from polyvisor.driver import Tuning
     from polyvisor_remote.server.session import Session
 
-# virDomainModificationImpact, and VIR_TYPED_PARAM_STRING_OKAY
-_LIVE, _CONFIG, _TEXT = 1, 2, 4
+#: ``VIR_TYPED_PARAM_STRING_OKAY``.
+_TEXT = 4
 _SCHEDULER = {
     "cpu_shares": ULLONG,
     **{
@@ -30,19 +30,7 @@ _SCHEDULER = {
 
 
 def _part(session: Session, procedure: str) -> Tuning:
-    part = session.driver.tuning
-    if part is None:
-        raise unsupported(procedure)
-    return part
-
-
-def _where(session: Session, uuid: UUID, flags: int, function: str) -> dict[str, bool]:
-    """Return what is meant: what flags say, or what is there now."""
-    check_flags(flags, _LIVE | _CONFIG | _TEXT, function)
-    if flags & (_LIVE | _CONFIG):
-        return {"live": bool(flags & _LIVE), "config": bool(flags & _CONFIG)}
-    active = session.driver.domains.status(uuid).state.active
-    return {"live": active, "config": not active}
+    return need(session.driver.tuning, procedure)
 
 
 # Schedulers
@@ -65,7 +53,7 @@ def _scheduler(session: Session, uuid: UUID, live: bool) -> list[Any]:
 def get_scheduler_parameters(session: Session, arguments: Any) -> tuple[Any]:
     """Return the scheduler's values; one that is not set is 0."""
     uuid = session.uuid(arguments.dom)
-    where = _where(session, uuid, 0, "virDomainGetSchedulerParameters")
+    where = impact(session, uuid, 0, "virDomainGetSchedulerParameters", also=_TEXT)
     return (_scheduler(session, uuid, where["live"])[: arguments.nparams],)
 
 
@@ -74,13 +62,13 @@ def get_scheduler_parameters_flags(session: Session, arguments: Any) -> tuple[An
     """Return the scheduler's values of the guest or the definition."""
     uuid = session.uuid(arguments.dom)
     flags = arguments.flags
-    where = _where(session, uuid, flags, "virDomainGetSchedulerParametersFlags")
+    where = impact(session, uuid, flags, "virDomainGetSchedulerParametersFlags", also=_TEXT)
     return (_scheduler(session, uuid, where["live"])[: arguments.nparams],)
 
 
 def _set_scheduler(session: Session, arguments: Any, flags: int, function: str) -> None:
     uuid = session.uuid(arguments.dom)
-    where = _where(session, uuid, flags, function)
+    where = impact(session, uuid, flags, function, also=_TEXT)
     part = _part(session, "domain_set_scheduler_parameters")
     part.set(uuid, "schedinfo", mapping(arguments.params), None, **where)
 
@@ -114,7 +102,7 @@ def _map(cpus: Iterable[int], length: int) -> bytes:
 def _pin(session: Session, arguments: Any, which: int | str, flags: int, function: str) -> None:
     uuid = session.uuid(arguments.dom)
     part = _part(session, "domain_pin_vcpu")
-    where = _where(session, uuid, flags, function)
+    where = impact(session, uuid, flags, function, also=_TEXT)
     if which != "emulator" and which not in part.pins(uuid, live=where["live"]):
         raise Failure(8, f"requested vcpu '{which}' is not present in the domain")
     cpus = _numbers(arguments.cpumap, session.driver.host().cpus)
@@ -126,7 +114,7 @@ def _pin(session: Session, arguments: Any, which: int | str, flags: int, functio
 @serves("domain_pin_vcpu", slow=True)
 def pin_vcpu(session: Session, arguments: Any) -> None:
     """Let a running domain's vCPU run on some CPUs only."""
-    _pin(session, arguments, arguments.vcpu, _LIVE, "virDomainPinVcpu")
+    _pin(session, arguments, arguments.vcpu, LIVE, "virDomainPinVcpu")
 
 
 @serves("domain_pin_vcpu_flags", slow=True)
@@ -145,7 +133,7 @@ def pin_emulator(session: Session, arguments: Any) -> None:
 def get_vcpu_pin_info(session: Session, arguments: Any) -> tuple[bytes, int]:
     """Return where vCPUs may run, one map after the other."""
     uuid = session.uuid(arguments.dom)
-    where = _where(session, uuid, arguments.flags, "virDomainGetVcpuPinInfo")
+    where = impact(session, uuid, arguments.flags, "virDomainGetVcpuPinInfo", also=_TEXT)
     pins = _part(session, "domain_get_vcpu_pin_info").pins(uuid, live=where["live"])
     numbers = sorted(one for one in pins if isinstance(one, int))[: max(0, arguments.ncpumaps)]
     length = _length(arguments.maplen)
@@ -156,7 +144,7 @@ def get_vcpu_pin_info(session: Session, arguments: Any) -> tuple[bytes, int]:
 def get_emulator_pin_info(session: Session, arguments: Any) -> tuple[bytes, int]:
     """Return where the rest may run."""
     uuid = session.uuid(arguments.dom)
-    where = _where(session, uuid, arguments.flags, "virDomainGetEmulatorPinInfo")
+    where = impact(session, uuid, arguments.flags, "virDomainGetEmulatorPinInfo", also=_TEXT)
     pins = _part(session, "domain_get_emulator_pin_info").pins(uuid, live=where["live"])
     return _map(pins["emulator"], _length(arguments.maplen)), 1
 

@@ -1,0 +1,183 @@
+"""QEMU through polyvisord beside QEMU through libvirtd: what virsh prints of the same guest."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+from served import need, run, served
+
+pytestmark = pytest.mark.real
+
+GUEST = """<domain type='qemu'><name>g</name>
+<uuid>6f7a2a2e-52f6-4cf9-a8a4-4ac1bb5f4a11</uuid><title>a title</title>
+<memory unit='MiB'>32</memory><vcpu>1</vcpu>
+<os><type arch='x86_64' machine='pc'>hvm</type></os><features><acpi/></features>
+<devices><emulator>/usr/bin/qemu-system-x86_64</emulator>
+<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>
+<source file='{image}'/><target dev='vda' bus='virtio'/></disk>
+<disk type='file' device='cdrom'><target dev='hdc' bus='ide'/><readonly/></disk>
+<interface type='user'><mac address='52:54:00:11:22:33'/><model type='virtio'/></interface>
+<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
+<memballoon model='virtio'/></devices></domain>"""
+
+#: Printed alike, word for word; one after the other, since each may change the guest.
+SAME = """
+version
+define {folder}/{side}.xml
+list --all
+domid g
+domuuid g
+domname 6f7a2a2e-52f6-4cf9-a8a4-4ac1bb5f4a11
+domstate g
+domblklist g --details --inactive
+domiflist g
+domblkinfo g vda
+domblkinfo g --all
+vcpucount g
+vcpuinfo g
+vcpupin g
+emulatorpin g
+memtune g
+blkiotune g
+numatune g
+schedinfo g
+blkdeviotune g vda
+domiftune g 52:54:00:11:22:33
+memtune g --soft-limit 1048576 --config; memtune g --config
+blkiotune g --weight 500 --config; blkiotune g --config
+blkdeviotune g vda --total-bytes-sec 1000000 --config; blkdeviotune g vda --config
+autostart g; list --all --autostart; autostart --disable g
+domcontrol g
+domifaddr g
+start g
+list
+domstate g --reason
+domblklist g --details
+domiflist g
+domblkinfo g vda
+domifaddr g
+domifstat g vnet9
+vcpucount g --live
+vcpupin g
+emulatorpin g
+memtune g
+domcontrol g
+domjobinfo g
+blockresize g vda 16M; domblkinfo g vda
+blockjob g vda
+blockpull g vda --wait
+blockcopy g vda {folder}/{side}-copy.qcow2 --transient-job --wait --pivot
+domblklist g
+blockcopy g vda {folder}/{side}.qcow2 --transient-job --reuse-external --wait --finish
+desc g words; desc g
+desc g --title other; desc g --title
+metadata g urn:x --set '<a/>' --key x; metadata g urn:x
+suspend g; domstate g --reason; resume g
+managedsave g; list --all --managed-save
+start g; domstate g --reason
+save g {folder}/{side}.save; domstate g --reason
+restore {folder}/{side}.save; domstate g --reason
+reset g
+destroy g; list --all
+domblkstat g vda
+undefine g; list --all
+"""
+
+#: The same names are printed, whatever the figures.
+NAMES = (
+    "domblkstat g vda",
+    "domblkstat g",
+    "dommemstat g",
+    "cpu-stats g --total",
+    "vcpuinfo g",
+    "domstats g --state --cpu-total --balloon --block --interface",
+)
+
+#: Asked of an agent that does not run: refused in libvirt's words, behind which are ours.
+AGENT = ("domtime g", "guestinfo g")
+
+
+@attrs.frozen
+class Both:
+    """Two hosts.
+
+    Attributes:
+        folder: where files of both are; each side's begin with its name.
+        uris: by side.
+    """
+
+    folder: Path
+    uris: dict[str, str]
+
+    def said(self, words: str) -> dict[str, str]:
+        """Run virsh on each side; return status and words, with the side's files alike."""
+        found = {}
+        for side, uri in self.uris.items():
+            asked = words.format(folder=self.folder, side=side)
+            done = run(need("virsh", "libvirt-clients"), "-c", uri, asked, timeout=120)
+            text = f"{done.returncode}\n{done.stdout}{done.stderr}"
+            found[side] = text.replace(f"{self.folder}/{side}", "FILE")
+        return found
+
+
+@pytest.fixture
+def both(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Both]:
+    """Hold polyvisord and libvirtd, each with a definition of the same guest in a file."""
+    need("qemu-system-x86_64", "qemu-system-x86")
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "bench")
+    from harness import Missing
+    from libvirt_host import libvirt_host
+
+    folder = own_home / "q"
+    folder.mkdir()
+    for side in ("a", "b"):
+        image = folder / f"{side}.qcow2"
+        command = ["qemu-img", "create", "-q", "-f", "qcow2", str(image), "8M"]
+        subprocess.run(command, check=True, timeout=60)
+        (folder / f"{side}.xml").write_text(GUEST.format(image=image))
+    try:
+        with served(folder / "p") as daemon, libvirt_host(folder / "l", "host-q") as uri:
+            uris = {"a": daemon.uri("qemu", "/system"), "b": uri}
+            try:
+                yield Both(folder, uris)
+            finally:
+                for one in uris.values():
+                    run("virsh", "-c", one, "destroy", "g")
+    except Missing as missing:
+        pytest.skip(str(missing))
+
+
+def test_what_virsh_prints_of_qemu_is_the_same(both: Both) -> None:
+    """From definition to the end, word for word; of figures, the same names."""
+    different = []
+    for line in SAME.strip().splitlines():
+        said = both.said(line)
+        if said["a"] != said["b"]:
+            different.append(f"{line}\n-- polyvisord {said['a']}-- libvirtd {said['b']}")
+        if line == "start g":
+            for words in NAMES:
+                found = {side: names(text) for side, text in both.said(words).items()}
+                assert found["a"] == found["b"], words
+            for words in AGENT:
+                heard = {
+                    side: re.sub(r"(not responding: ).*", r"\1", text)
+                    for side, text in both.said(words).items()
+                }
+                assert heard["a"] == heard["b"], words
+    assert not different, "\n".join(different)
+
+
+def names(text: str) -> set[str]:
+    """Return the first words of lines, which are names of figures."""
+    found = set()
+    for line in text.splitlines():
+        name = re.split(r"[=:]|\s{2,}|\s(?=[\d-])", line.strip())[0]
+        # Images' own numbers, and what libvirt alone keeps account of.
+        if not re.search(r"backingIndex|haltpoll|cpu.cache|\.wait|^rss", name):
+            found.add(name)
+    return found
