@@ -208,7 +208,7 @@ def _run(words: list[str], session: Session) -> int:
                     raise
                 from polyvisor.cli._click import show
 
-                return show(error, call.command)
+                return show(error, call.command, words)
             return 0
     from polyvisor.cli._click import run as run_with_click
 

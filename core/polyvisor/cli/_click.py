@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -92,8 +93,7 @@ def run(words: Sequence[str], session: Session) -> int:
     except click.Abort as stop:
         raise KeyboardInterrupt from stop
     except click.ClickException as error:
-        error.show()
-        return error.exit_code
+        return _say(error, words)
     return 0
 
 
@@ -108,17 +108,32 @@ def _join_what_bash_split() -> None:
     os.environ.update(COMP_WORDS=" ".join(words), COMP_CWORD=str(current))
 
 
-def show(error: Exception, command: Command) -> int:
+def show(error: Exception, command: Command, words: Sequence[str]) -> int:
     """Show what a command says against its usage as click does, and return the exit code.
 
     Args:
         error: what it raised.
         command: the command, called without click.
+        words: the command line.
     """
     if not isinstance(error, click.ClickException):
         raise error
     if isinstance(error, click.UsageError) and error.ctx is None:
         above = click.Context(polyvisor, info_name="polyvisor")
         error.ctx = click.Context(command.click(), info_name=command.name, parent=above)
-    error.show()
+    return _say(error, words)
+
+
+def _say(error: click.ClickException, words: Sequence[str]) -> int:
+    # Where the line makes no sense, what it says of the form of errors still counts.
+    if "--json" not in takewhile(lambda word: word != "--", words):
+        error.show()
+        return error.exit_code
+    import json
+
+    facts = {"code": "usage", "message": error.format_message()}
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        facts["usage"] = error.ctx.get_usage()
+        facts["help"] = f"{error.ctx.command_path} --help"
+    click.echo(json.dumps({"error": facts}, ensure_ascii=False), err=True)
     return error.exit_code

@@ -194,6 +194,29 @@ def test_wrong_usage(polyvisor) -> None:
     assert polyvisor("list", "--no-such-option").code == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("dominfo", "--json"), "Missing argument 'DOMAIN'."),
+        (("--json", "dominfo"), "Missing argument 'DOMAIN'."),
+        (("list", "--json", "--no-such-option"), "No such option '--no-such-option'."),
+        (("--json", "frob"), "No such command 'frob'."),
+    ],
+)
+def test_wrong_usage_as_json(polyvisor, words, message) -> None:
+    """Whoever reads JSON reads of wrong usage too, and how it is right."""
+    done = polyvisor(*words)
+    assert done.code == 2
+    assert done.out == ""
+    (line,) = done.err.splitlines()
+    facts = json.loads(line)["error"]
+    assert facts["code"] == "usage"
+    assert facts["message"].startswith(message)
+    assert facts["usage"].startswith("Usage: polyvisor")
+    assert facts["help"].endswith("--help")
+    assert polyvisor("dominfo", "--", "--json").code == 1  # a domain of that name
+
+
 def test_readonly(tick) -> None:
     """``--readonly`` refuses what changes something."""
     one_line(tick("-r", "start", "tick"))
