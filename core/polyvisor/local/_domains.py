@@ -225,6 +225,8 @@ class LocalDomains(Domains):
         return uuid
 
     def undefine(self, uuid: UUID, *, managed_save: bool = False, snapshots: bool = False) -> None:
+        from polyvisor.local._points import checkpoint_family
+
         with self._keeper.hold(uuid, "undefine") as hold:
             record = hold.known
             if not record.persistent:
@@ -439,6 +441,7 @@ class LocalDomains(Domains):
     # Jobs
 
     def job(self, uuid: UUID) -> JobProgress | None:
+
         record = self._keeper.need(uuid)
         told = self._keeper.home.jobs.progress(str(uuid))
         if told is None and "backup_xml" in record.runtime:
@@ -448,6 +451,7 @@ class LocalDomains(Domains):
         return told
 
     def abort_job(self, uuid: UUID) -> None:
+
         record = self._keeper.need(uuid)
         if self._keeper.home.jobs.cancel(str(uuid), "aborted on request"):
             return
