@@ -70,6 +70,14 @@ class DomainAgent(Face):
         """Return its network interfaces: ``name``, ``hardware-address``, ``ip-addresses``."""
         return await self._run(self.sync.interfaces)
 
+    async def guest_info(self, *kinds: str) -> dict[str, Any]:
+        """Return what the agent knows of its guest, under the names of ``virsh guestinfo``."""
+        return await self._run(self.sync.guest_info)
+
+    async def disks_of_filesystems(self) -> list[tuple[dict[str, Any], list[str]]]:
+        """Return what is mounted (see :meth:`filesystems`), each with its disks' targets."""
+        return await self._run(self.sync.disks_of_filesystems)
+
     async def time(self) -> datetime:
         """Return the guest's time, aware, in UTC."""
         return await self._run(self.sync.time)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from polyvisor.errors import HypervisorError, Timeout
+from polyvisor.errors import HypervisorError, InvalidArgument, Timeout
 from polyvisor.handles._verb import verb
 
 if TYPE_CHECKING:
@@ -125,6 +125,47 @@ class DomainAgent:
     def interfaces(self) -> list[dict[str, Any]]:
         """Return its network interfaces: ``name``, ``hardware-address``, ``ip-addresses``."""
         return list(self.ask("guest-network-get-interfaces"))
+
+    def guest_info(self, *kinds: str) -> dict[str, Any]:
+        """Return what the agent knows of its guest, under the names of ``virsh guestinfo``.
+
+        Args:
+            kinds: ``user``, ``os``, ``timezone``, ``hostname``, ``filesystem``, ``disk`` or
+                ``interface``; none: all that this agent can tell.
+
+        Raises:
+            InvalidArgument: there is no such kind.
+            HypervisorError: the agent cannot tell what was asked for.
+        """
+        from polyvisor.handles._guestinfo import KINDS
+
+        if unknown := set(kinds) - set(KINDS):
+            raise InvalidArgument(
+                f"guest info: no kind is called {min(unknown)!r}; there are {', '.join(KINDS)}"
+            )
+        devices = self._connection._driver.domains.spec(self._uuid).devices
+        facts: dict[str, Any] = {}
+        for kind, tell in KINDS.items():
+            if kinds and kind not in kinds:
+                continue
+            try:
+                told = dict(tell(self, devices.disks))
+            except HypervisorError:
+                if kinds:
+                    raise
+            else:
+                facts.update((name, value) for name, value in told.items() if value is not None)
+        return facts
+
+    def disks_of_filesystems(self) -> list[tuple[dict[str, Any], list[str]]]:
+        """Return what is mounted (see :meth:`filesystems`), each with its disks' targets."""
+        from polyvisor.handles._guestinfo import disk_target
+
+        disks = self._connection._driver.domains.spec(self._uuid).devices.disks
+        return [
+            (one, [name for place in one.get("disk", ()) if (name := disk_target(disks, place))])
+            for one in self.filesystems()
+        ]
 
     def time(self) -> datetime:
         """Return the guest's time, aware, in UTC."""

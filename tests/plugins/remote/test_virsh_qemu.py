@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -98,8 +99,22 @@ NAMES = (
     "domstats g --state --cpu-total --balloon --block --interface",
 )
 
+#: What our own command line prints as virsh does.
+OWN = (
+    "domblklist g",
+    "domblklist g --details",
+    "domiflist g",
+    "domblkinfo g vda",
+    "domblkinfo g --all",
+    "domifaddr g",
+    "blockjob g vda",
+)
+
 #: Asked of an agent that does not run: refused in libvirt's words, behind which are ours.
 AGENT = ("domtime g", "guestinfo g")
+
+
+POLYVISOR = (sys.executable, "-m", "polyvisor")
 
 
 @attrs.frozen
@@ -169,6 +184,13 @@ def test_what_virsh_prints_of_qemu_is_the_same(both: Both) -> None:
                     for side, text in both.said(words).items()
                 }
                 assert heard["a"] == heard["b"], words
+            for words in OWN:
+                asked = [*POLYVISOR, "-c", "qemu:///system", *words.split()]
+                ours = run("env", f"POLYVISOR_CONFIG={both.folder}/p/polyvisor.toml", *asked)
+                said = both.said(words)["a"].partition("\n")[2]
+                shown = (ours.stdout + ours.stderr).replace(f"{both.folder}/a", "FILE")
+                widths = re.compile("-{10,}")
+                assert widths.sub("-", shown).split() == widths.sub("-", said).split(), words
     assert not different, "\n".join(different)
 
 

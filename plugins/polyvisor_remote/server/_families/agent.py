@@ -6,10 +6,9 @@ them are libvirt's (``virDomainGetGuestInfo``).
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from polyvisor.errors import HypervisorError, OperationInvalid, Timeout
+from polyvisor.errors import Timeout
 from polyvisor_remote.server._families.arguments import check_flags, need
 from polyvisor_remote.server.dispatch import serves
 from polyvisor_remote.server.failures import Failure
@@ -17,15 +16,12 @@ from polyvisor_remote.wire import params
 from polyvisor_remote.wire.params import INT, UINT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from uuid import UUID
 
     from polyvisor.handles import DomainAgent
-    from polyvisor.model.devices.disk import Disk
     from polyvisor_remote.server.session import Session
     from polyvisor_remote.wire import TypedParam
-
-    _Teller = Callable[[DomainAgent, Sequence[Disk]], Iterator[tuple[str, Any]]]
 
 # virDomainQemuAgentCommandTimeoutValues
 _BLOCK, _DEFAULT, _NOWAIT = -2, -1, 0
@@ -37,12 +33,8 @@ _SYNC = 1
 _LEASE, _AGENT, _ARP = 0, 1, 2
 #: ``VIR_DOMAIN_PASSWORD_ENCRYPTED``.
 _ENCRYPTED = 1
-# virDomainGuestInfoTypes
-_USERS, _OS, _TIMEZONE, _HOSTNAME, _FILESYSTEM, _DISKS, _INTERFACES = (1 << bit for bit in range(7))
-_OS_NAMES = (
-    "id", "name", "pretty-name", "version", "version-id", "machine", "variant", "variant-id",
-    "kernel-release", "kernel-version",
-)  # fmt: skip
+#: ``virDomainGuestInfoTypes``, a bit each.
+_INFO = ("user", "os", "timezone", "hostname", "filesystem", "disk", "interface")
 _IPV4, _IPV6 = 0, 1
 _UNRESPONSIVE = 86
 
@@ -106,43 +98,11 @@ def get_fsinfo(session: Session, arguments: Any) -> tuple[list[Any], int]:
     """Return what is mounted, each with the disks that it is on."""
     check_flags(arguments.flags, 0, "virDomainGetFSInfo")
     agent = _agent(session, arguments.dom, "domain_get_fsinfo")
-    disks = _disks(session, session.uuid(arguments.dom))
     found = [
-        (
-            one["mountpoint"],
-            one["name"],
-            one["type"],
-            [target for place in one.get("disk", ()) if (target := _target(disks, place))],
-        )
-        for one in _asked(agent.filesystems)
+        (one["mountpoint"], one["name"], one["type"], targets)
+        for one, targets in _asked(agent.disks_of_filesystems)
     ]
     return found, len(found)
-
-
-def _disks(session: Session, uuid: UUID) -> Sequence[Disk]:
-    devices = session.driver.domains.spec(uuid).devices
-    return () if devices is None else devices.disks
-
-
-def _target(disks: Sequence[Disk], place: dict[str, Any]) -> str | None:
-    """Return the target of the disk that the agent speaks of, found by its address."""
-    pci = place.get("pci-controller", {})
-    for disk in disks:
-        address = disk.address
-        if address is None or disk.target is None:
-            continue
-        if address.type == "pci":
-            there = (address.domain or 0, address.bus, address.slot, address.function or 0)
-            told = (pci.get(name) for name in ("domain", "bus", "slot", "function"))
-            if there == tuple(told):
-                return disk.target.dev
-        elif address.type == "drive":
-            place_there = (address.bus or 0, address.target or 0, address.unit or 0)
-            if place.get("bus-type") == disk.target.bus and place_there == tuple(
-                place.get(name) for name in ("bus", "target", "unit")
-            ):
-                return disk.target.dev
-    return None
 
 
 # Time, names and passwords
@@ -270,26 +230,11 @@ def get_guest_info(session: Session, arguments: Any) -> tuple[list[TypedParam]]:
     check_flags(arguments.flags, 0, "virDomainGetGuestInfo")
     agent = _agent(session, arguments.dom, "domain_get_guest_info")
     asked = arguments.types
-    known = sum(_INFO)
-    if asked & ~known:
-        raise Failure(84, f"unsupported guest information types '0x{asked & ~known:x}'")
-    disks = _disks(session, session.uuid(arguments.dom))
-    facts: dict[str, Any] = {}
-    for kind, tell in _INFO.items():
-        if asked and not asked & kind:
-            continue
-        try:
-            facts.update(_asked(partial(_told, tell, agent, disks)))
-        except OperationInvalid:
-            raise
-        except HypervisorError:
-            if asked:
-                raise
+    if unknown := asked >> len(_INFO):
+        raise Failure(84, f"unsupported guest information types '0x{unknown << len(_INFO):x}'")
+    kinds = [kind for bit, kind in enumerate(_INFO) if asked >> bit & 1]
+    facts = _asked(lambda: agent.guest_info(*kinds))
     return (params(facts, {name: kind for name in facts if (kind := _kind(name))}),)
-
-
-def _told(tell: _Teller, agent: DomainAgent, disks: Sequence[Disk]) -> dict[str, Any]:
-    return dict(tell(agent, disks))
 
 
 def _kind(name: str) -> int:
@@ -297,91 +242,3 @@ def _kind(name: str) -> int:
     if last in ("count", "prefix"):
         return UINT
     return INT if name == "timezone.offset" else 0
-
-
-def _users(agent: DomainAgent, disks: Sequence[Disk]) -> Iterator[tuple[str, Any]]:
-    found = agent.users()
-    yield "user.count", len(found)
-    for number, one in enumerate(found):
-        yield f"user.{number}.name", one["user"]
-        yield f"user.{number}.domain", one.get("domain")
-        yield f"user.{number}.login-time", int(one["login-time"] * 1000)
-
-
-def _os(agent: DomainAgent, disks: Sequence[Disk]) -> Iterator[tuple[str, Any]]:
-    found = agent.os_info()
-    for name in _OS_NAMES:
-        yield f"os.{name}", found.get(name)
-
-
-def _timezone(agent: DomainAgent, disks: Sequence[Disk]) -> Iterator[tuple[str, Any]]:
-    found = agent.ask("guest-get-timezone")
-    yield "timezone.name", found.get("zone")
-    yield "timezone.offset", found["offset"]
-
-
-def _hostname(agent: DomainAgent, disks: Sequence[Disk]) -> Iterator[tuple[str, Any]]:
-    yield "hostname", agent.hostname()
-
-
-def _filesystems(agent: DomainAgent, disks: Sequence[Disk]) -> Iterator[tuple[str, Any]]:
-    found = agent.filesystems()
-    yield "fs.count", len(found)
-    for number, one in enumerate(found):
-        here = f"fs.{number}"
-        yield f"{here}.name", one["name"]
-        yield f"{here}.mountpoint", one["mountpoint"]
-        yield f"{here}.fstype", one["type"]
-        yield f"{here}.total-bytes", one.get("total-bytes")
-        yield f"{here}.used-bytes", one.get("used-bytes")
-        places = one.get("disk", ())
-        yield f"{here}.disk.count", len(places)
-        for index, place in enumerate(places):
-            yield f"{here}.disk.{index}.alias", _target(disks, place)
-            yield f"{here}.disk.{index}.serial", place.get("serial")
-            yield f"{here}.disk.{index}.device", place.get("dev")
-
-
-def _guest_disks(agent: DomainAgent, disks: Sequence[Disk]) -> Iterator[tuple[str, Any]]:
-    found = agent.ask("guest-get-disks")
-    yield "disk.count", len(found)
-    for number, one in enumerate(found):
-        here, address = f"disk.{number}", one.get("address")
-        yield f"{here}.name", one["name"]
-        yield f"{here}.partition", bool(one["partition"])
-        needs = one.get("dependencies", ())
-        if needs:
-            yield f"{here}.dependency.count", len(needs)
-        for index, name in enumerate(needs):
-            yield f"{here}.dependency.{index}.name", name
-        if address is not None:
-            yield f"{here}.serial", address.get("serial")
-            yield f"{here}.alias", _target(disks, address)
-            yield f"{here}.guest_bus", address.get("bus-type")
-        yield f"{here}.guest_alias", one.get("alias")
-
-
-def _interfaces(agent: DomainAgent, disks: Sequence[Disk]) -> Iterator[tuple[str, Any]]:
-    found = agent.interfaces()
-    yield "if.count", len(found)
-    for number, one in enumerate(found):
-        here = f"if.{number}"
-        name, mac, addresses = _interface(one)
-        yield f"{here}.name", name
-        yield f"{here}.hwaddr", mac
-        yield f"{here}.addr.count", len(addresses)
-        for index, (kind, address, prefix) in enumerate(addresses):
-            yield f"{here}.addr.{index}.type", "ipv6" if kind == _IPV6 else "ipv4"
-            yield f"{here}.addr.{index}.addr", address
-            yield f"{here}.addr.{index}.prefix", prefix
-
-
-_INFO = {
-    _USERS: _users,
-    _OS: _os,
-    _TIMEZONE: _timezone,
-    _HOSTNAME: _hostname,
-    _FILESYSTEM: _filesystems,
-    _DISKS: _guest_disks,
-    _INTERFACES: _interfaces,
-}

@@ -1,0 +1,126 @@
+"""Commands for the agent inside a guest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from polyvisor.cli._declare import argument, echo, number, option
+from polyvisor.cli._session import command, domain_argument, session
+
+__all__: list[str] = []
+
+#: As virsh names the options.
+_KINDS = ("user", "os", "timezone", "hostname", "filesystem", "disk", "interface")
+
+
+@command("qemu-agent-command")
+@domain_argument
+@argument("words", nargs=-1, required=True, metavar="COMMAND...")
+@option("--timeout", type=number(float, 0), default=5.0, help="Seconds to wait for the answer.")
+@option("--block", is_flag=True, help="Wait as long as the agent takes.")
+def qemu_agent_command_command(
+    domain: str, words: tuple[str, ...], timeout: float, block: bool
+) -> None:
+    """Send COMMAND, JSON text, to the agent in DOMAIN and print its answer."""
+    import json
+
+    agent = session().domain(domain).agent
+    answer = agent.command(" ".join(words), timeout=None if block else timeout)
+    session().facts(json.loads(answer), lambda: echo(answer))
+
+
+@command("domfsfreeze")
+@domain_argument
+@argument("mountpoints", nargs=-1)
+def domfsfreeze_command(domain: str, mountpoints: tuple[str, ...]) -> None:
+    """Stop DOMAIN from writing to its file systems, or to those at MOUNTPOINTS."""
+    found = session().domain(domain)
+    count = found.agent.freeze(list(mountpoints) or None)
+    session().done(f"Froze {count} filesystem(s)", uuid=found.uuid, filesystems=count)
+
+
+@command("domfsthaw")
+@domain_argument
+def domfsthaw_command(domain: str) -> None:
+    """Let DOMAIN write to its file systems again."""
+    found = session().domain(domain)
+    count = found.agent.thaw()
+    session().done(f"Thawed {count} filesystem(s)", uuid=found.uuid, filesystems=count)
+
+
+@command("domfstrim")
+@domain_argument
+@option("--minimum", type=number(int, 0), default=0, help="Leave out smaller ranges, in bytes.")
+def domfstrim_command(domain: str, minimum: int) -> None:
+    """Have DOMAIN tell its disks which of their blocks are free."""
+    found = session().domain(domain).agent.trim(minimum=minimum)
+    session().facts(found, lambda: None)
+
+
+@command("domfsinfo")
+@domain_argument
+def domfsinfo_command(domain: str) -> None:
+    """Print what is mounted in DOMAIN."""
+    found = session().domain(domain).agent.disks_of_filesystems()
+    rows = [
+        [one["mountpoint"], one["name"], one["type"], ",".join(targets)] for one, targets in found
+    ]
+    facts = [{**one, "targets": targets} for one, targets in found]
+    session().facts(facts, lambda: session().table(["Mountpoint", "Name", "Type", "Target"], rows))
+
+
+@command("domhostname")
+@domain_argument
+def domhostname_command(domain: str) -> None:
+    """Print the name that DOMAIN has for itself."""
+    name = session().domain(domain).agent.hostname()
+    session().facts({"hostname": name}, lambda: echo(f"{name}\n"))
+
+
+@command("domtime")
+@domain_argument
+@option("--now", is_flag=True, help="Set it to this host's time.")
+@option("--sync", is_flag=True, help="Set it to that of the guest's own hardware.")
+@option("--time", "seconds", type=int, help="Set it to so many seconds since 1970.")
+@option("--pretty", is_flag=True, help="Print a date.")
+def domtime_command(domain: str, now: bool, sync: bool, seconds: int | None, pretty: bool) -> None:
+    """Print or set DOMAIN's time."""
+    from datetime import UTC, datetime
+
+    from polyvisor.errors import InvalidArgument
+
+    if sum((now, sync, seconds is not None)) > 1:
+        raise InvalidArgument("domtime: --now, --sync and --time exclude each other")
+    agent = session().domain(domain).agent
+    if now or sync or seconds is not None:
+        when = None if sync else datetime.now(UTC)
+        agent.set_time(when if seconds is None else datetime.fromtimestamp(seconds, UTC))
+        return
+    time = agent.time()
+    shown = f"{time:%Y-%m-%d %H:%M:%S}" if pretty else str(int(time.timestamp()))
+    session().facts({"time": time.timestamp()}, lambda: echo(f"Time: {shown}"))
+
+
+def _kinds(function: Any) -> Any:
+    for kind in reversed(_KINDS):
+        function = option(f"--{kind}", is_flag=True, help=f"What belongs to {kind}.")(function)
+    return function
+
+
+@command("guestinfo")
+@domain_argument
+@_kinds
+def guestinfo_command(domain: str, **chosen: bool) -> None:
+    """Print what the agent knows of DOMAIN: all that it can tell, or the chosen kinds."""
+    kinds = [kind for kind, wanted in chosen.items() if wanted]
+    facts = session().domain(domain).agent.guest_info(*kinds)
+
+    def plain() -> None:
+        for name, value in facts.items():
+            echo(f"{name:<20}: {_shown(value)}")
+
+    session().facts(facts, plain)
+
+
+def _shown(value: Any) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
