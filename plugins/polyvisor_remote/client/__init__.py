@@ -6,6 +6,8 @@
 ``failures``   libvirt's error numbers as our errors
 ``driver``     the driver; ``support``: what the server can, by asking it
 ``domains``    domains and their life; ``events``: what is told of them
+``saving``     images; ``snapshots``; ``changing``: devices, resources, words, cores; ``tuning``
+``jobs``       how far a long call is, and stopping it
 """
 
 from __future__ import annotations

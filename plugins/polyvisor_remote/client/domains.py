@@ -359,6 +359,22 @@ class RemoteDomains(Domains):
             raise NotFound(f"the domain {uuid} has no figures", key=str(uuid))
         return {name: value for name, _, value in records[0].params}
 
+    def all_stats(
+        self, *, active: bool = True, inactive: bool = True
+    ) -> Sequence[tuple[DomainSummary, dict[str, Any]]]:
+        """Ask for all figures of all at once."""
+        flags = _kinds(active, inactive)
+        if flags is None:
+            return []
+        lines = {one.uuid.bytes: one for one in self.summaries(active=active, inactive=inactive)}
+        records = self._link.call("connect_get_all_domain_stats", [], 0, flags).retStats
+        found = [
+            (lines[record.dom.uuid], {name: value for name, _, value in record.params})
+            for record in records
+            if record.dom.uuid in lines
+        ]
+        return sorted(found, key=lambda pair: pair[0].name)
+
     def wait(self, uuid: UUID, *, timeout: float | None = None) -> DomainStatus:
         """Listen for what happens to it until it is not active."""
         part = self._driver.events

@@ -72,6 +72,14 @@ class RemoteDriver(Driver):
         server: what it can.
     """
 
+    save = _part("save.file", "saving:RemoteSave")
+    snapshots = _part("snapshots.memory", "snapshots:RemoteSnapshots")
+    devices = _part("devices.attach", "changing:RemoteDevices")
+    resources = _part("devices.vcpus", "changing:RemoteResources")
+    annotations = _part("domains.metadata", "changing:RemoteAnnotations")
+    dumps = _part("domains.dump", "changing:RemoteDumps")
+    tuning = _part("domains.tuning", "tuning:RemoteTuning")
+    domains: RemoteDomains
     events = _part("events", "events:RemoteEvents")
 
     def __init__(self, uri: str, link: Link) -> None:

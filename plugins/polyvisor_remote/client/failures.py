@@ -81,20 +81,37 @@ _KINDS: dict[int, type[PolyvisorError]] = {
 }
 _PATTERNS = (
     (9, ("already exists", "already defined", "belongs to", "already belongs", "exists already",
-         "is already in use", "has a snapshot", "is taken"), errors.AlreadyExists),
+         "is already in use", "active already", "has a snapshot", "is taken"),
+     errors.AlreadyExists),
     (55, ("is already active as", "domain with this UUID is active already"), errors.AlreadyExists),
     (68, ("Timed out", "timed out", "was still active", "did not"), errors.Timeout),
     (1, ("is in use by a block job",), errors.OperationInvalid),
 )  # fmt: skip
 
 
-def kind_of(number: int, words: str) -> type[PolyvisorError]:
-    """Return which of our errors stands for a number and words of libvirt's."""
+#: Procedures whose failure is that of an image, and those whose trouble with files is storage's.
+_IMAGES = ("domain_restore", "domain_save_image")
+_FILES = ("domain_restore", "domain_save", "domain_core_dump", "storage_")
+_FAILED, _SYSTEM = 9, 38
+
+
+def kind_of(number: int, words: str, procedure: str = "") -> type[PolyvisorError]:
+    """Return which of our errors stands for a number and words of libvirt's.
+
+    Args:
+        number: ``virErrorNumber``.
+        words: the message.
+        procedure: what was called.
+    """
     if number in _MISSING:
         return errors.NotFound
     for numbered, patterns, kind in _PATTERNS:
         if number == numbered and any(pattern in words for pattern in patterns):
             return kind
+    if number == _FAILED and procedure.startswith(_IMAGES):
+        return errors.SaveImageError
+    if number == _SYSTEM and procedure.startswith(_FILES):
+        return errors.StorageError
     return _KINDS.get(number, errors.OperationFailed)
 
 
@@ -120,7 +137,7 @@ def refusal(procedure: Procedure, payload: bytes) -> PolyvisorError:
     }
     if told.dom is not None:
         facts["domain"] = told.dom.name
-    kind = kind_of(number, words)
+    kind = kind_of(number, words, procedure.name)
     if number in (UNSUPPORTED, RPC):
         words = f"the server cannot do this: {told.message}"
     if kind is errors.NotFound:

@@ -37,11 +37,26 @@ _PROBES: Mapping[str, tuple[Any, ...]] = {
     "domains.suspend": ("domain_suspend", _NOBODY),
     "domains.autostart": ("domain_set_autostart", _NOBODY, 0),
     "domains.stats": ("connect_get_all_domain_stats", [_NOBODY], 1, 0),
+    "domains.dump": ("domain_core_dump", _NOBODY, "/nonexistent", 0),
+    "domains.metadata": ("domain_set_metadata", _NOBODY, 1, None, None, None, 0),
+    "domains.tuning": ("domain_get_scheduler_parameters_flags", _NOBODY, 16, 0),
+    "save.file": ("domain_save", _NOBODY, "/nonexistent"),
+    "save.managed": ("domain_managed_save", _NOBODY, 0),
+    "snapshots.memory": ("domain_snapshot_create_xml", _NOBODY, "<domainsnapshot/>", 0),
+    "snapshots.revert": ("domain_revert_to_snapshot", ("none", _NOBODY), 0),
+    "devices.attach": ("domain_attach_device_flags", _NOBODY, "<disk/>", 1),
+    "devices.memory": ("domain_set_memory_flags", _NOBODY, 1024, 1),
+    "devices.vcpus": ("domain_set_vcpus_flags", _NOBODY, 1, 1),
     "events": ("connect_supports_feature", _CALLBACKS),
 }
 #: What the driver has no part for.
 _UNDONE = tuple(feature for feature in FEATURES if feature not in _PROBES)
 _MISSING = "the client for libvirt's protocol does not do this yet"
+#: Why not, where it is known.
+_REASONS = {
+    "save.edit": "images are files of the server's host; read and change them there",
+    "snapshots.disk": "the server does not say; it is tried where it is asked for",
+}
 
 
 class Server:
@@ -49,7 +64,12 @@ class Server:
 
     Args:
         link: the link.
+
+    Attributes:
+        nobody: a domain that does not exist, as the protocol names it.
     """
+
+    nobody = _NOBODY
 
     def __init__(self, link: Link) -> None:
         self._link = link
@@ -77,7 +97,7 @@ class Server:
                 for feature in _PROBES
                 for reason in (self._known[feature],)
             }
-            | dict.fromkeys(_UNDONE, _MISSING)
+            | {feature: _REASONS.get(feature, _MISSING) for feature in _UNDONE}
         )
 
     def _lacks(self, feature: str) -> str | None:
