@@ -7,6 +7,8 @@
 ``driver``     the driver; ``support``: what the server can, by asking it
 ``domains``    domains and their life; ``events``: what is told of them
 ``saving``     images; ``snapshots``; ``changing``: devices, resources, words, cores; ``tuning``
+``seat``       consoles, screens, agents; ``objects``: networks and the like; ``storage``
+``stream``     data that follows a call
 ``jobs``       how far a long call is, and stopping it
 """
 

@@ -8,7 +8,9 @@ has a thread that reads while nobody waits, :meth:`Channel.pump`.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.errors import ConnectionClosed, PolyvisorError
@@ -17,6 +19,7 @@ from polyvisor_remote.wire import FrameReader, Kind, Message, Status, WireError,
 
 if TYPE_CHECKING:
     from polyvisor_remote.client.pipe import Pipe
+    from polyvisor_remote.client.stream import Stream
     from polyvisor_remote.wire import Procedure
 
 __all__ = ["Channel"]
@@ -27,6 +30,8 @@ _CHUNK = 262144
 _PUMP = 0
 _ERROR = int(Status.ERROR)
 _REPLY, _EVENT, _CALL = int(Kind.REPLY), int(Kind.MESSAGE), int(Kind.CALL)
+
+_STREAM = (int(Kind.STREAM), int(Kind.STREAM_HOLE))
 
 _keepalive = program("keepalive")
 _PING, _PONG = (
@@ -51,6 +56,27 @@ class _Slot:
     def __init__(self) -> None:
         self.message: Message | None = None
         self.wake: threading.Lock | None = None
+
+
+class _StreamSlot(_Slot):
+    """One who waits for the messages of a stream."""
+
+    __slots__ = ("queue",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue: deque[Message] = deque()
+
+    def put(self, message: Message) -> None:
+        """Take in a message."""
+        self.queue.append(message)
+        self.message = self.queue[0]
+
+    def take(self) -> Message:
+        """Return the next one, which there is."""
+        message = self.queue.popleft()
+        self.message = self.queue[0] if self.queue else None
+        return message
 
 
 class Channel:
@@ -87,6 +113,7 @@ class Channel:
         self._sending = threading.Lock()
         self._reading = False
         self._waiting: dict[int, _Slot] = {}
+        self._streams: dict[int, _StreamSlot] = {}
 
     # Calling
 
@@ -132,6 +159,52 @@ class Channel:
             except PolyvisorError as error:
                 answers.append(error)
         return answers
+
+    def begin(self, procedure: Procedure, arguments: Iterable[Any]) -> tuple[Any, Stream]:
+        """Call what a stream follows, and return the answer with the stream.
+
+        Raises:
+            PolyvisorError: see :meth:`call`.
+        """
+        from polyvisor_remote.client.stream import Stream
+
+        home = procedure.program
+        payload = procedure.arguments.codec.encode(arguments)
+        slot = _Slot()
+        serial = self._enter(slot)
+        with self._lock:
+            self._streams[serial] = _StreamSlot()
+        self._send(frame(home.number, home.version, procedure.number, _CALL, serial, 0, payload))
+        try:
+            answer = self._answer(procedure, self._await(slot))
+        except BaseException:
+            self.end_stream(serial)
+            raise
+        return answer, Stream(self, procedure, serial)
+
+    def next_of_stream(self, serial: int) -> Message:
+        """Return the next message of a stream."""
+        slot = self._streams.get(serial)
+        if slot is None:
+            raise ConnectionClosed("the stream has ended")
+        self._await(slot)
+        with self._lock:
+            return slot.take()
+
+    def send_of_stream(
+        self, procedure: Procedure, serial: int, status: int, payload: bytes
+    ) -> None:
+        """Send a message of a stream."""
+        if self.dead is not None:
+            raise self._closed()
+        home = procedure.program
+        numbers = (home.number, home.version, procedure.number)
+        self._send(frame(*numbers, Kind.STREAM, serial, status, payload))
+
+    def end_stream(self, serial: int) -> None:
+        """Forget a stream."""
+        with self._lock:
+            self._streams.pop(serial, None)
 
     @staticmethod
     def _answer(procedure: Procedure, message: Message) -> Any:
@@ -186,7 +259,7 @@ class Channel:
         """Let somebody else read who waits."""
         with self._lock:
             self._reading = False
-            for slot in self._waiting.values():
+            for slot in chain(self._waiting.values(), self._streams.values()):
                 if slot.wake is not None:
                     slot.wake.release()
                     slot.wake = None
@@ -255,6 +328,15 @@ class Channel:
                 if slot.wake is not None:
                     slot.wake.release()
                     slot.wake = None
+        elif message.kind in _STREAM:
+            with self._lock:
+                stream = self._streams.get(message.serial)
+                if stream is None:
+                    return
+                stream.put(message)
+                if stream.wake is not None:
+                    stream.wake.release()
+                    stream.wake = None
 
     def _ask(self) -> None:
         """Ask the server whether it is there, unless it has not said so too often."""
@@ -277,7 +359,7 @@ class Channel:
             if self.dead is not None:
                 return
             self.dead = ConnectionClosed(why)
-            waiting = list(self._waiting.values())
+            waiting = [*self._waiting.values(), *self._streams.values()]
             self._waiting.clear()
             for slot in waiting:
                 if slot.wake is not None:

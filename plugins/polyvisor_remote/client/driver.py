@@ -80,6 +80,15 @@ class RemoteDriver(Driver):
     dumps = _part("domains.dump", "changing:RemoteDumps")
     tuning = _part("domains.tuning", "tuning:RemoteTuning")
     domains: RemoteDomains
+    consoles = _part("console.serial", "seat:RemoteConsoles")
+    screens = _part("console.screenshot", "seat:RemoteScreens")
+    agent = _part("guest.agent", "seat:RemoteAgent")
+    storage_pools = _part("storage", "storage:RemoteStoragePools")
+    networks = _part("networks", "objects:RemoteNetworks")
+    interfaces = _part("interfaces", "objects:RemoteInterfaces")
+    node_devices = _part("node-devices", "objects:RemoteNodeDevices")
+    secrets = _part("secrets", "objects:RemoteSecrets")
+    nwfilters = _part("nwfilters", "objects:RemoteNwFilters")
     events = _part("events", "events:RemoteEvents")
 
     def __init__(self, uri: str, link: Link) -> None:

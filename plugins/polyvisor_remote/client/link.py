@@ -20,7 +20,8 @@ from polyvisor_remote.wire import program
 if TYPE_CHECKING:
     from polyvisor_remote.client.login import Credentials
     from polyvisor_remote.client.pipe import Pipe
-    from polyvisor_remote.wire import Message
+    from polyvisor_remote.client.stream import Stream
+    from polyvisor_remote.wire import Message, Procedure
 
 __all__ = ["Link"]
 
@@ -32,6 +33,11 @@ _PAUSE, _PAUSE_MAX, _PATIENCE = 0.1, 5.0, 120.0
 _READ_ONLY, _KEEPALIVE = 1, 10
 
 _remote = program("remote")
+
+
+def _procedure(name: str) -> Procedure:
+    home, _, rest = name.rpartition(":")
+    return program(home)[rest] if home else _remote[name]
 
 
 class Link:
@@ -83,15 +89,17 @@ class Link:
             channel = self._renewed()
         return channel.call(_remote[name], arguments)
 
-    def call_of(self, of: str, name: str, *arguments: Any) -> Any:
-        """Call a procedure of another program, such as ``"qemu"``."""
+    def begin(self, name: str, *arguments: Any) -> tuple[Any, Stream]:
+        """Call a procedure that a stream follows; return its answer and the stream."""
         channel = self._channel
         if channel.dead is not None:
             channel = self._renewed()
-        return channel.call(program(of)[name], arguments)
+        return channel.begin(_remote[name], arguments)
 
     def call_all(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Make many calls, each a name and its arguments, without waiting between them.
+
+        The name of a procedure of another program has that before it, as in ``"qemu:NAME"``.
 
         Returns:
             Answers in the order of the calls; one that is an error is there as it is.
@@ -99,7 +107,7 @@ class Link:
         channel = self._channel
         if channel.dead is not None:
             channel = self._renewed()
-        made = [(_remote[name], arguments) for name, *arguments in calls]
+        made = [(_procedure(name), arguments) for name, *arguments in calls]
         answers: list[Any] = []
         for first in range(0, len(made), _BATCH):
             answers += channel.call_all(made[first : first + _BATCH])

@@ -47,6 +47,16 @@ _PROBES: Mapping[str, tuple[Any, ...]] = {
     "devices.attach": ("domain_attach_device_flags", _NOBODY, "<disk/>", 1),
     "devices.memory": ("domain_set_memory_flags", _NOBODY, 1024, 1),
     "devices.vcpus": ("domain_set_vcpus_flags", _NOBODY, 1, 1),
+    "console.serial": ("domain_open_console", _NOBODY, None, 0),
+    "console.screenshot": ("domain_screenshot", _NOBODY, 0, 0),
+    "console.send-key": ("domain_send_key", _NOBODY, 0, 0, [1], 0),
+    "guest.agent": ("qemu:domain_agent_command", _NOBODY, "{}", 1, 0),
+    "storage": ("connect_num_of_storage_pools",),
+    "networks": ("connect_num_of_networks",),
+    "interfaces": ("connect_num_of_interfaces",),
+    "nwfilters": ("connect_num_of_nwfilters",),
+    "node-devices": ("node_num_of_devices", None, 0),
+    "secrets": ("connect_num_of_secrets",),
     "events": ("connect_supports_feature", _CALLBACKS),
 }
 #: What the driver has no part for.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
@@ -262,6 +263,47 @@ def test_many_threads_share_a_connection(daemon: Daemon) -> None:
                 assert not thread.is_alive()
             assert stream is None or list(stream) == []
         assert not wrong
+
+
+def test_a_console_and_a_picture(daemon: Daemon, tmp_path: Path) -> None:
+    """What the guest says on its serial port can be read, and its screen comes as a picture."""
+    devices = "<devices><serial type='pty'/><video/></devices></domain>"
+    with polyvisor.open(at(daemon.path)) as host:
+        domain = host.domains.define(GUEST.replace("</domain>", devices))
+        domain.start()
+        consoles, screens = host.driver.consoles, host.driver.screens
+        assert consoles is not None
+        assert screens is not None
+        for _ in range(2):
+            with os.fdopen(consoles.open(domain.uuid, None, force=True), "rb") as console:
+                assert console.readline().startswith(b"tick ")
+        with (tmp_path / "picture").open("wb") as file:
+            assert screens.screenshot(domain.uuid, 0, file.fileno()) == "image/png"
+        assert (tmp_path / "picture").read_bytes().startswith(b"\x89PNG")
+        with pytest.raises(NotFound):
+            consoles.open(domain.uuid, "nosuch", force=False)
+        with os.fdopen(consoles.open(domain.uuid, None, force=True), "rb") as console:
+            domain.destroy()
+            while console.read(4096):
+                pass
+
+
+def test_a_large_volume_goes_both_ways(daemon: Daemon, tmp_path: Path) -> None:
+    """What is written in many pieces, from any position, is read in many."""
+    content = os.urandom(1 << 20) * 3
+    with polyvisor.open(at(daemon.path)) as host:
+        pool = host.storage_pools.create(
+            f"<pool type='dir'><name>p</name><target><path>{tmp_path}</path></target></pool>"
+        )
+        volume = pool.create_volume("<volume><name>v</name><capacity>4194304</capacity></volume>")
+        with volume.open(write=True) as file:
+            file.seek(1000)
+            file.write(content)
+        with volume.open() as file:
+            assert file.read(1000) == bytes(1000)
+            assert file.read(len(content)) == content
+            assert file.read() == bytes((4 << 20) - len(content) - 1000)
+        pool.destroy()
 
 
 def test_what_happens_to_other_objects_is_heard_if_asked_for(daemon: Daemon) -> None:

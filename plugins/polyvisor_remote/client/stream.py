@@ -1,0 +1,100 @@
+"""Data that follows a call, one way or both, over the channel that the call went over.
+
+The messages are described in the server's ``streams``; here is their other side.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from polyvisor.errors import ConnectionClosed, PolyvisorError
+from polyvisor_remote.client.failures import refusal
+from polyvisor_remote.wire import STREAM_CHUNK, Hole, Kind, Status
+
+if TYPE_CHECKING:
+    from polyvisor_remote.client.channel import Channel
+    from polyvisor_remote.wire import Procedure
+
+__all__ = ["Stream"]
+
+_CONTINUE, _OK, _ERROR = int(Status.CONTINUE), int(Status.OK), int(Status.ERROR)
+
+
+class Stream:
+    """One stream; one thread may send while another receives.
+
+    Args:
+        channel: over which it goes.
+        procedure: what was called.
+        serial: the call's number.
+    """
+
+    def __init__(self, channel: Channel, procedure: Procedure, serial: int) -> None:
+        self._channel = channel
+        self._procedure = procedure
+        self._serial = serial
+        self._ended = False
+
+    def send(self, data: bytes) -> None:
+        """Send bytes.
+
+        Raises:
+            ConnectionClosed: the connection broke.
+        """
+        for first in range(0, len(data), STREAM_CHUNK):
+            self._put(_CONTINUE, data[first : first + STREAM_CHUNK])
+
+    def receive(self) -> bytes:
+        """Return what comes next; ``b""`` at the end.
+
+        Raises:
+            PolyvisorError: the server gave the stream up, and why.
+        """
+        while True:
+            message = self._channel.next_of_stream(self._serial)
+            if message.status == _ERROR:
+                self._end()
+                raise refusal(self._procedure, message.payload)
+            if message.status == _OK:
+                self._end()
+                return b""
+            if message.kind == Kind.STREAM_HOLE:
+                return bytes(Hole.decode(message.payload).length)
+            return message.payload
+
+    def finish(self) -> None:
+        """Say that all was sent, or received, and wait until the server agrees.
+
+        Raises:
+            PolyvisorError: it does not.
+        """
+        if not self._ended:
+            self._put(_OK)
+            while not self._ended:
+                self.receive()
+
+    def cancel(self) -> None:
+        """Give it up while another thread receives, which then sees its end."""
+        if not self._ended:
+            self._put(_ERROR)
+
+    def abort(self) -> None:
+        """Give it up; what the server says of that is of no use."""
+        if self._ended:
+            return
+        try:
+            self._put(_ERROR)
+            while not self._ended:
+                self.receive()
+        except PolyvisorError:
+            self._end()
+
+    def _put(self, status: int, data: bytes = b"") -> None:
+        if self._ended:
+            raise ConnectionClosed("the stream has ended")
+        self._channel.send_of_stream(self._procedure, self._serial, status, data)
+
+    def _end(self) -> None:
+        if not self._ended:
+            self._ended = True
+            self._channel.end_stream(self._serial)
