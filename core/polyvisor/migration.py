@@ -74,6 +74,10 @@ def migrate(
     try:
         _check(source, over_there, options)
         options = attrs.evolve(options, source=source.uri, destination=over_there.uri)
+        if options.persistent is None:
+            # Not every destination can tell from the cookie what it is here.
+            kept = source._driver.domains.summary(domain.uuid).persistent
+            options = attrs.evolve(options, persistent=kept)
         with Job("migration", progress) as job:
             uuid = _Run(source, over_there, domain.uuid, options, job).run()
     except BaseException:

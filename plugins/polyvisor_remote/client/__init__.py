@@ -8,6 +8,7 @@
 ``domains``    domains and their life; ``events``: what is told of them
 ``saving``     images; ``snapshots``; ``changing``: devices, resources, words, cores; ``tuning``
 ``seat``       consoles, screens, agents; ``objects``: networks and the like; ``storage``
+``migration``  both sides of it
 ``stream``     data that follows a call
 ``jobs``       how far a long call is, and stopping it
 """

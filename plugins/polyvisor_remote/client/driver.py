@@ -73,6 +73,7 @@ class RemoteDriver(Driver):
     """
 
     save = _part("save.file", "saving:RemoteSave")
+    migration = _part("migration.live", "migration:RemoteMigration")
     snapshots = _part("snapshots.memory", "snapshots:RemoteSnapshots")
     devices = _part("devices.attach", "changing:RemoteDevices")
     resources = _part("devices.vcpus", "changing:RemoteResources")

@@ -15,6 +15,7 @@ from uuid import uuid4
 from polyvisor.errors import Denied, PolyvisorError
 from polyvisor.support import FEATURES, Support, SupportStatus, SupportTable
 from polyvisor_remote.client.failures import RPC, UNSUPPORTED
+from polyvisor_remote.server.numbers import Feature
 
 if TYPE_CHECKING:
     from polyvisor_remote.client.link import Link
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["Server"]
 
 _NOBODY = ("", uuid4().bytes, -1)
-_CALLBACKS = 14  # VIR_DRV_FEATURE_REMOTE_EVENT_CALLBACK
 
 #: What is called to learn of a feature: procedure and arguments.
 _PROBES: Mapping[str, tuple[Any, ...]] = {
@@ -42,6 +42,10 @@ _PROBES: Mapping[str, tuple[Any, ...]] = {
     "domains.tuning": ("domain_get_scheduler_parameters_flags", _NOBODY, 16, 0),
     "save.file": ("domain_save", _NOBODY, "/nonexistent"),
     "save.managed": ("domain_managed_save", _NOBODY, 0),
+    "migration.live": ("domain_migrate_begin3_params", _NOBODY, [], 1),
+    "migration.stopped": ("domain_migrate_begin3_params", _NOBODY, [], 0),
+    "migration.offline": ("connect_supports_feature", int(Feature.MIGRATION_OFFLINE)),
+    "migration.peer-to-peer": ("connect_supports_feature", int(Feature.MIGRATION_P2P)),
     "snapshots.memory": ("domain_snapshot_create_xml", _NOBODY, "<domainsnapshot/>", 0),
     "snapshots.revert": ("domain_revert_to_snapshot", ("none", _NOBODY), 0),
     "devices.attach": ("domain_attach_device_flags", _NOBODY, "<disk/>", 1),
@@ -57,7 +61,7 @@ _PROBES: Mapping[str, tuple[Any, ...]] = {
     "nwfilters": ("connect_num_of_nwfilters",),
     "node-devices": ("node_num_of_devices", None, 0),
     "secrets": ("connect_num_of_secrets",),
-    "events": ("connect_supports_feature", _CALLBACKS),
+    "events": ("connect_supports_feature", int(Feature.EVENT_CALLBACK)),
 }
 #: What the driver has no part for.
 _UNDONE = tuple(feature for feature in FEATURES if feature not in _PROBES)
@@ -65,6 +69,7 @@ _MISSING = "the client for libvirt's protocol does not do this yet"
 #: Why not, where it is known.
 _REASONS = {
     "save.edit": "images are files of the server's host; read and change them there",
+    "migration.tunnelled": "the stream goes from server to server",
     "snapshots.disk": "the server does not say; it is tried where it is asked for",
 }
 

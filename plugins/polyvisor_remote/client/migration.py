@@ -1,0 +1,213 @@
+"""Migration over the wire: libvirt's version 3, driven from here or by the source's server.
+
+Each phase is a call to the server of its side, with the cookies handed on as they are. Peer
+to peer the source's server does all of it in perform, and the other phases only look.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from polyvisor.driver import Begun, Finished, Migration, Outcome, Prepared
+from polyvisor.errors import ConnectError, NotFound, PolyvisorError, Unsupported
+from polyvisor.uri import ConnectionUri
+from polyvisor_remote.client.jobs import watched
+from polyvisor_remote.server.numbers import Migrate
+from polyvisor_remote.wire import params
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from polyvisor.driver import MigrationOptions
+    from polyvisor.jobs import Job
+    from polyvisor.model import DomainSpec
+    from polyvisor_remote.client.driver import RemoteDriver
+
+__all__ = ["RemoteMigration"]
+
+_BANDWIDTH_UNIT = 1 << 20  # MiB/s
+
+
+class RemoteMigration(Migration):
+    """Either side of a migration, on a server.
+
+    Args:
+        driver: the driver.
+    """
+
+    def __init__(self, driver: RemoteDriver) -> None:
+        self._driver = driver
+        self._domains = driver.domains
+        #: Names of the domains that are on their way here, which finish goes by.
+        self._arriving: dict[UUID, str] = {}
+
+    def begin(self, uuid: UUID, options: MigrationOptions, job: Job) -> Begun:
+        """Source: ask what the domain is, and have it held."""
+        from polyvisor.model import DomainSpec
+
+        if options.timeout is not None:
+            raise Unsupported(
+                "migrate: a remote connection cannot stop the guest after a time; set a downtime",
+                feature="migration.live",
+            )
+        if _by_the_source(options):
+            return Begun(DomainSpec.from_xml(self._domains.xml(uuid)))
+        answer = self._domains.call(
+            uuid, "domain_migrate_begin3_params", _params(options), _flags(options)
+        )
+        return Begun(DomainSpec.from_xml(answer.xml), answer.cookie_out or None)
+
+    def prepare(
+        self, spec: DomainSpec, cookie: bytes | None, options: MigrationOptions
+    ) -> Prepared:
+        """Destination: have it made ready to receive."""
+        if _by_the_source(options):
+            return Prepared(None)
+        name = options.name or spec.name
+        answer = self._driver.link.call(
+            "domain_migrate_prepare3_params",
+            _params(options, name=name, xml=spec.to_xml()),
+            cookie or b"",
+            _flags(options),
+        )
+        assert spec.uuid is not None
+        self._arriving[spec.uuid] = name
+        return Prepared(answer.uri_out, answer.cookie_out or None)
+
+    def perform(
+        self,
+        uuid: UUID,
+        uri: str | None,
+        cookie: bytes | None,
+        options: MigrationOptions,
+        job: Job,
+    ) -> bytes | None:
+        """Source: have everything sent; peer to peer, have all of it done."""
+        if options.downtime is not None:
+            milliseconds = round(options.downtime * 1000)
+            self._domains.call(uuid, "domain_migrate_set_max_downtime", milliseconds, 0)
+        there = options.destination if _by_the_source(options) else None
+        answer = watched(
+            self._driver,
+            uuid,
+            job,
+            lambda: self._domains.call(
+                uuid,
+                "domain_migrate_perform3_params",
+                there,
+                _params(options, uri=uri),
+                cookie or b"",
+                _flags(options),
+            ),
+        )
+        return answer.cookie_out or None
+
+    def finish(
+        self,
+        uuid: UUID,
+        cookie: bytes | None,
+        options: MigrationOptions,
+        *,
+        cancelled: bool,
+    ) -> Finished:
+        """Destination: have it taken over, or given up."""
+        if _by_the_source(options):
+            return Finished(self._looked(uuid, options))
+        name = self._arriving.get(uuid)
+        if name is None:
+            return Finished(self._looked(uuid, options))
+        try:
+            answer = self._driver.link.call(
+                "domain_migrate_finish3_params",
+                _params(options, name=name),
+                cookie or b"",
+                _flags(options),
+                int(cancelled),
+            )
+        except ConnectError:
+            raise
+        except PolyvisorError:
+            if not cancelled:
+                raise
+            # That there is no domain now is an error in the protocol.
+            self._arriving.pop(uuid, None)
+            return Finished(None)
+        self._arriving.pop(uuid, None)
+        return Finished(self._domains.noted(answer.dom), answer.cookie_out or None)
+
+    def _looked(self, uuid: UUID, options: MigrationOptions) -> UUID | None:
+        """Return the domain if it is here and, unless it came to be kept only, runs."""
+        try:
+            active = self._domains.status(uuid).state.active
+        except NotFound:
+            return None
+        return uuid if active or options.offline else None
+
+    def confirm(
+        self,
+        uuid: UUID,
+        cookie: bytes | None,
+        options: MigrationOptions,
+        *,
+        cancelled: bool,
+    ) -> None:
+        """Source: have it let go of, or run on."""
+        if _by_the_source(options):
+            return
+        self._domains.call(
+            uuid,
+            "domain_migrate_confirm3_params",
+            _params(options),
+            cookie or b"",
+            _flags(options),
+            int(cancelled),
+        )
+
+    def outcome(self, migration: str) -> Outcome:
+        """Say that the protocol has no such question."""
+        return Outcome.UNKNOWN
+
+
+def _by_the_source(options: MigrationOptions) -> bool:
+    """Say whether the source's server drives: if it was asked to and both sides are servers."""
+    return options.peer_to_peer and all(
+        uri is not None and ConnectionUri.parse(uri).transport is not None
+        for uri in (options.source, options.destination)
+    )
+
+
+def _flags(options: MigrationOptions) -> int:
+    chosen = (
+        (options.live and not options.offline, Migrate.LIVE),
+        (_by_the_source(options), Migrate.PEER2PEER),
+        (options.tunnelled, Migrate.TUNNELLED),
+        (bool(options.persistent) or options.offline, Migrate.PERSIST_DEST),
+        (options.undefine_source, Migrate.UNDEFINE_SOURCE),
+        (options.paused, Migrate.PAUSED),
+        (options.copy_storage == "all", Migrate.NON_SHARED_DISK),
+        (options.copy_storage == "incremental", Migrate.NON_SHARED_INC),
+        (options.offline, Migrate.OFFLINE),
+        (options.post_copy, Migrate.POSTCOPY),
+    )
+    return sum(int(flag) for asked, flag in chosen if asked)
+
+
+def _params(
+    options: MigrationOptions,
+    *,
+    name: str | None = None,
+    xml: str | None = None,
+    uri: str | None = None,
+) -> list[Any]:
+    """Return what is said beyond flags (``VIR_MIGRATE_PARAM_*``)."""
+    if xml is None and options.spec is not None:
+        xml = options.spec.to_xml()
+    bandwidth = options.bandwidth
+    return params(
+        {
+            "destination_name": name or options.name,
+            "destination_xml": xml,
+            "migrate_uri": uri or options.uri,
+            "bandwidth": None if bandwidth is None else max(1, bandwidth // _BANDWIDTH_UNIT),
+        }
+    )
