@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
-from polyvisor.local import ChangesGuests
+from polyvisor.local import ChangesGuests, TunesGuests
 from polyvisor_qemu.hypervisor import QemuHypervisor
 
 if TYPE_CHECKING:
@@ -14,8 +16,10 @@ if TYPE_CHECKING:
 __all__ = ["ChangingQemu"]
 
 
-class ChangingQemu(QemuHypervisor, ChangesGuests):
-    """Plugs devices in and out, changes media, vCPUs and the balloon."""
+class ChangingQemu(QemuHypervisor, ChangesGuests, TunesGuests):
+    """Plugs devices in and out, changes media, vCPUs and the balloon; weighs and places guests."""
+
+    tunable = ("schedinfo", "memtune", "blkiotune", "numatune", "blkdeviotune")
 
     def attach_device(self, guest: Guest, kind: str, device: Any, spec: DomainSpec) -> Any:
         """See :func:`polyvisor_qemu.hotplug.attach`."""
@@ -40,6 +44,26 @@ class ChangingQemu(QemuHypervisor, ChangesGuests):
         from polyvisor_qemu.hotplug import set_vcpus
 
         set_vcpus(self, guest, count)
+        spec = guest.spec
+        if spec.cputune or (spec.vcpu and spec.vcpu.cpuset):
+            from polyvisor_qemu.placing import place
+
+            with self.monitor(guest) as monitor:
+                place(guest, spec, monitor)
+
+    def tune(
+        self, guest: Guest, group: str, values: Mapping[str, int | str], device: Any | None
+    ) -> None:
+        """See :func:`polyvisor_qemu.placing.tune`."""
+        from polyvisor_qemu.placing import tune
+
+        tune(self, guest, group, values, device)
+
+    def pin(self, guest: Guest, which: int | str, cpus: AbstractSet[int]) -> None:
+        """See :func:`polyvisor_qemu.placing.pin`."""
+        from polyvisor_qemu.placing import pin
+
+        pin(self, guest, which, cpus)
 
     def set_memory(self, guest: Guest, size: int) -> None:
         """Set the target of the guest's balloon, which it reaches as fast as it likes."""

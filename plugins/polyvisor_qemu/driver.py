@@ -197,6 +197,8 @@ class QemuDriver(LocalDriver):
                 "domains.autostart": _YES,
                 "domains.stats": _YES,
                 "domains.dump": _YES,
+                "domains.metadata": _YES,
+                "domains.tuning": _YES,
                 "save.file": _YES,
                 "save.managed": _YES,
                 "save.edit": _YES,

@@ -337,16 +337,29 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         alone, which nobody flushes: a guest that had any is asked to end.
         """
         process = self._process(guest)
+        grouped = bool(guest.runtime.get("grouped"))
         if process is None:
             from polyvisor_qemu.launch import find
 
-            process = find(guest)
+            process, grouped = find(guest), True
         if process is None:
             return
         if guest.runtime.get("moved"):
             process.end(FLUSHING)
         else:
             process.kill()
+        if grouped:
+            self._ungroup(process.pid)
+
+    def ended(self, guest: Guest) -> None:
+        """Remove the control groups of a guest that ended of itself."""
+        if guest.runtime.get("grouped"):
+            self._ungroup(guest.runtime["pid"])
+
+    def _ungroup(self, pid: int) -> None:
+        from polyvisor_qemu.cgroups import remove
+
+        remove(pid)
 
     def memory_and_cpu_time(self, guest: Guest) -> tuple[int, float | None]:
         """Return the memory that the definition gives, and QEMU's CPU time."""

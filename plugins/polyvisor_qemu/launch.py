@@ -97,14 +97,22 @@ def launch(
             os.close(fd)
         if helpers is not None:
             helpers.close()
-    runtime = {"pid": process.pid, "started": process.started}
+    runtime: dict[str, Any] = {"pid": process.pid, "started": process.started}
     guest.runtime = runtime
     try:
         with Monitor(f"{guest.run_dir}/control", timeout=timeout) as monitor:
             if made.commands:
                 monitor.execute_all(*made.commands)
+            if spec.cputune or spec.memtune or spec.blkiotune or (spec.vcpu and spec.vcpu.cpuset):
+                from polyvisor_qemu.placing import place
+
+                place(guest, spec, monitor)
     except BaseException as error:
         process.kill()
+        if runtime.get("grouped"):
+            from polyvisor_qemu.cgroups import remove
+
+            remove(process.pid)
         if isinstance(error, Gone):
             raise last_words(guest, f"start {spec.name!r}", log_from) from error
         raise

@@ -11,9 +11,11 @@ from polyvisor_qemu.cmdline.storage import CACHES, Nodes, cache_of, storage
 from polyvisor_qemu.cmdline.words import joined
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from polyvisor_qemu.cmdline.context import Context
 
-__all__ = ["disks", "floppies"]
+__all__ = ["disks", "floppies", "limits"]
 
 _CLASSES = {"cdrom": "cdrom", "floppy": "fd", "disk": "hd", "lun": "hd"}
 #: Limits of a disk and QEMU's names for them (block_set_io_throttle, qapi/block-core.json).
@@ -174,15 +176,22 @@ def _facts(disk: Any) -> dict[str, Any]:
     return values
 
 
+def limits(given: Mapping[str, int | None]) -> dict[str, int]:
+    """Return limits of a disk, by libvirt's names, as QEMU wants to be told of them."""
+    wanted = {theirs: given.get(ours) or 0 for ours, theirs in _LIMITS.items()}
+    for ours, theirs in _MORE_LIMITS.items():
+        value = given.get(ours)
+        if value:
+            wanted[theirs] = value
+    return wanted
+
+
 def _throttle(c: Context, disk: Any, name: str) -> None:
     """Have a disk's limits set before the guest runs."""
     tune = disk.iotune
     if tune is None:
         return
-    wanted = {theirs: getattr(tune, ours) or 0 for ours, theirs in _LIMITS.items()}
-    for ours, theirs in _MORE_LIMITS.items():
-        if getattr(tune, ours):
-            wanted[theirs] = getattr(tune, ours)
+    wanted = limits({ours: getattr(tune, ours) for ours in (*_LIMITS, *_MORE_LIMITS)})
     if any(wanted.values()):
         group = {"group": tune.group_name} if tune.group_name else {}
         # A virtio disk's back end is a device within its device.
