@@ -471,20 +471,6 @@ class Context:
         rc = self._lib.libxl_domain_rename(self._ctx, domid, old.encode(), new.encode())
         self._quick(rc, f"rename to {new!r}", old)
 
-    def preserve(self, domid: int, json: str, name: str, suffix: str, uuid: UUID) -> None:
-        """Give a domain that has ended another UUID, and a suffix to its name.
-
-        Args:
-            domid: the domain.
-            json: its configuration.
-            name: its name.
-            suffix: what is put behind the name.
-            uuid: the UUID.
-        """
-        config = self._config(json, name)
-        rc = self._lib.pv_preserve(self._ctx, domid, config, suffix.encode(), uuid.bytes)
-        self._quick(rc, "keep", name)
-
     def change_device(self, domid: int, name: str, kind: str, json: str, *, add: bool) -> None:
         """Attach or detach a device: a ``"disk"``, a ``"nic"`` or a ``"pci"``."""
         self._lines.clear()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
-from uuid import uuid4
 
 from polyvisor.errors import PolyvisorError
 from polyvisor.local import Observation
@@ -13,7 +11,6 @@ from polyvisor.states import DomainState, StateReason
 if TYPE_CHECKING:
     from polyvisor.local import Guest
     from polyvisor.model import DomainSpec
-    from polyvisor_libxl.dominfo import DomainFacts
     from polyvisor_libxl.hypervisor import LibxlHypervisor
 
 __all__ = ["CRASH", "SUSPEND", "WATCHDOG", "ended", "to_become"]
@@ -37,35 +34,22 @@ def to_become(guest: Guest, reason: int) -> Observation:
         if crashed:
             return Observation(DomainState.CRASHED, StateReason.PANICKED)
         return Observation(DomainState.SHUTDOWN, StateReason.SHUTDOWN)
+    # With "rename-restart" nothing is kept: libxl_domain_preserve gives the old domain a name in
+    # xenstore, but leaves it the UUID that Xen has, by which it would be the new one.
     why = StateReason.CRASHED if crashed else StateReason.SHUTDOWN
     return Observation(DomainState.SHUTOFF, why, restart=action.endswith("restart"))
 
 
 def ended(hypervisor: LibxlHypervisor, guest: Guest) -> None:
-    """Write a core of a guest that crashed, or keep it by another name, if it is to be so."""
+    """Write a core of a guest that crashed, if its definition says so."""
     found = hypervisor.facts(guest)
-    if found is None or not found.shutdown:
+    if found is None or not found.shutdown or found.shutdown_reason not in (CRASH, WATCHDOG):
         return
-    action = _action(guest.spec, found.shutdown_reason)
-    try:
-        if found.shutdown_reason in (CRASH, WATCHDOG) and action.startswith("coredump"):
-            if guest.log_dir is not None:
-                path = f"{guest.log_dir}/{guest.uuid}-{found.domid}.core"
-                hypervisor.context.core_dump(found.domid, guest.name, path)
-        elif action == "rename-restart":
-            _keep(hypervisor, guest, found)
-    except PolyvisorError:
-        import logging
+    if _action(guest.spec, found.shutdown_reason).startswith("coredump") and guest.log_dir:
+        path = f"{guest.log_dir}/{guest.uuid}-{found.domid}.core"
+        try:
+            hypervisor.context.core_dump(found.domid, guest.name, path)
+        except PolyvisorError:
+            import logging
 
-        log = logging.getLogger("polyvisor.libxl")
-        log.exception("%s, which has ended: %s failed", guest.name, action)
-
-
-def _keep(hypervisor: LibxlHypervisor, guest: Guest, found: DomainFacts) -> None:
-    """Give a guest that has ended another name and UUID, as xl does (``preserve_domain``).
-
-    From then on it is a domain that nobody knows, and found as such.
-    """
-    suffix = time.strftime("-%Y%m%dT%H%M%SZ", time.gmtime())
-    json = hypervisor.native(guest.spec)
-    hypervisor.context.preserve(found.domid, json, guest.name, suffix, uuid4())
+            logging.getLogger("polyvisor.libxl").exception("no core dump of %s", guest.name)

@@ -361,15 +361,6 @@ static int pv_console(libxl_ctx *ctx, uint32_t domid, int number, int serial, ch
     return libxl_console_get_tty(ctx, domid, number, type, path);
 }
 
-static int pv_preserve(libxl_ctx *ctx, uint32_t domid, libxl_domain_config *config,
-                       const char *suffix, const uint8_t *uuid)
-{
-    libxl_uuid given;
-
-    memcpy(given.uuid, uuid, sizeof(given.uuid));
-    return libxl_domain_preserve(ctx, domid, &config->c_info, suffix, given);
-}
-
 #define DEVICE(NAME) do { \
         libxl_device_##NAME device; \
         int rc; \

@@ -98,8 +98,6 @@ int pv_need_memory(libxl_ctx *, libxl_domain_config *, uint64_t *kib);
 int pv_free_memory(libxl_ctx *, uint64_t *kib);
 int pv_wait_for_memory(libxl_ctx *, uint32_t domid, uint64_t kib, int seconds);
 int pv_console(libxl_ctx *, uint32_t domid, int number, int serial, char **path);
-int pv_preserve(libxl_ctx *, uint32_t domid, libxl_domain_config *, const char *suffix,
-                const uint8_t *uuid);
 int pv_device(libxl_ctx *, uint32_t domid, const char *kind, int add, const char *json);
 
 /* What guests do of themselves. */

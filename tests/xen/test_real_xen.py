@@ -54,6 +54,28 @@ def test_a_crash(one):
     }
 
 
+def test_a_reboot(one):
+    """A guest that is rebooted begins anew, and is there once."""
+    assert one["rebooted"] == {"listed": 1, "state": "running"}
+
+
+def test_what_xl_tells_of_guests(one):
+    """`xl list -l` is read as the definition that it is, and the same is made of it again."""
+    seen = one["described"]
+    for facts in seen.values():
+        assert not facts.pop("differs"), seen
+    kernel = "/opt/guest/vmlinux"
+    assert seen == {
+        "told": {"memory": 96, "kernel": kernel, "vcpus": 2, "on crash": "preserve"},
+        "told-pvh": {"memory": 112, "kernel": kernel, "vcpus": 1, "on crash": "destroy"},
+    }
+
+
+def test_what_changes_while_it_runs(one):
+    """Of its two vCPUs one goes, of its 128 MiB a fifth, and it counts on."""
+    assert one["changes"] == {"memory": 100, "vcpus": 1, "whole": True}
+
+
 def test_images_pass_between_three(one):
     """Saved by each of polyvisor, virsh and xl, restored by each: all nine count on."""
     table = one["interop"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 
 from polyvisor.errors import AlreadyExists, HypervisorError, NotFound, OperationInvalid
@@ -47,6 +45,7 @@ def test_a_reboot_is_heard_of_by_who_listens(domain, hosts):
         ("<on_poweroff>restart</on_poweroff>", "poweroff", DomainState.RUNNING, None),
         ("<on_reboot>destroy</on_reboot>", "reboot", DomainState.SHUTOFF, StateReason.SHUTDOWN),
         ("<on_crash>restart</on_crash>", "crash", DomainState.RUNNING, None),
+        ("<on_reboot>rename-restart</on_reboot>", "reboot", DomainState.RUNNING, None),
         ("<on_crash>preserve</on_crash>", "crash", DomainState.CRASHED, StateReason.PANICKED),
         ("<on_poweroff>preserve</on_poweroff>", "poweroff", DomainState.SHUTDOWN, None),
     ],
@@ -61,33 +60,6 @@ def test_what_follows_its_end(make_running, hosts, more, reason, state, why):
     if domain.active:
         domain.destroy()
     assert not domain.active
-
-
-@pytest.mark.parametrize("reason", ["reboot", "crash"])
-def test_one_that_is_kept(make_running, host, hosts, reason):
-    """With rename-restart, what has ended is kept under another name; a new guest has its own."""
-    domain = make_running(f"<on_{reason}>rename-restart</on_{reason}>")
-    number = domain.info().id
-    assert hosts.counts_on(domain)
-    hosts.ends(domain, reason)
-    assert domain.state is DomainState.RUNNING
-    assert domain.info().id != number
-    kept = next(line for line in host.domains.summaries() if line.id == number)
-    assert re.fullmatch(r"guest-\d{8}T\d{6}Z", kept.name)
-    assert kept.uuid != domain.uuid
-    assert str(kept.state) == ("crashed" if reason == "crash" else "in shutdown")
-    host.domains[kept.name].destroy()
-    assert [line.name for line in host.domains.summaries()] == ["guest"]
-    assert not hosts.counts_on(domain)  # It has begun anew.
-
-
-def test_one_that_cannot_be_kept(make_running, hosts, caplog):
-    """If libxl cannot keep it, it goes, and is started anew all the same."""
-    domain = make_running("<on_reboot>rename-restart</on_reboot>")
-    hosts.fault("libxl_domain_preserve -3")
-    hosts.ends(domain, "reboot")
-    assert domain.state is DomainState.RUNNING
-    assert "rename-restart failed" in caplog.text
 
 
 def test_a_crash_is_dumped(make_running, hosts):

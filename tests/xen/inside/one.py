@@ -5,6 +5,7 @@ Each part notes what it has seen; what must hold of it stands in ``test_real_xen
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import signal
@@ -152,6 +153,53 @@ def own_will(host: polyvisor.Connection) -> None:
 
 
 @part
+def rebooted(host: polyvisor.Connection) -> None:
+    """A guest that is rebooted is a new one under its name, which counts from 1."""
+    domain = host.domains.define(xml("again", 17))
+    domain.start()
+    counter, number = Counter("again"), domain.info().id
+    counter.wait()
+    domain.reboot()
+    _until(lambda: domain.info().id not in (None, number), 120)
+    _until(lambda: counter.numbers().count(2) == 2, 120)
+    listed = [line.name for line in host.domains.summaries()]
+    note("rebooted", {"listed": listed.count("again"), "state": str(domain.state)})
+    gone(host, "again")
+
+
+@part
+def described(host: polyvisor.Connection) -> None:
+    """What ``xl list -l`` says of guests is read, and says the same when made again."""
+    from polyvisor_libxl.domconfig import from_json, normalised, to_json
+
+    with open(xl_config("told", 18), "a", encoding="utf-8") as file:
+        file.write('on_crash = "preserve"\ntsc_mode = "native"\nvcpus = 2\nextra = "quiet"\n')
+    xl("create", "-q", "/tmp/told.cfg")
+    host.domains.create(xml("told-pvh", 19, "pvh", 112))
+    seen = {}
+    for entry in json.loads(xl("list", "-l")):
+        if not entry["domid"]:
+            continue
+        config = entry["config"]
+        spec = from_json(config)
+        again, known = normalised(to_json(spec)), normalised(config)
+        seen[spec.name] = {
+            "memory": spec.memory >> 20,
+            "kernel": spec.os.kernel,
+            "vcpus": spec.vcpus,
+            "on crash": spec.on_crash,
+            "differs": {
+                part: [known.get(part), again.get(part)]
+                for part in sorted(known.keys() | again.keys())
+                if known.get(part) != again.get(part)
+            },
+        }
+    note("described", seen)
+    for name in ("told", "told-pvh"):
+        gone(host, name)
+
+
+@part
 def interop(host: polyvisor.Connection) -> None:
     """Saved by each of three, restored by each of three, counting on."""
     start_libvirt()
@@ -280,6 +328,24 @@ def handshake(host: polyvisor.Connection) -> None:
             time.sleep(0.5)
         note("prepared", answers)
     gone(host, "hand")
+
+
+@part
+def changes(host: polyvisor.Connection) -> None:
+    """A running guest has other numbers of vCPUs and of bytes, as xl sees them."""
+    text = xml("changes", 20, memory=128).replace("<vcpu>1</vcpu>", "<vcpu>2</vcpu>")
+    domain = host.domains.define(text)
+    domain.start()
+    counter = Counter("changes")
+    counter.wait()
+    domain.set_vcpus(1)
+    _until(lambda: domain.stats()["vcpu.current"] == 1)
+    domain.set_memory(100 << 20)
+    _until(lambda: domain.info().memory <= 101 << 20)
+    line = next(one.split() for one in xl("list").splitlines() if one.startswith("changes "))
+    counter.wait()
+    note("changes", {"memory": int(line[2]), "vcpus": int(line[3]), "whole": counter.whole()})
+    gone(host, "changes")
 
 
 @part

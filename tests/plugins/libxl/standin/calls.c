@@ -131,22 +131,6 @@ int libxl_domain_rename(libxl_ctx *ctx, uint32_t domid, const char *old, const c
     return guest ? 0 : ERROR_DOMAIN_NOTFOUND;
 }
 
-int libxl_domain_preserve(libxl_ctx *ctx, uint32_t domid, libxl_domain_create_info *info,
-                          const char *suffix, libxl_uuid uuid)
-{
-    struct guest *guest;
-
-    IN(libxl_domain_preserve);
-    standin_lock(ctx);
-    guest = standin_find(ctx, domid);
-    if (guest) {
-        snprintf(guest->name, sizeof(guest->name), "%s%s", info->name, suffix);
-        memcpy(guest->uuid, uuid.uuid, sizeof(guest->uuid));
-    }
-    standin_unlock(ctx);
-    return guest ? 0 : ERROR_DOMAIN_NOTFOUND;
-}
-
 /* ---- changing ---- */
 
 static int change(libxl_ctx *ctx, uint32_t domid, void (*how)(libxl_ctx *, struct guest *))
