@@ -32,6 +32,7 @@ def run_job(monitor: Monitor, command: str, job: str, what: str, **arguments: An
         StorageError: there is no room.
         HypervisorError: it failed.
     """
+    dismiss(monitor, job)
     monitor.execute(command, job_id=job, **arguments)
     deadline = time.monotonic() + _LONG
     while (left := deadline - time.monotonic()) > 0:

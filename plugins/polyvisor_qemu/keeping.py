@@ -142,11 +142,18 @@ class KeepingQemu(ChangingQemu, SnapshotsDisks, BacksUpDisks):
 
         return progress(self, guest)
 
-    def end_backup(self, guest: Guest) -> str | None:
+    def end_backup(
+        self, guest: Guest, begun: BackupSpec | None = None, there: Sequence[str] = ()
+    ) -> str | None:
         """See :func:`polyvisor_qemu.backups.copying.end`."""
         from polyvisor_qemu.backups.copying import end
 
-        return end(self, guest)
+        return end(self, guest, begun, there)
+
+    def abandon_save(self, guest: Guest) -> None:
+        """Stop QEMU's writing; it may have written more into its images than is on the disk."""
+        guest.runtime["moved"] = True
+        super().abandon_save(guest)
 
     def destroy(self, guest: Guest) -> None:
         """End QEMU, with the scratch space of a backup that went on."""

@@ -186,6 +186,7 @@ def _create(monitor: Monitor, node: str, size: int, backing: Opened | None) -> N
     options: dict[str, Any] = {"driver": "qcow2", "file": node, "size": size}
     if backing is not None:
         options |= {"backing-file": backing.path, "backing-fmt": backing.format}
+    dismiss_created(monitor)
     job = f"create-{node}"
     monitor.execute("blockdev-create", job_id=job, options=options)
     deadline = time.monotonic() + _CREATING
@@ -223,6 +224,14 @@ def plain_path(told: str) -> str:
         return told
 
 
+def dismiss_created(monitor: Monitor) -> None:
+    """Clear away jobs that made images and whose beginner was killed; they hold nodes."""
+    for job in monitor.execute("query-jobs"):
+        if job["type"] == "create" and job["status"] == "concluded":
+            with suppress(QmpError):
+                monitor.execute("job-dismiss", id=job["id"])
+
+
 def drop(monitor: Monitor, node: str, *, path: str | None = None) -> None:
     """Let go of a node and of the file below it, as far as nobody uses them.
 
@@ -233,6 +242,7 @@ def drop(monitor: Monitor, node: str, *, path: str | None = None) -> None:
     """
     # QEMU 7.2 does not tell what lies below a node: it is known by how it was called.
     names = [node, f"{node}-file", node.replace("format", "storage")]
+    dismiss_created(monitor)
     if path is not None:
         names += [
             one["node-name"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
@@ -51,7 +52,14 @@ class LocalBackups(Backups):
             suffix = point.name if point is not None and point.name else str(int(time.time()))
             backup = wanted.aligned(present_spec(hold), suffix)
             since = self._since(hold, backup)
-            hold.change(intent={"op": "backup", "plan": None if point is None else point.to_xml()})
+            hold.change(
+                intent={
+                    "op": "backup",
+                    "plan": None if point is None else point.to_xml(),
+                    "backup": backup.to_xml(),
+                    "there": [path for path in _images(backup) if os.path.lexists(path)],
+                }
+            )
             try:
                 begun = self._hypervisor.begin_backup(hold.guest, backup, point, since, reuse=reuse)
                 if point is not None:
@@ -124,6 +132,12 @@ def abort_backup(keeper: Keeper, record: Record) -> bool:
     return True
 
 
+def _images(backup: BackupSpec) -> list[str]:
+    """Return the files that a backup writes to."""
+    images = (disk.target or disk.scratch for disk in backup.disks)
+    return [image.file for image in images if image is not None and image.file is not None]
+
+
 def _end(hold: Hold) -> None:
     why = cast("BacksUpDisks", hold.keeper.hypervisor).end_backup(hold.guest)
     hold.guest.runtime.pop(_GOING, None)
@@ -140,7 +154,9 @@ def settle_backup(hold: Hold) -> None:
     assert intent is not None
     if hold.known.active:
         with suppress(PolyvisorError):  # The guest may be gone, and the backup with it.
-            cast("BacksUpDisks", hold.keeper.hypervisor).end_backup(hold.guest)
+            hypervisor = cast("BacksUpDisks", hold.keeper.hypervisor)
+            begun = BackupSpec.from_xml(intent["backup"])
+            hypervisor.end_backup(hold.guest, begun, intent["there"])
         hold.guest.runtime.pop(_GOING, None)
     if intent["plan"] is not None:
         settle_tracking(hold)

@@ -20,6 +20,7 @@ from polyvisor.events import EventKind
 from polyvisor.local._cookie import Cookie
 from polyvisor.local._hypervisor import MigratesGuests
 from polyvisor.local._keeper import LIVELY
+from polyvisor.local._points import checkpoint_family
 from polyvisor.state import NewEvent
 from polyvisor.states import DomainState, StateReason
 
@@ -116,6 +117,11 @@ class Departure:
             raise hold.invalid(
                 "it has snapshots, which would be lost with its definition; delete them, or keep "
                 "the definition here"
+            )
+        if self._keeper.home.store.objects(checkpoint_family(hold.uuid)):
+            raise hold.invalid(
+                "it has checkpoints, which would be lost with its definition; delete them, or "
+                "keep the definition here"
             )
 
     def perform(

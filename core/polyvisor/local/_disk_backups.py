@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -71,8 +71,15 @@ class BacksUpDisks(ABC):
         """Return how far the backup is; ``done`` if only :meth:`end_backup` is left to do."""
 
     @abstractmethod
-    def end_backup(self, guest: Guest) -> str | None:
-        """End the backup that was begun, or is half begun, and let go of its images.
+    def end_backup(
+        self, guest: Guest, begun: BackupSpec | None = None, there: Sequence[str] = ()
+    ) -> str | None:
+        """End the backup that was begun, and let go of its images.
+
+        Args:
+            guest: an active guest.
+            begun: the backup, if whoever began it was killed meanwhile; its images go as well.
+            there: those of its images that were there before.
 
         Returns:
             Why it is not whole, in words; ``None`` if it is.

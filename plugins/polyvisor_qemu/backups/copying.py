@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from polyvisor.errors import (
 )
 from polyvisor.jobs import JobProgress
 from polyvisor_qemu.backups.tracking import additions, forget, sound
-from polyvisor_qemu.nodes import chain_of, disk_of, drop, opened
+from polyvisor_qemu.nodes import chain_of, disk_of, drop, node_of, opened
 from polyvisor_qemu.qmp import QmpError
 
 if TYPE_CHECKING:
@@ -223,28 +223,44 @@ def _jobs(monitor: Monitor, facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {job["id"]: job for job in monitor.execute("query-jobs") if job["id"] in names}
 
 
-def end(hypervisor: QemuHypervisor, guest: Guest) -> str | None:
+def end(
+    hypervisor: QemuHypervisor,
+    guest: Guest,
+    begun: BackupSpec | None = None,
+    there: Sequence[str] = (),
+) -> str | None:
     """See :meth:`polyvisor.local.BacksUpDisks.end_backup`."""
     facts = guest.runtime.pop("backup", None)
-    if facts is None:
-        with hypervisor.monitor(guest) as monitor:
-            facts = _left(monitor, guest)
     with hypervisor.monitor(guest) as monitor:
-        return _clear(monitor, guest, facts, failed=False)
+        if facts is None and begun is not None:
+            guest.runtime["moved"] = True
+            facts = _half_begun(monitor, guest, begun, there)
+            return _clear(monitor, guest, facts, failed=True)
+        return None if facts is None else _clear(monitor, guest, facts, failed=False)
 
 
-def _left(monitor: Monitor, guest: Guest) -> dict[str, Any]:
-    """Return what is there of a backup that was begun by a process that was killed.
-
-    Its images stay: nobody knows any more which of them it made.
-    """
+def _half_begun(
+    monitor: Monitor, guest: Guest, begun: BackupSpec, there: Sequence[str]
+) -> dict[str, Any]:
+    """Return what may be there of a backup that was begun by a process that was killed."""
     disks = {}
-    for job in monitor.execute("query-block-jobs"):
-        if job["type"] == "backup" and job["device"].startswith("backup-"):
-            name = job["device"].removeprefix("backup-")
-            chain = chain_of(monitor, guest.spec, disk_of(guest.spec, name))
-            disks[name] = {"source": chain[0].node, "bitmap": job["device"], "node": None}
-    return {"pull": bool(disks), "disks": disks, "served": bool(disks)}
+    for disk in begun.disks:
+        image = disk.target or disk.scratch
+        if disk.backup is False or image is None:
+            continue
+        path = image.file or image.dev or ""
+        chain = chain_of(monitor, guest.spec, disk_of(guest.spec, disk.name))
+        disks[disk.name] = {
+            "source": chain[0].node,
+            "bitmap": disk.exportbitmap or f"backup-{disk.name}",
+            "node": node_of(monitor, path) or "none",
+            "path": path,
+            "made": path if image.file is not None and path not in there else None,
+        }
+    server = begun.server
+    pull = begun.mode == "pull"
+    socket_path = server.socket if server is not None else None
+    return {"pull": pull, "disks": disks, "served": pull, "socket": socket_path}
 
 
 def _clear(monitor: Monitor, guest: Guest, facts: dict[str, Any], *, failed: bool) -> str | None:

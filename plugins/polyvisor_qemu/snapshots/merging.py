@@ -137,6 +137,7 @@ def merged(hypervisor: QemuHypervisor, guest: Guest | None, one: Merge) -> bool:
     if guest is None or not one.active:
         # Done or not, what is in the upper image lies rightly over the lower one.
         return False
+    guest.runtime["moved"] = True
     with hypervisor.monitor(guest) as monitor:
         for kind in ("active-commit", "commit"):
             _cancel(monitor, f"{kind}-{one.disk}")

@@ -77,6 +77,7 @@ def switch(hypervisor: QemuHypervisor, guest: Guest, plan: SnapshotSpec) -> None
 
 def switched(hypervisor: QemuHypervisor, guest: Guest, plan: SnapshotSpec) -> bool:
     """See :meth:`polyvisor.local.SnapshotsDisks.switched`; it is all of them or none."""
+    guest.runtime["moved"] = True
     with hypervisor.monitor(guest) as monitor:
         for name, path in _outside(plan):
             return chain_of(monitor, guest.spec, disk_of(guest.spec, name))[0].path == path

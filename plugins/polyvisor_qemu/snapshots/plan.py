@@ -81,7 +81,9 @@ def _disks(spec: DomainSpec, wanted: SnapshotSpec, usual: Any) -> tuple[Snapshot
         one = said.pop(target, None) or said.pop(path or "", None) or SnapshotDisk(name=target)
         kind = one.snapshot or disk.snapshot
         if kind is None:
-            kind = "no" if disk.readonly or path is None else usual
+            fixed = disk.readonly or disk.device == "cdrom"
+            empty = path is None and disk.type in ("file", "block")
+            kind = "no" if fixed or empty else usual
         if kind != "no" and disk.readonly:
             raise _refused(spec, f"{target} is read-only: there is nothing to keep")
         if kind == "manual":

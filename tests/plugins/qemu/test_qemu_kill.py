@@ -8,6 +8,7 @@ them, at which something is recorded, are the core's and tested there.
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,7 +86,8 @@ def mine(left):
     def point(what):
         nonlocal left
         seen[what] = seen.get(what, 0) + 1
-        if seen[what] > 2:  # QEMU is asked again and again how far it is
+        # QEMU is asked again and again how far it is; what is recorded is always another thing.
+        if seen[what] > (2 if what not in recorded else 20):
             return
         if left == 0:
             sys.stderr.write(f"killed at {what}\\n")
@@ -106,6 +108,10 @@ def mine(left):
     mined(Monitor, "execute_all", "several commands", after=True)
     for phase in ("begin", "prepare", "perform", "finish", "confirm"):
         mined(LocalMigration, phase, phase, after=True)
+    for owner, name in recorded.values():
+        mined(owner, name, name)
+
+recorded = {}
 
 def in_child(step, number=None):
     pid = os.fork()
@@ -127,7 +133,7 @@ def clean():
                 if domain.active:
                     domain.destroy()
                 if domain.uuid in host.domains:
-                    domain.undefine(managed_save=True)
+                    domain.undefine(managed_save=True, snapshots=True)
     assert guests() == [], "a guest is left that nobody knows"
     for name in os.listdir(root):
         assert "polyvisor-part" not in name, name
@@ -152,7 +158,9 @@ print(number - first)
 """
 
 
-def killed_everywhere(hosts: Hosts, steps: str, *, least: int, first: int = 0) -> None:
+def killed_everywhere(
+    hosts: Hosts, steps: str, *, least: int, first: int = 0, timeout: float = 150
+) -> None:
     """Run the frame with the functions ``before``, ``act`` and ``after``.
 
     Args:
@@ -160,6 +168,7 @@ def killed_everywhere(hosts: Hosts, steps: str, *, least: int, first: int = 0) -
         steps: the functions.
         least: how many steps there are at least.
         first: the first step to be killed at.
+        timeout: seconds for all of it.
     """
     code = FRAME.replace("{steps}", textwrap.dedent(steps))
     done = subprocess.run(
@@ -170,7 +179,7 @@ def killed_everywhere(hosts: Hosts, steps: str, *, least: int, first: int = 0) -
         ],
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=timeout,
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
@@ -343,3 +352,205 @@ def test_killed_while_sending(hosts: Hosts, asks_first: str) -> None:
     there = domain.migrate(destination)
     assert there.state is DomainState.RUNNING
     hosts.wait_for_count()
+
+
+# A guest whose disk is kept in snapshots. All that is recorded is a step too, since the core has
+# no hypervisor of its own with disks, and so is each call of qemu-img.
+DISKS = """
+import shutil, subprocess
+import polyvisor.local._hold, polyvisor.local._snapshots, polyvisor.local._snapshot_revert
+import polyvisor.local._snapshot_delete, polyvisor.local._backups
+import polyvisor_qemu.snapshots.inside, polyvisor_qemu.snapshots.overlays
+import polyvisor_qemu.snapshots.merging, polyvisor_qemu.backups.copying
+from polyvisor.driver import SnapshotOptions
+from polyvisor.model import SnapshotSpec
+from polyvisor.local._hold import Hold
+from polyvisor.state._sqlite import SqliteStore
+
+recorded = {
+    "put": (Hold, "put"),
+    "put_snapshots": (SqliteStore, "put_snapshots"),
+    "put_object": (SqliteStore, "put_object"),
+    "__init__": (subprocess.Popen, "__init__"),
+}
+disk, memory = f"{root}/tick.img.qcow2", f"{root}/memory"
+xml = xml.replace("type='raw'", "type='qcow2'").replace(f"{root}/tick.img", disk)
+outside = SnapshotOptions(spec=SnapshotSpec.from_xml(
+    f"<domainsnapshot><memory snapshot='external' file='{memory}'/></domainsnapshot>"
+))
+
+def fresh(host):
+    for name in os.listdir(root):
+        if name.startswith("tick.img.") or name == "memory":
+            os.unlink(f"{root}/{name}")
+    subprocess.run(
+        ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", f"{root}/tick.img", disk], check=True
+    )
+    return started(host)
+
+def image_of(domain):
+    return domain.spec(inactive=True).devices.disks[0].source.file
+
+def is_well(domain):
+    domain.status()
+    assert domain.state in ("running", "shut off"), domain.status()
+    assert len(guests()) == (domain.state == "running")
+    live = domain.spec().devices.disks[0].source.file
+    assert live == image_of(domain), (live, image_of(domain))
+    if domain.state == "shut off":
+        domain.start()
+    counts_on()
+
+def nothing_is_left(domain):
+    for one in list(domain.snapshots.list()):
+        domain.snapshots.delete(one.name)
+    assert domain.state == "running", domain.status()
+    counts_on()
+    domain.destroy()
+    there = sorted(name for name in os.listdir(root) if name.startswith(("tick.img.", "mem")))
+    assert there == [os.path.basename(image_of(domain))], there
+    subprocess.run(["qemu-img", "check", "-q", image_of(domain)], check=True)
+    told = subprocess.run(
+        ["qemu-img", "info", image_of(domain)], check=True, capture_output=True, text=True
+    ).stdout
+    assert "Snapshot list" not in told and "backing file" not in told, told
+"""
+
+
+def killed_everywhere_on_disks(hosts: Hosts, steps: str, *, least: int) -> None:
+    """Do :func:`killed_everywhere` with a guest whose disk is kept in snapshots."""
+    if shutil.which("qemu-img") is None:
+        pytest.skip("qemu-img is missing: apt install qemu-utils")
+    killed_everywhere(hosts, DISKS + textwrap.dedent(steps), least=least, timeout=550)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", ["None", "outside"])
+def test_snapshot(hosts: Hosts, options: str) -> None:
+    """There is a whole snapshot or none; the guest counts on and goes back; nothing is left."""
+    killed_everywhere_on_disks(
+        hosts,
+        f"""
+        def before():
+            with polyvisor.open(uri) as host:
+                fresh(host)
+
+        def act():
+            with polyvisor.open(uri) as host:
+                host.domains["guest"].snapshots.create("one", options={options})
+
+        def after(number):
+            with polyvisor.open(uri) as host:
+                domain = host.domains["guest"]
+                is_well(domain)
+                if not domain.snapshots.list():
+                    assert image_of(domain) == disk
+                    domain.snapshots.create("one", options={options})
+                assert [one.name for one in domain.snapshots.list()] == ["one"]
+                domain.snapshots.revert("one")
+                assert domain.state == "running"
+                counts_on()
+                nothing_is_left(domain)
+        """,
+        least=10,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", ["None", "outside"])
+def test_revert(hosts: Hosts, options: str) -> None:
+    """The domain has gone back, or it has not, or is off; its disk is there and it can go back."""
+    killed_everywhere_on_disks(
+        hosts,
+        f"""
+        def before():
+            with polyvisor.open(uri) as host:
+                domain = fresh(host)
+                domain.snapshots.create("one", options={options})
+
+        def act():
+            with polyvisor.open(uri) as host:
+                host.domains["guest"].snapshots.revert("one")
+
+        def after(number):
+            with polyvisor.open(uri) as host:
+                domain = host.domains["guest"]
+                is_well(domain)
+                domain.snapshots.revert("one")
+                assert domain.state == "running"
+                assert len(guests()) == 1
+                counts_on()
+                nothing_is_left(domain)
+        """,
+        least=10,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", ["None", "outside"])
+def test_delete_snapshot(hosts: Hosts, options: str) -> None:
+    """The snapshot is gone, or there to be deleted; the guest counts on in what it had."""
+    killed_everywhere_on_disks(
+        hosts,
+        f"""
+        def before():
+            with polyvisor.open(uri) as host:
+                domain = fresh(host)
+                domain.snapshots.create("one", options={options})
+                counts_on()
+
+        def act():
+            with polyvisor.open(uri) as host:
+                host.domains["guest"].snapshots.delete("one")
+
+        def after(number):
+            with polyvisor.open(uri) as host:
+                domain = host.domains["guest"]
+                is_well(domain)
+                assert len(domain.snapshots.list()) <= 1
+                nothing_is_left(domain)
+        """,
+        least=4,
+    )
+
+
+@pytest.mark.slow
+def test_backup(hosts: Hosts) -> None:
+    """A backup goes on or there is none; a checkpoint is whole or not there; all can be ended."""
+    killed_everywhere_on_disks(
+        hosts,
+        """
+        socket = f"{root}/nbd"
+        server = f"<server transport='unix' socket='{socket}'/>"
+        pull = f"<domainbackup mode='pull'>{server}</domainbackup>"
+        point = "<domaincheckpoint><name>c</name></domaincheckpoint>"
+
+        def begin(domain):
+            domain.backup.begin(pull, checkpoint=point)
+
+        def before():
+            with polyvisor.open(uri) as host:
+                fresh(host)
+
+        def act():
+            with polyvisor.open(uri) as host:
+                begin(host.domains["guest"])
+
+        def after(number):
+            with polyvisor.open(uri) as host:
+                domain = host.domains["guest"]
+                is_well(domain)
+                if domain.job() is not None:
+                    domain.abort_job()
+                assert domain.job() is None
+                if "c" in domain.checkpoints.list():
+                    domain.checkpoints.xml("c", sizes=True)
+                    domain.checkpoints.delete("c")
+                begin(domain)
+                domain.abort_job()
+                domain.checkpoints.delete("c")
+                counts_on()
+                nothing_is_left(domain)
+        """,
+        least=8,
+    )

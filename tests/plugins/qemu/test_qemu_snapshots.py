@@ -164,6 +164,7 @@ def test_inside_needs_qcow2(hosts: Hosts, disks: Disks, make_spec: Make) -> None
         "<domainsnapshot><disks><disk name='vdb' snapshot='no'/></disks></domainsnapshot>"
     )
     domain.snapshots.create("one", options=SnapshotOptions(spec=left_out))
+    assert SnapshotSpec.from_xml(domain.snapshots.xml("one")).disks[1].snapshot == "no"
     with pytest.raises(NotFound, match="no disk 'vdz'"):
         domain.snapshots.create(
             "two",

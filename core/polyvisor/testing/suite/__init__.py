@@ -20,11 +20,17 @@ from polyvisor.testing.suite._machine import TestStateMachine
 from polyvisor.testing.suite._moving import TestMigration
 from polyvisor.testing.suite._parts import TestAnnotations, TestDumps, TestTuning
 from polyvisor.testing.suite._processes import TestManyProcesses
-from polyvisor.testing.suite._saving import TestSaving, TestSnapshots
+from polyvisor.testing.suite._saving import (
+    TestCheckpoints,
+    TestSaving,
+    TestSnapshots,
+    TestSnapshotsOfDisks,
+)
 from polyvisor.testing.suite._support import TestEvents, TestSupport
 
 __all__ = [
     "TestAnnotations",
+    "TestCheckpoints",
     "TestDefinitions",
     "TestDumps",
     "TestEvents",
@@ -36,6 +42,7 @@ __all__ = [
     "TestSaving",
     "TestSecrets",
     "TestSnapshots",
+    "TestSnapshotsOfDisks",
     "TestStateMachine",
     "TestStoragePools",
     "TestSupport",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import pytest
 
 import polyvisor
 from polyvisor import saveimage
+from polyvisor.driver import SnapshotOptions
 from polyvisor.errors import (
     AlreadyExists,
     Cancelled,
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from polyvisor.domain import Domain
     from polyvisor.jobs import JobProgress
 
-__all__ = ["TestSaving", "TestSnapshots"]
+__all__ = ["TestCheckpoints", "TestSaving", "TestSnapshots", "TestSnapshotsOfDisks"]
 
 
 def consecutive(numbers: list[int]) -> bool:
@@ -268,4 +270,66 @@ class TestSnapshots:
         domain.destroy()
         domain.snapshots.revert("here", paused=True)
         assert domain.state is DomainState.PAUSED
+        domain.destroy()
+
+
+@requires("snapshots.disk")
+class TestSnapshotsOfDisks:
+    """The disks of a running guest are kept, without its memory."""
+
+    def test_disks_alone(self, domain: Domain) -> None:
+        """The guest runs on, in new images until the snapshot is deleted."""
+        domain.start()
+        before = domain.spec().devices.disks
+        made = domain.snapshots.create("disks", options=SnapshotOptions(disk_only=True))
+        assert (made.state, made.external) == ("disk-snapshot", True)
+        assert domain.state is DomainState.RUNNING
+        assert domain.spec().devices.disks != before
+        (kept,) = domain.snapshots.list()
+        assert kept == made
+        domain.snapshots.delete("disks")
+        assert domain.state is DomainState.RUNNING
+        assert [disk.source for disk in domain.spec().devices.disks] == [
+            disk.source for disk in before
+        ]
+        domain.destroy()
+
+
+@requires("checkpoints")
+class TestCheckpoints:
+    """What has changed on disks is known from some moments on."""
+
+    def test_one_after_another(self, domain: Domain) -> None:
+        """Each has the one before as its parent, and they go one by one."""
+        domain.start()
+        points = domain.checkpoints
+        for name in ("one", "two"):
+            xml = f"<domaincheckpoint><name>{name}</name></domaincheckpoint>"
+            assert points.create(xml) == name
+        assert list(points.list()) == ["one", "two"]
+        with pytest.raises(AlreadyExists):
+            points.create("<domaincheckpoint><name>one</name></domaincheckpoint>")
+        assert "<parent>" in points.xml("two")
+        points.delete("one")
+        assert list(points.list()) == ["two"]
+        assert "<parent>" not in points.xml("two")
+        with pytest.raises(NotFound):
+            points.xml("one")
+        points.delete("two")
+        domain.destroy()
+
+    @requires("backup")
+    def test_backup(self, domain: Domain, target: Target) -> None:
+        """A backup is a job of the domain; when it is over its checkpoint is there."""
+        domain.start()
+        with pytest.raises(NotFound):
+            domain.backup.xml()
+        domain.backup.begin(checkpoint="<domaincheckpoint><name>one</name></domaincheckpoint>")
+        deadline = time.monotonic() + 20 * target.slow
+        while domain.job() is not None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert list(domain.checkpoints.list()) == ["one"]
+        assert domain.state is DomainState.RUNNING
+        domain.checkpoints.delete("one")
         domain.destroy()

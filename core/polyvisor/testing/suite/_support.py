@@ -26,6 +26,8 @@ _ATTEMPTS: dict[str, Callable[[Domain, Path], object]] = {
     "save.file": lambda domain, path: domain.save(path / "image"),
     "save.managed": lambda domain, path: domain.managed_save(),
     "snapshots.memory": lambda domain, path: domain.snapshots.create("one"),
+    "checkpoints": lambda domain, path: domain.checkpoints.create(),
+    "backup": lambda domain, path: domain.backup.begin(),
     "migration.live": lambda domain, path: domain.migrate(domain.connection.uri),
     "events": lambda domain, path: domain.connection.events(timeout=0),
     "storage": lambda domain, path: list(domain.connection.storage_pools),

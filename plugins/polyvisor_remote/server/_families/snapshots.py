@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
+from polyvisor.driver import SnapshotOptions
 from polyvisor.errors import NotFound
 from polyvisor.jobs import Job
-from polyvisor.model.binding import element, value
-from polyvisor.model.document import Document
+from polyvisor.model import SnapshotSpec
 from polyvisor_remote.server._families.arguments import check_flags
 from polyvisor_remote.server.dispatch import serves
 from polyvisor_remote.server.failures import Failure, unsupported
@@ -29,19 +29,8 @@ _LIST = 2047
 _RUNNING, _PAUSED, _FORCE = 1, 2, 4
 # virDomainSnapshotDeleteFlags
 _CHILDREN, _METADATA_ONLY, _CHILDREN_ONLY = 1, 2, 4
-# virDomainSnapshotCreateFlags: all at once, or nothing
-_ATOMIC = 128
-
-
-@element(kw_only=True)
-class _Wanted(Document):
-    """What a client says of a snapshot that is to be taken."""
-
-    XML_TAG: ClassVar = "domainsnapshot"
-    XML_TITLE: ClassVar = "snapshot"
-
-    name: str | None = value()
-    description: str | None = value()
+# virDomainSnapshotCreateFlags; all at once or nothing is how it always is
+_REDEFINE, _CURRENT, _HALT, _DISKS, _REUSE, _ATOMIC, _LIVE = 1, 2, 8, 16, 32, 128, 256
 
 
 def _part(session: Session, procedure: str) -> Snapshots:
@@ -64,7 +53,7 @@ def _missing(name: str) -> NotFound:
 
 
 def _chosen(found: Sequence[SnapshotInfo], flags: int) -> list[SnapshotInfo]:
-    """Return the snapshots that pass the filters; ours have metadata and are internal."""
+    """Return the snapshots that pass the filters; ours have metadata."""
     parents = {one.parent for one in found}
     tests: list[Callable[[SnapshotInfo], bool]] = []
     if flags & (_METADATA | _NO_METADATA) == _NO_METADATA:
@@ -72,10 +61,14 @@ def _chosen(found: Sequence[SnapshotInfo], flags: int) -> list[SnapshotInfo]:
     if (leaf := flags & (_LEAVES | _NO_LEAVES)) in (_LEAVES, _NO_LEAVES):
         tests.append(lambda one: (one.name not in parents) == (leaf == _LEAVES))
     if state := flags & (_INACTIVE | _ACTIVE | _DISK_ONLY):
-        tests.append(lambda one: bool(state & (_INACTIVE if one.state == "shut off" else _ACTIVE)))
-    if flags & (_INTERNAL | _EXTERNAL) == _EXTERNAL:
-        return []
+        tests.append(lambda one: bool(state & _state_of(one)))
+    if (place := flags & (_INTERNAL | _EXTERNAL)) in (_INTERNAL, _EXTERNAL):
+        tests.append(lambda one: one.external == (place == _EXTERNAL))
     return [one for one in found if all(test(one) for test in tests)]
+
+
+def _state_of(one: SnapshotInfo) -> int:
+    return {"shut off": _INACTIVE, "disk-snapshot": _DISK_ONLY}.get(one.state, _ACTIVE)
 
 
 def _listed(session: Session, dom: Any, flags: int, function: str) -> list[SnapshotInfo]:
@@ -102,11 +95,21 @@ def _below(session: Session, snap: Any, flags: int, function: str) -> list[Snaps
 @serves("domain_snapshot_create_xml", slow=True)
 def create_xml(session: Session, arguments: Any) -> tuple[Any]:
     """Take one."""
-    check_flags(arguments.flags, _ATOMIC, "virDomainSnapshotCreateXML")
-    wanted = _Wanted.from_xml(arguments.xml_desc)
+    flags = arguments.flags
+    known = _REDEFINE | _CURRENT | _HALT | _DISKS | _REUSE | _ATOMIC | _LIVE
+    check_flags(flags, known, "virDomainSnapshotCreateXML")
+    options = SnapshotOptions(
+        spec=SnapshotSpec.from_xml(arguments.xml_desc),
+        disk_only=bool(flags & _DISKS),
+        live=bool(flags & _LIVE),
+        reuse=bool(flags & _REUSE),
+        halt=bool(flags & _HALT),
+        redefine=bool(flags & _REDEFINE),
+        current=bool(flags & _CURRENT),
+    )
     part = _part(session, "domain_snapshot_create_xml")
     with Job("snapshot") as job:
-        made = part.create(session.uuid(arguments.dom), wanted.name, wanted.description, job)
+        made = part.create(session.uuid(arguments.dom), None, None, job, options)
     return ((made.name, arguments.dom),)
 
 
@@ -253,13 +256,15 @@ def revert(session: Session, arguments: Any) -> None:
 def delete(session: Session, arguments: Any) -> None:
     """Remove one, those that grew from it, or both."""
     flags, snap = arguments.flags, arguments.snap
-    check_flags(flags, _CHILDREN | _CHILDREN_ONLY, "virDomainSnapshotDelete")
+    check_flags(flags, _CHILDREN | _METADATA_ONLY | _CHILDREN_ONLY, "virDomainSnapshotDelete")
+    metadata_only = bool(flags & _METADATA_ONLY)
     part = _part(session, "domain_snapshot_delete")
     _find(session, snap, "domain_snapshot_delete")
     uuid = session.uuid(snap.dom)
     if not flags & _CHILDREN_ONLY:
-        part.delete(uuid, snap.name, children=bool(flags & _CHILDREN))
+        children = bool(flags & _CHILDREN)
+        part.delete(uuid, snap.name, children=children, metadata_only=metadata_only)
         return
     for one in part.list(uuid):
         if one.parent == snap.name:
-            part.delete(uuid, one.name, children=True)
+            part.delete(uuid, one.name, children=True, metadata_only=metadata_only)
