@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from polyvisor.errors import AlreadyExists, NotFound, StorageError, Unsupported
+from polyvisor.errors import AlreadyExists, SemanticError, StorageError, Unsupported
 from polyvisor.model.devices.disk_source import DiskSource
 from polyvisor.model.snapshot import (
     SnapshotDisk,
@@ -93,7 +93,12 @@ def _disks(spec: DomainSpec, wanted: SnapshotSpec, usual: Any) -> tuple[Snapshot
         found.append(attrs.evolve(one, name=target, snapshot=kind))
     if said:
         name = next(iter(said))
-        raise NotFound(f"snapshot of {spec.name!r}: it has no disk {name!r}", key=name)
+        raise SemanticError(
+            f"snapshot of {spec.name!r}: it has no disk {name!r}",
+            domain=spec.name,
+            element="domainsnapshot/disks/disk",
+            fault=f"no disk {name!r}",
+        )
     return tuple(found)
 
 

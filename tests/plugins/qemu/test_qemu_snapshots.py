@@ -16,8 +16,8 @@ import pytest
 from polyvisor.driver import SnapshotOptions
 from polyvisor.errors import (
     AlreadyExists,
-    NotFound,
     OperationInvalid,
+    SemanticError,
     StorageError,
     Unsupported,
 )
@@ -165,7 +165,7 @@ def test_inside_needs_qcow2(hosts: Hosts, disks: Disks, make_spec: Make) -> None
     )
     domain.snapshots.create("one", options=SnapshotOptions(spec=left_out))
     assert SnapshotSpec.from_xml(domain.snapshots.xml("one")).disks[1].snapshot == "no"
-    with pytest.raises(NotFound, match="no disk 'vdz'"):
+    with pytest.raises(SemanticError, match="no disk 'vdz'"):
         domain.snapshots.create(
             "two",
             options=SnapshotOptions(

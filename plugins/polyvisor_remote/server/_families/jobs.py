@@ -27,7 +27,11 @@ _OPERATIONS = {
     "snapshot": 6,
     "snapshot revert": 7,
     "dump": 8,
+    "backup": 9,
+    "snapshot delete": 10,
 }
+#: Those that move the data of disks, not of memory.
+_OF_DISKS = frozenset({"backup", "snapshot delete"})
 
 
 def _kind(job: JobProgress) -> int:
@@ -52,7 +56,16 @@ def get_job_stats(session: Session, arguments: Any) -> tuple[int, list[Any]]:
     job = session.driver.domains.job(session.uuid(arguments.dom))
     if job is None or arguments.flags & _COMPLETED:
         return _NONE, []
-    facts: dict[str, Any] = {
+    if job.operation in _OF_DISKS:
+        facts: dict[str, Any] = {
+            "operation": _OPERATIONS[job.operation],
+            "time_elapsed": int(job.elapsed * 1000),
+            "disk_total": job.total,
+            "disk_processed": job.processed,
+            "disk_remaining": job.remaining,
+        }
+        return _UNBOUNDED, params(facts, {"operation": INT})
+    facts = {
         "operation": _OPERATIONS.get(job.operation, 0),
         "time_elapsed": int(job.elapsed * 1000),
         "data_total": job.total,
