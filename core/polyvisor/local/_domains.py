@@ -441,7 +441,6 @@ class LocalDomains(Domains):
     # Jobs
 
     def job(self, uuid: UUID) -> JobProgress | None:
-
         record = self._keeper.need(uuid)
         told = self._keeper.home.jobs.progress(str(uuid))
         if told is None and "backup_xml" in record.runtime:
@@ -451,7 +450,6 @@ class LocalDomains(Domains):
         return told
 
     def abort_job(self, uuid: UUID) -> None:
-
         record = self._keeper.need(uuid)
         if self._keeper.home.jobs.cancel(str(uuid), "aborted on request"):
             return
