@@ -19,6 +19,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 _KEPT = frozenset(
     {
+        "POLYVISOR_ARTIFACTS",
         "POLYVISOR_CORPORA",
         "POLYVISOR_LINUX",
         "POLYVISOR_REQUIRE_REAL",

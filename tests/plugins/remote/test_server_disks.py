@@ -125,3 +125,36 @@ def test_words_about_a_domain_are_an_event(daemon: Daemon) -> None:
         heard = [client.event() for _ in range(2)]
         codec = REMOTE["domain_event_callback_metadata_change"].arguments.codec
         assert [codec.decode(one.payload)[2:] for one in heard] == [(1, None), (2, "urn:x")]
+
+
+def test_snapshots_are_put_back(daemon: Daemon) -> None:
+    """What one printed is defined anew, as current or not; their data may be left alone."""
+    with WireClient(daemon.path, TEST) as client:
+        dom = client.call("domain_lookup_by_name", "test").dom
+        create = "domain_snapshot_create_xml"
+        for name in ("a", "b"):
+            client.call(create, dom, f"<domainsnapshot><name>{name}</name></domainsnapshot>", 0)
+        b = client.call("domain_snapshot_lookup_by_name", dom, "b", 0).snap
+        xml = client.call("domain_snapshot_get_xml_desc", b, 1).xml
+        client.call("domain_snapshot_delete", b, 2)
+        assert client.call("domain_snapshot_list_names", dom, 9, 0).names == ["a"]
+        client.call(create, dom, xml, 1 | 2)
+        assert client.call("domain_snapshot_current", dom, 0).snap.name == "b"
+        assert client.call("domain_snapshot_get_parent", b, 0).snap.name == "a"
+        assert client.call("domain_snapshot_get_xml_desc", b, 1).xml == xml
+        assert client.refused(create, dom, "<domainsnapshot/>", 4).code == INVALID_ARG
+        assert client.refused(create, dom, "<domainsnapshot/>", 64).code == INVALID_ARG
+        assert client.call("domain_snapshot_num", dom, 1 << 9).num == 0
+        assert client.call("domain_snapshot_num", dom, 1 << 8).num == 2
+
+
+def test_what_is_not_counted_is_said_so(daemon: Daemon) -> None:
+    """A disk and an interface without figures have -1 for each; others are not known."""
+    with WireClient(daemon.path, TEST) as client:
+        dom = client.call("domain_create_xml", DISKS, 0).dom
+        assert set(client.call("domain_block_stats", dom, "vda")) == {-1}
+        assert client.call("domain_block_stats_flags", dom, "/x", 0, 0).nparams == 0
+        mac = "52:54:00:aa:bb:cc"
+        assert set(client.call("domain_interface_stats", dom, mac)) == {-1}
+        assert client.refused("domain_block_stats", dom, "vdz").code == INVALID_ARG
+        assert client.refused("domain_interface_stats", dom, "vnet9").code == INVALID_ARG

@@ -205,8 +205,7 @@ def _leased(session: Session, uuid: UUID) -> Iterator[tuple[Any, ...]]:
         leases = part.leases(part.by_name(name).key, mac)
         if leases:
             addresses = [(int(":" in each.address), each.address, each.prefix) for each in leases]
-            target = getattr(one.target, "dev", None)
-            yield target or "", mac, addresses
+            yield one.target or "", mac, addresses
 
 
 def _interface(one: dict[str, Any]) -> tuple[Any, ...]:
