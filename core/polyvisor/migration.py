@@ -63,6 +63,7 @@ def migrate(
     from polyvisor.connection import open as open_connection
     from polyvisor.domain import Domain
     from polyvisor.jobs import Job
+    from polyvisor.states import DomainState
 
     source = domain.connection
     target = destination if isinstance(destination, str) else destination.uri
@@ -74,10 +75,12 @@ def migrate(
     try:
         _check(source, over_there, options)
         options = attrs.evolve(options, source=source.uri, destination=over_there.uri)
+        # Not every destination can tell from the cookie what it is here.
+        here = source._driver.domains.summary(domain.uuid)
         if options.persistent is None:
-            # Not every destination can tell from the cookie what it is here.
-            kept = source._driver.domains.summary(domain.uuid).persistent
-            options = attrs.evolve(options, persistent=kept)
+            options = attrs.evolve(options, persistent=here.persistent)
+        if here.state is DomainState.PAUSED:
+            options = attrs.evolve(options, paused=True)
         with Job("migration", progress) as job:
             uuid = _Run(source, over_there, domain.uuid, options, job).run()
     except BaseException:

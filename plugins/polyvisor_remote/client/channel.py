@@ -124,12 +124,20 @@ class Channel:
             PolyvisorError: the server's error, in our words.
             ConnectionClosed: the connection broke; nobody knows whether the call was served.
         """
+        return self._answer(procedure, self.exchange(procedure, arguments))
+
+    def exchange(self, procedure: Procedure, arguments: Iterable[Any]) -> Message:
+        """Call and return the answer as it came.
+
+        Raises:
+            ConnectionClosed: see :meth:`call`.
+        """
         home = procedure.program
         payload = procedure.arguments.codec.encode(arguments)
         slot = _Slot()
         serial = self._enter(slot)
         self._send(frame(home.number, home.version, procedure.number, _CALL, serial, 0, payload))
-        return self._answer(procedure, self._await(slot))
+        return self._await(slot)
 
     def call_all(
         self, calls: Sequence[tuple[Procedure, Iterable[Any]]]

@@ -63,7 +63,7 @@ _KINDS: dict[int, type[PolyvisorError]] = {
     67: errors.SemanticError,
     68: errors.Busy,
     70: errors.Vetoed,
-    74: errors.Unsupported,
+    74: errors.InvalidArgument,
     77: errors.OperationInvalid,
     78: errors.Cancelled,
     79: errors.AuthError,

@@ -8,7 +8,7 @@ asks for the events again.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +45,7 @@ class Link:
 
     Args:
         reach: makes a way to it.
-        name: URI of what it is to open.
+        name: URI of what it is to open; ``None``: the server's default.
         readonly: whether only to look.
         credentials: who we are, if it asks.
         interval: see :class:`~polyvisor_remote.client.channel.Channel`.
@@ -55,7 +55,7 @@ class Link:
     def __init__(
         self,
         reach: Callable[[], Pipe],
-        name: str,
+        name: str | None,
         *,
         readonly: bool = False,
         credentials: Credentials | None = None,
@@ -95,6 +95,17 @@ class Link:
         if channel.dead is not None:
             channel = self._renewed()
         return channel.begin(_remote[name], arguments)
+
+    def exchange(self, procedure: Procedure, arguments: Iterable[Any]) -> Message:
+        """Call a procedure and return the answer as it came, which may be an error.
+
+        Raises:
+            ConnectionClosed: see :meth:`call`.
+        """
+        channel = self._channel
+        if channel.dead is not None:
+            channel = self._renewed()
+        return channel.exchange(procedure, arguments)
 
     def call_all(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         """Make many calls, each a name and its arguments, without waiting between them.
@@ -226,6 +237,11 @@ class Link:
     def secure(self) -> bool:
         """Whether nobody else can listen in."""
         return self._channel.pipe.secure
+
+    @property
+    def alive(self) -> bool:
+        """Whether the connection has not broken, as far as is known."""
+        return self._channel.dead is None
 
     def close(self) -> None:
         """Hang up, and end the thread that listens; a second call does nothing."""

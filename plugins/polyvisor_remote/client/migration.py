@@ -6,13 +6,14 @@ to peer the source's server does all of it in perform, and the other phases only
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.driver import Begun, Finished, Migration, Outcome, Prepared
-from polyvisor.errors import ConnectError, NotFound, PolyvisorError, Unsupported
+from polyvisor.errors import ConnectError, NotFound, OperationInvalid, PolyvisorError, Unsupported
 from polyvisor.uri import ConnectionUri
 from polyvisor_remote.client.jobs import watched
-from polyvisor_remote.server.numbers import Migrate
+from polyvisor_remote.server.numbers import Feature, Migrate
 from polyvisor_remote.wire import params
 
 if TYPE_CHECKING:
@@ -41,6 +42,12 @@ class RemoteMigration(Migration):
         #: Names of the domains that are on their way here, which finish goes by.
         self._arriving: dict[UUID, str] = {}
 
+    @cached_property
+    def _protection(self) -> int:
+        """The flag that has a source hold the domain from begin to confirm, if it can."""
+        asked = ("connect_supports_feature", int(Feature.CHANGE_PROTECTION))
+        return int(Migrate.CHANGE_PROTECTION) if self._driver.link.call(*asked).supported else 0
+
     def begin(self, uuid: UUID, options: MigrationOptions, job: Job) -> Begun:
         """Source: ask what the domain is, and have it held."""
         from polyvisor.model import DomainSpec
@@ -52,9 +59,8 @@ class RemoteMigration(Migration):
             )
         if _by_the_source(options):
             return Begun(DomainSpec.from_xml(self._domains.xml(uuid)))
-        answer = self._domains.call(
-            uuid, "domain_migrate_begin3_params", _params(options), _flags(options)
-        )
+        flags = _flags(options) | self._protection
+        answer = self._domains.call(uuid, "domain_migrate_begin3_params", _params(options), flags)
         return Begun(DomainSpec.from_xml(answer.xml), answer.cookie_out or None)
 
     def prepare(
@@ -86,6 +92,8 @@ class RemoteMigration(Migration):
         if options.downtime is not None:
             milliseconds = round(options.downtime * 1000)
             self._domains.call(uuid, "domain_migrate_set_max_downtime", milliseconds, 0)
+        if options.offline and not _by_the_source(options):
+            return None  # There is nothing to send.
         there = options.destination if _by_the_source(options) else None
         answer = watched(
             self._driver,
@@ -97,7 +105,7 @@ class RemoteMigration(Migration):
                 there,
                 _params(options, uri=uri),
                 cookie or b"",
-                _flags(options),
+                _flags(options) | self._protection,
             ),
         )
         return answer.cookie_out or None
@@ -154,14 +162,14 @@ class RemoteMigration(Migration):
         """Source: have it let go of, or run on."""
         if _by_the_source(options):
             return
-        self._domains.call(
-            uuid,
-            "domain_migrate_confirm3_params",
-            _params(options),
-            cookie or b"",
-            _flags(options),
-            int(cancelled),
-        )
+        flags = _flags(options) | self._protection
+        asked = (_params(options), cookie or b"", flags, int(cancelled))
+        try:
+            self._domains.call(uuid, "domain_migrate_confirm3_params", *asked)
+        except OperationInvalid:
+            # A server that holds nothing between the phases has nothing to let run on.
+            if not cancelled:
+                raise
 
     def outcome(self, migration: str) -> Outcome:
         """Say that the protocol has no such question."""

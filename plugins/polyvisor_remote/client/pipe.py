@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 import socket
+import struct
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
@@ -49,14 +50,23 @@ class SocketPipe:
         self.secure = secure
         self._socket = connected
         self._receive, self.send = connected.recv, connected.sendall
-        self._poll = select.poll()
-        self._poll.register(connected.fileno(), select.POLLIN)
+        self._timeout: float | None = None
 
     def receive(self, most: int, timeout: float | None) -> bytes | None:
         """Return what came, if anything did in the time."""
-        if timeout is not None and not self._poll.poll(timeout * 1000):
+        if timeout != self._timeout:
+            self._limit(timeout)
+        try:
+            return self._receive(most)
+        except BlockingIOError:
             return None
-        return self._receive(most)
+
+    def _limit(self, timeout: float | None) -> None:
+        """Have the kernel end a wait, so that each takes one call of it and not two."""
+        seconds, rest = divmod(timeout or 0.0, 1)
+        limit = struct.pack("@ll", int(seconds), int(rest * 1_000_000))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        self._timeout = timeout
 
     def close(self) -> None:
         """Hang up."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from polyvisor.driver import Tuning
-from polyvisor.errors import NotFound, PolyvisorError, Unsupported
+from polyvisor.errors import InvalidArgument, NotFound, PolyvisorError, Unsupported
 from polyvisor_remote.client.changing import impact
 from polyvisor_remote.client.failures import RPC, UNSUPPORTED
 from polyvisor_remote.wire import params
@@ -167,7 +167,11 @@ class RemoteTuning(Tuning):
     ) -> None:
         """Have a vCPU, or the rest, run on some CPUs only."""
         flags = impact(live=live, config=config)
-        length = max(cpus, default=0) // 8 + 1
+        most = self._driver.link.call("node_get_info").cpus
+        if not cpus or max(cpus) >= most:
+            # Servers take what their host does not have, and mean nothing by it.
+            raise InvalidArgument(f"pin: {sorted(cpus)}: the host has the CPUs 0 to {most - 1}")
+        length = max(cpus) // 8 + 1
         cpumap = sum(1 << cpu for cpu in cpus).to_bytes(length, "little")
         if which == "emulator":
             self._domains.call(uuid, "domain_pin_emulator", cpumap, flags)

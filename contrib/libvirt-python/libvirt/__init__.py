@@ -1,0 +1,67 @@
+"""The names of libvirt's Python binding, on polyvisor.
+
+``_connect``    connections, and what opens them
+``_domain``     domains, snapshots, checkpoints; ``_objects``: networks, storage and the like
+``_events``     events and the loop
+``_wire``       procedures as methods, and where they are served
+``_error``      the error; ``_constants``: numbers and names
+"""
+
+from __future__ import annotations
+
+from libvirt._connect import open, openAuth, openReadOnly, virConnect
+from libvirt._constants import constants
+from libvirt._domain import virDomain, virDomainCheckpoint, virDomainSnapshot
+from libvirt._error import libvirtError, registerErrorHandler, virGetLastError, virResetLastError
+from libvirt._events import (
+    virEventAddTimeout,
+    virEventRegisterDefaultImpl,
+    virEventRemoveTimeout,
+    virEventRunDefaultImpl,
+    virEventUpdateTimeout,
+)
+from libvirt._objects import (
+    virInterface,
+    virNetwork,
+    virNodeDevice,
+    virNWFilter,
+    virSecret,
+    virStoragePool,
+    virStorageVol,
+)
+
+_constants = constants()
+globals().update(_constants)
+
+__all__ = [
+    "getVersion",
+    "libvirtError",
+    "open",
+    "openAuth",
+    "openReadOnly",
+    "registerErrorHandler",
+    "virConnect",
+    "virDomain",
+    "virDomainCheckpoint",
+    "virDomainSnapshot",
+    "virEventAddTimeout",
+    "virEventRegisterDefaultImpl",
+    "virEventRemoveTimeout",
+    "virEventRunDefaultImpl",
+    "virEventUpdateTimeout",
+    "virGetLastError",
+    "virInterface",
+    "virNWFilter",
+    "virNetwork",
+    "virNodeDevice",
+    "virResetLastError",
+    "virSecret",
+    "virStoragePool",
+    "virStorageVol",
+    *_constants,
+]
+
+
+def getVersion(type: str | None = None) -> int:
+    """Return the version of libvirt whose interface this is."""
+    return 9_000_000

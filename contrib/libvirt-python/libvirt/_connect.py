@@ -1,0 +1,202 @@
+"""Connections."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any, Self
+
+from libvirt import _domain, _error, _events, _objects  # noqa: F401 - classes register themselves
+from libvirt._wire import Served, opened, uses
+from polyvisor.errors import PolyvisorError
+
+__all__ = ["open", "openAuth", "openReadOnly", "virConnect"]
+
+_READ_ONLY = 1
+_KIB = 1024
+
+
+class virConnect(Served):
+    """A connection to a hypervisor.
+
+    Args:
+        name: its URI, or ``None`` for the default.
+        readonly: whether only to look.
+    """
+
+    def __init__(self, name: str | None, *, readonly: bool = False) -> None:
+        self._conn = self
+        self._link, self._scheme = opened(name, readonly=readonly)
+        self._heard = _events.Heard(self)
+        self._alive = True
+
+    def close(self) -> int:
+        """Close it; return how many still use it, which is nobody."""
+        if self._alive:
+            self._alive = False
+            self._link.close()
+        return 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_alive", False):
+            self.close()
+
+    def isAlive(self) -> int:
+        """Say whether it is still there."""
+        return int(self._alive and self._link.alive)
+
+    def isEncrypted(self) -> int:
+        """Say whether what goes over it is encrypted."""
+        return int(self._scheme.endswith("+tls"))
+
+    def setKeepAlive(self, interval: int, count: int) -> int:
+        """Say how often to ask whether the server is there; it is asked anyway."""
+        return 0
+
+    def getInfo(self) -> list[Any]:
+        """Return model, memory in MiB, CPUs, MHz, nodes, sockets, cores, threads."""
+        found = self._ask("node_get_info")
+        model = found.model.rstrip(b"\0").decode(errors="replace")
+        return [model, found.memory // _KIB, *found[2:]]
+
+    def getMaxVcpus(self, type: str | None = None) -> int:
+        """Return how many vCPUs a domain may have."""
+        return int(self._ask("connect_get_max_vcpus", type).max_vcpus)
+
+    def lookupByUUID(self, uuid: bytes) -> Any:
+        """Find a domain by its UUID."""
+        return self._made("domain", self._ask("domain_lookup_by_uuid", uuid).dom)
+
+    def lookupByUUIDString(self, uuidstr: str) -> Any:
+        """Find a domain by its UUID as text."""
+        return self.lookupByUUID(uuid.UUID(uuidstr).bytes)
+
+    def networkLookupByUUIDString(self, uuidstr: str) -> Any:
+        """Find a network by its UUID as text."""
+        found = self._ask("network_lookup_by_uuid", uuid.UUID(uuidstr).bytes)
+        return self._made("network", found.net)
+
+    def storagePoolLookupByUUIDString(self, uuidstr: str) -> Any:
+        """Find a storage pool by its UUID as text."""
+        found = self._ask("storage_pool_lookup_by_uuid", uuid.UUID(uuidstr).bytes)
+        return self._made("storage_pool", found.pool)
+
+    def getAllDomainStats(self, stats: int = 0, flags: int = 0) -> list[Any]:
+        """Return figures of all domains, each with its domain."""
+        return self._figures([], stats, flags)
+
+    def domainListGetStats(self, doms: list[Any], stats: int = 0, flags: int = 0) -> list[Any]:
+        """Return figures of some domains, each with its domain."""
+        return self._figures([dom._ref for dom in doms], stats, flags)
+
+    def _figures(self, doms: list[Any], stats: int, flags: int) -> list[Any]:
+        records = self._ask("connect_get_all_domain_stats", doms, stats, flags).retStats
+        return [
+            (self._made("domain", one.dom), {each.field: each.value for each in one.params})
+            for one in records
+        ]
+
+    # Events
+
+    def domainEventRegisterAny(self, dom: Any, eventID: int, cb: Any, opaque: Any) -> int:
+        """Have a function called for each event of a kind, of a domain or of all."""
+        try:
+            return self._heard.add(dom, eventID, cb, opaque)
+        except PolyvisorError as error:
+            raise _error.of(error, self._scheme) from None
+
+    def domainEventDeregisterAny(self, callbackID: int) -> None:
+        """Have it called no more."""
+        self._heard.remove(callbackID)
+
+    def registerCloseCallback(self, cb: Any, opaque: Any) -> int:
+        """Have a function called when the connection breaks."""
+        try:
+            self._heard.on_close(cb, opaque)
+        except PolyvisorError as error:
+            raise _error.of(error, self._scheme) from None
+        return 0
+
+    def unregisterCloseCallback(self) -> int:
+        """Have it called no more."""
+        self._heard.closing = None
+        return 0
+
+    baselineCPU = uses("connect_baseline_cpu", first=False)
+    compareCPU = uses("connect_compare_cpu", first=False)
+    createXML = uses("domain_create_xml", first=False)
+    createLinux = uses("domain_create_xml", first=False)
+    defineXML = uses("domain_define_xml", first=False)
+    defineXMLFlags = uses("domain_define_xml_flags", first=False)
+    domainXMLFromNative = uses("connect_domain_xml_from_native", first=False)
+    domainXMLToNative = uses("connect_domain_xml_to_native", first=False)
+    getCapabilities = uses("connect_get_capabilities", first=False)
+    getDomainCapabilities = uses("connect_get_domain_capabilities", first=False)
+    getFreeMemory = uses("node_get_free_memory", first=False)
+    getHostname = uses("connect_get_hostname", first=False)
+    getLibVersion = uses("connect_get_lib_version", first=False)
+    getSysinfo = uses("connect_get_sysinfo", first=False)
+    getType = uses("connect_get_type", first=False)
+    getURI = uses("connect_get_uri", first=False)
+    getVersion = uses("connect_get_version", first=False)
+    interfaceLookupByName = uses("interface_lookup_by_name", first=False)
+    isSecure = uses("connect_is_secure", first=False)
+    listAllDomains = uses("connect_list_all_domains", first=False)
+    listAllDevices = uses("connect_list_all_node_devices", first=False)
+    listAllInterfaces = uses("connect_list_all_interfaces", first=False)
+    listAllNWFilters = uses("connect_list_all_nwfilters", first=False)
+    listAllNetworks = uses("connect_list_all_networks", first=False)
+    listAllSecrets = uses("connect_list_all_secrets", first=False)
+    listAllStoragePools = uses("connect_list_all_storage_pools", first=False)
+    listDefinedDomains = uses("connect_list_defined_domains", first=False)
+    listDefinedNetworks = uses("connect_list_defined_networks", first=False)
+    listDefinedStoragePools = uses("connect_list_defined_storage_pools", first=False)
+    listDevices = uses("node_list_devices", first=False)
+    listDomainsID = uses("connect_list_domains", first=False)
+    listInterfaces = uses("connect_list_interfaces", first=False)
+    listNetworks = uses("connect_list_networks", first=False)
+    listStoragePools = uses("connect_list_storage_pools", first=False)
+    lookupByID = uses("domain_lookup_by_id", first=False)
+    lookupByName = uses("domain_lookup_by_name", first=False)
+    networkCreateXML = uses("network_create_xml", first=False)
+    networkDefineXML = uses("network_define_xml", first=False)
+    networkLookupByName = uses("network_lookup_by_name", first=False)
+    nodeDeviceLookupByName = uses("node_device_lookup_by_name", first=False)
+    numOfDefinedDomains = uses("connect_num_of_defined_domains", first=False)
+    numOfDefinedNetworks = uses("connect_num_of_defined_networks", first=False)
+    numOfDomains = uses("connect_num_of_domains", first=False)
+    numOfNetworks = uses("connect_num_of_networks", first=False)
+    numOfStoragePools = uses("connect_num_of_storage_pools", first=False)
+    nwfilterDefineXML = uses("nwfilter_define_xml", first=False)
+    nwfilterLookupByName = uses("nwfilter_lookup_by_name", first=False)
+    restore = uses("domain_restore", first=False)
+    restoreFlags = uses("domain_restore_flags", first=False)
+    saveImageDefineXML = uses("domain_save_image_define_xml", first=False)
+    saveImageGetXMLDesc = uses("domain_save_image_get_xml_desc", first=False)
+    secretDefineXML = uses("secret_define_xml", first=False)
+    secretLookupByUsage = uses("secret_lookup_by_usage", first=False)
+    storagePoolCreateXML = uses("storage_pool_create_xml", first=False)
+    storagePoolDefineXML = uses("storage_pool_define_xml", first=False)
+    storagePoolLookupByName = uses("storage_pool_lookup_by_name", first=False)
+    storageVolLookupByKey = uses("storage_vol_lookup_by_key", first=False)
+    storageVolLookupByPath = uses("storage_vol_lookup_by_path", first=False)
+
+
+def open(name: str | None = None) -> virConnect:
+    """Open a connection."""
+    return virConnect(name)
+
+
+def openReadOnly(name: str | None = None) -> virConnect:
+    """Open a connection that changes nothing."""
+    return virConnect(name, readonly=True)
+
+
+def openAuth(uri: str | None, auth: Any, flags: int = 0) -> virConnect:
+    """Open a connection; users and passwords come from polyvisor's configuration."""
+    return virConnect(uri, readonly=bool(flags & _READ_ONLY))

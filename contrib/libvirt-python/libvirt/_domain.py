@@ -1,0 +1,202 @@
+"""Domains, their snapshots and checkpoints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from libvirt._wire import Handle, uses
+
+__all__ = ["virDomain", "virDomainCheckpoint", "virDomainSnapshot"]
+
+#: ``virDomainMemoryStatTags`` by their numbers.
+_MEMORY = (
+    "swap_in", "swap_out", "major_fault", "minor_fault", "unused", "available", "actual", "rss",
+    "usable", "last_update", "disk_caches", "hugetlb_pgalloc", "hugetlb_pgfail",
+)  # fmt: skip
+
+
+class virDomain(Handle):
+    """A domain."""
+
+    structure = "domain"
+
+    def ID(self) -> int:
+        """Return its number while it is active, else -1."""
+        if self._named.id < 0 or not self.isActive():
+            found = self._ask("domain_lookup_by_uuid", self._named.uuid).dom
+            self._ref, self._named = tuple(found), found
+        return int(self._named.id)
+
+    def info(self) -> list[int]:
+        """Return state, most memory and memory in KiB, vCPUs, time in nanoseconds."""
+        return list(self._ask("domain_get_info", self._ref))
+
+    def state(self, flags: int = 0) -> list[int]:
+        """Return state and reason."""
+        return list(self._ask("domain_get_state", self._ref, flags))
+
+    def create(self) -> int:
+        """Start it."""
+        self._ask("domain_create", self._ref)
+        self._ref = (*self._ref[:2], -1)
+        self._named = self._ask("domain_lookup_by_uuid", self._named.uuid).dom
+        self._ref = tuple(self._named)
+        return 0
+
+    def createWithFlags(self, flags: int = 0) -> int:
+        """Start it in a certain way."""
+        self._named = self._ask("domain_create_with_flags", self._ref, flags).dom
+        self._ref = tuple(self._named)
+        return 0
+
+    def memoryStats(self) -> dict[str, int]:
+        """Return figures of its memory."""
+        found = self._ask("domain_memory_stats", self._ref, len(_MEMORY), 0).stats
+        return {_MEMORY[one.tag]: one.val for one in found if one.tag < len(_MEMORY)}
+
+    def blockInfo(self, path: str, flags: int = 0) -> list[int]:
+        """Return capacity, allocation and physical size of a disk."""
+        found = self._ask("domain_get_block_info", self._ref, path, flags)
+        return [found.capacity, found.allocation, found.physical]
+
+    def jobInfo(self) -> list[int]:
+        """Return how far its job is."""
+        return list(self._ask("domain_get_job_info", self._ref))
+
+    def snapshotNum(self, flags: int = 0) -> int:
+        """Return how many snapshots it has."""
+        return int(self._ask("domain_snapshot_num", self._ref, flags).num)
+
+    def schedulerType(self) -> tuple[str, int]:
+        """Return what shares the host's CPUs out, and how many values it has."""
+        found = self._ask("domain_get_scheduler_type", self._ref)
+        return found.type, found.nparams
+
+    def revertToSnapshot(self, snap: virDomainSnapshot, flags: int = 0) -> int:
+        """Put it back into the state of a snapshot."""
+        self._ask("domain_revert_to_snapshot", snap._ref, flags)
+        return 0
+
+    abortJob = uses("domain_abort_job")
+    attachDevice = uses("domain_attach_device")
+    attachDeviceFlags = uses("domain_attach_device_flags")
+    autostart = uses("domain_get_autostart")
+    backupBegin = uses("domain_backup_begin")
+    backupGetXMLDesc = uses("domain_backup_get_xml_desc")
+    blockCommit = uses("domain_block_commit", bandwidth=0)
+    blockJobAbort = uses("domain_block_job_abort")
+    blockPull = uses("domain_block_pull", bandwidth=0)
+    blockResize = uses("domain_block_resize")
+    blockStats = uses("domain_block_stats")
+    blockStatsFlags = uses("domain_block_stats_flags")
+    checkpointCreateXML = uses("domain_checkpoint_create_xml")
+    checkpointLookupByName = uses("domain_checkpoint_lookup_by_name")
+    coreDump = uses("domain_core_dump")
+    coreDumpWithFormat = uses("domain_core_dump_with_format")
+    destroy = uses("domain_destroy")
+    destroyFlags = uses("domain_destroy_flags")
+    detachDevice = uses("domain_detach_device")
+    detachDeviceFlags = uses("domain_detach_device_flags")
+    detachDeviceAlias = uses("domain_detach_device_alias")
+    fsFreeze = uses("domain_fsfreeze", mountpoints=[])
+    fsThaw = uses("domain_fsthaw", mountpoints=[])
+    guestInfo = uses("domain_get_guest_info", types=0)
+    hasCurrentSnapshot = uses("domain_has_current_snapshot")
+    hasManagedSaveImage = uses("domain_has_managed_save_image")
+    hostname = uses("domain_get_hostname")
+    injectNMI = uses("domain_inject_nmi")
+    interfaceStats = uses("domain_interface_stats")
+    isActive = uses("domain_is_active")
+    isPersistent = uses("domain_is_persistent")
+    isUpdated = uses("domain_is_updated")
+    listAllCheckpoints = uses("domain_list_all_checkpoints")
+    listAllSnapshots = uses("domain_list_all_snapshots")
+    managedSave = uses("domain_managed_save")
+    managedSaveRemove = uses("domain_managed_save_remove")
+    managedSaveGetXMLDesc = uses("domain_managed_save_get_xml_desc")
+    maxMemory = uses("domain_get_max_memory")
+    maxVcpus = uses("domain_get_max_vcpus")
+    memoryParameters = uses("domain_get_memory_parameters")
+    metadata = uses("domain_get_metadata")
+    migrateSetMaxDowntime = uses("domain_migrate_set_max_downtime")
+    numaParameters = uses("domain_get_numa_parameters")
+    OSType = uses("domain_get_os_type")
+    reboot = uses("domain_reboot")
+    rename = uses("domain_rename")
+    reset = uses("domain_reset")
+    resume = uses("domain_resume")
+    save = uses("domain_save")
+    saveFlags = uses("domain_save_flags")
+    schedulerParameters = uses("domain_get_scheduler_parameters")
+    schedulerParametersFlags = uses("domain_get_scheduler_parameters_flags")
+    setAutostart = uses("domain_set_autostart")
+    setMaxMemory = uses("domain_set_max_memory")
+    setMemory = uses("domain_set_memory")
+    setMemoryFlags = uses("domain_set_memory_flags")
+    setMetadata = uses("domain_set_metadata")
+    setSchedulerParameters = uses("domain_set_scheduler_parameters")
+    setVcpus = uses("domain_set_vcpus")
+    setVcpusFlags = uses("domain_set_vcpus_flags")
+    shutdown = uses("domain_shutdown")
+    shutdownFlags = uses("domain_shutdown_flags")
+    snapshotCreateXML = uses("domain_snapshot_create_xml")
+    snapshotCurrent = uses("domain_snapshot_current")
+    snapshotListNames = uses("domain_snapshot_list_names")
+    snapshotLookupByName = uses("domain_snapshot_lookup_by_name")
+    suspend = uses("domain_suspend")
+    undefine = uses("domain_undefine")
+    undefineFlags = uses("domain_undefine_flags")
+    updateDeviceFlags = uses("domain_update_device_flags")
+    vcpusFlags = uses("domain_get_vcpus_flags")
+    XMLDesc = uses("domain_get_xml_desc")
+
+    def qemuAgentCommand(self, cmd: str, timeout: int, flags: int) -> str:
+        """Ask the agent inside the guest."""
+        return str(self._ask("qemu:domain_agent_command", self._ref, cmd, timeout, flags).result)
+
+    def __lt__(self, other: virDomain) -> bool:
+        return self.name() < other.name()
+
+
+class _OfDomain(Handle):
+    """Something that belongs to a domain."""
+
+    structure = ""
+
+    def getName(self) -> str:
+        """Return its name."""
+        return self.name()
+
+    def getDomain(self) -> virDomain:
+        """Return the domain."""
+        return virDomain(self._conn, self._named.dom)
+
+    domain = getDomain
+
+    def getConnect(self) -> Any:
+        """Return the connection."""
+        return self._conn
+
+
+class virDomainSnapshot(_OfDomain):
+    """A snapshot of a domain."""
+
+    structure = "domain_snapshot"
+    delete = uses("domain_snapshot_delete")
+    getParent = uses("domain_snapshot_get_parent")
+    getXMLDesc = uses("domain_snapshot_get_xml_desc")
+    hasMetadata = uses("domain_snapshot_has_metadata")
+    isCurrent = uses("domain_snapshot_is_current")
+    listAllChildren = uses("domain_snapshot_list_all_children")
+    listChildrenNames = uses("domain_snapshot_list_children_names")
+    numChildren = uses("domain_snapshot_num_children")
+
+
+class virDomainCheckpoint(_OfDomain):
+    """A checkpoint of a domain."""
+
+    structure = "domain_checkpoint"
+    delete = uses("domain_checkpoint_delete")
+    getParent = uses("domain_checkpoint_get_parent")
+    getXMLDesc = uses("domain_checkpoint_get_xml_desc")
+    listAllChildren = uses("domain_checkpoint_list_all_children")

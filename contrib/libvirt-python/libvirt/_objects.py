@@ -1,0 +1,137 @@
+"""Networks, storage, interfaces, node devices, secrets and filters."""
+
+from __future__ import annotations
+
+from libvirt._wire import Handle, uses
+
+__all__ = [
+    "virInterface",
+    "virNWFilter",
+    "virNetwork",
+    "virNodeDevice",
+    "virSecret",
+    "virStoragePool",
+    "virStorageVol",
+]
+
+
+class virNetwork(Handle):
+    """A virtual network."""
+
+    structure = "network"
+    DHCPLeases = uses("network_get_dhcp_leases", mac=None)
+    XMLDesc = uses("network_get_xml_desc")
+    autostart = uses("network_get_autostart")
+    bridgeName = uses("network_get_bridge_name")
+    create = uses("network_create")
+    destroy = uses("network_destroy")
+    isActive = uses("network_is_active")
+    isPersistent = uses("network_is_persistent")
+    setAutostart = uses("network_set_autostart")
+    undefine = uses("network_undefine")
+
+
+class virStoragePool(Handle):
+    """A storage pool."""
+
+    structure = "storage_pool"
+    XMLDesc = uses("storage_pool_get_xml_desc")
+    autostart = uses("storage_pool_get_autostart")
+    build = uses("storage_pool_build")
+    create = uses("storage_pool_create")
+    createXML = uses("storage_vol_create_xml")
+    createXMLFrom = uses("storage_vol_create_xml_from")
+    delete = uses("storage_pool_delete")
+    destroy = uses("storage_pool_destroy")
+    info = uses("storage_pool_get_info")
+    isActive = uses("storage_pool_is_active")
+    isPersistent = uses("storage_pool_is_persistent")
+    listAllVolumes = uses("storage_pool_list_all_volumes")
+    listVolumes = uses("storage_pool_list_volumes")
+    numOfVolumes = uses("storage_pool_num_of_volumes")
+    refresh = uses("storage_pool_refresh")
+    setAutostart = uses("storage_pool_set_autostart")
+    storageVolLookupByName = uses("storage_vol_lookup_by_name")
+    undefine = uses("storage_pool_undefine")
+
+
+class virStorageVol(Handle):
+    """A volume of a storage pool."""
+
+    structure = "storage_vol"
+    XMLDesc = uses("storage_vol_get_xml_desc")
+    delete = uses("storage_vol_delete")
+    info = uses("storage_vol_get_info")
+    path = uses("storage_vol_get_path")
+    resize = uses("storage_vol_resize")
+    storagePoolLookupByVolume = uses("storage_pool_lookup_by_volume")
+    wipe = uses("storage_vol_wipe")
+
+    def key(self) -> str:
+        """Return what is unique for it on the host."""
+        return str(self._named.key)
+
+
+class virInterface(Handle):
+    """A network interface of the host."""
+
+    structure = "interface"
+    XMLDesc = uses("interface_get_xml_desc")
+    create = uses("interface_create")
+    destroy = uses("interface_destroy")
+    isActive = uses("interface_is_active")
+    undefine = uses("interface_undefine")
+
+    def MACString(self) -> str:
+        """Return its MAC address."""
+        return str(self._named.mac)
+
+
+class virNodeDevice(Handle):
+    """A device of the host, which the protocol names by its name alone."""
+
+    structure = "node_device"
+
+    def XMLDesc(self, flags: int = 0) -> str:
+        """Return its document."""
+        return str(self._ask("node_device_get_xml_desc", self._named.name, flags).xml)
+
+    def parent(self) -> str | None:
+        """Return the name of the device that it hangs on."""
+        name: str | None = self._ask("node_device_get_parent", self._named.name).parentName
+        return name
+
+    def numOfCaps(self) -> int:
+        """Return how many things it is."""
+        return int(self._ask("node_device_num_of_caps", self._named.name).num)
+
+    def listCaps(self) -> list[str]:
+        """Return what it is."""
+        names = self._ask("node_device_list_caps", self._named.name, self.numOfCaps()).names
+        return list(names)
+
+
+class virSecret(Handle):
+    """A passphrase or key."""
+
+    structure = "secret"
+    XMLDesc = uses("secret_get_xml_desc")
+    setValue = uses("secret_set_value")
+    undefine = uses("secret_undefine")
+    value = uses("secret_get_value")
+
+    def usageType(self) -> int:
+        """Return for what kind of thing it is."""
+        return int(self._named.usageType)
+
+    def usageID(self) -> str:
+        """Return what it is for."""
+        return str(self._named.usageID)
+
+
+class virNWFilter(Handle):
+    """Rules for the traffic of domains."""
+
+    structure = "nwfilter"
+    XMLDesc = uses("nwfilter_get_xml_desc")
+    undefine = uses("nwfilter_undefine")
