@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,15 @@ if TYPE_CHECKING:
 
 __all__ = ["dismiss", "failed", "run_job"]
 
-#: Seconds that a job may take that holds QEMU up, so that it answers nothing meanwhile.
-_LONG = 3600.0
 
-
-def run_job(monitor: Monitor, command: str, job: str, what: str, **arguments: Any) -> None:
+def run_job(
+    monitor: Monitor,
+    command: str,
+    job: str,
+    what: str,
+    spent: Callable[[], float | None],
+    **arguments: Any,
+) -> None:
     """Begin a job and wait for its end.
 
     Args:
@@ -26,23 +30,30 @@ def run_job(monitor: Monitor, command: str, job: str, what: str, **arguments: An
         command: what begins it.
         job: its name.
         what: what is done, in words.
+        spent: gives the CPU time that QEMU has used; while the job holds it up, it answers
+            nothing, and this tells it from one that hangs.
         arguments: the command's own.
 
     Raises:
         StorageError: there is no room.
         HypervisorError: it failed.
+        Timeout: QEMU is stopped or hangs.
     """
     dismiss(monitor, job)
     monitor.execute(command, job_id=job, **arguments)
-    deadline = time.monotonic() + _LONG
-    while (left := deadline - time.monotonic()) > 0:
-        event = monitor.next_event(left)
-        if event is None or event["event"] != "JOB_STATUS_CHANGE":
-            continue
-        if event["data"]["id"] == job and event["data"]["status"] == "concluded":
+    seen = spent()
+    while True:
+        event = monitor.next_event(monitor.timeout)
+        if event is None:
+            before, seen = seen, spent()
+            if seen == before:
+                raise Timeout(
+                    f"{what}: QEMU did nothing for {monitor.timeout:g} s; it is stopped or hangs"
+                )
+        elif event["event"] == "JOB_STATUS_CHANGE" and (
+            (event["data"]["id"], event["data"]["status"]) == (job, "concluded")
+        ):
             break
-    else:
-        raise Timeout(f"{what}: QEMU was not done in {_LONG:g} s")
     found = next(one for one in monitor.execute("query-jobs") if one["id"] == job)
     monitor.execute("job-dismiss", id=job)
     if "error" in found:

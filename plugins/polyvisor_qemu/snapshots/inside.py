@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ def keep(
         with hypervisor.monitor(guest) as monitor:
             nodes = _nodes(monitor, spec, plan)
             run_job(
-                monitor, _SAVE, _SAVE, f"snapshot of {guest.name!r}",
+                monitor, _SAVE, _SAVE, f"snapshot of {guest.name!r}", _spent(hypervisor, guest),
                 tag=name, vmstate=nodes[0], devices=nodes,
             )  # fmt: skip
         return
@@ -82,7 +83,8 @@ def drop(
                 guest.runtime["moved"] = True
                 run_job(
                     monitor, "snapshot-delete", "snapshot-delete",
-                    f"remove the snapshot {name!r} of {guest.name!r}", tag=name, devices=nodes,
+                    f"remove the snapshot {name!r} of {guest.name!r}", _spent(hypervisor, guest),
+                    tag=name, devices=nodes,
                 )  # fmt: skip
     for path in paths:
         if os.path.exists(path) and name in _names(path):
@@ -103,7 +105,7 @@ def load(
         with hypervisor.monitor(guest) as monitor:
             nodes = _nodes(monitor, spec, plan)
             run_job(
-                monitor, "snapshot-load", "snapshot-load", what,
+                monitor, "snapshot-load", "snapshot-load", what, _spent(hypervisor, guest),
                 tag=plan.name, vmstate=nodes[0], devices=nodes,
             )  # fmt: skip
     except Gone as error:
@@ -127,6 +129,10 @@ def revert(spec: DomainSpec, plan: SnapshotSpec) -> None:
             )
     for path in paths:
         qemu_img("snapshot", "-a", name, path, path=path, what="put back the snapshot of")
+
+
+def _spent(hypervisor: QemuHypervisor, guest: Guest) -> Callable[[], float | None]:
+    return lambda: hypervisor.memory_and_cpu_time(guest)[1]
 
 
 def _nodes(monitor: Monitor, spec: DomainSpec, plan: SnapshotSpec) -> list[str]:

@@ -35,6 +35,8 @@ def merge(
     for one in merges:
         if one in live:
             continue
+        job.report("disks")
+        job.check()
         qemu_img(
             "commit", "-q", "-d", "-f", "qcow2", "-b", one.lower, one.upper,
             path=one.upper, what="merge",
@@ -101,15 +103,15 @@ def _wait(monitor: Monitor, names: set[str], job: Job | None, *, ready: Iterable
         lost = set(ready) - there.keys()
         if lost:
             raise StorageError(f"merge: the job {lost.pop()} has ended before its time")
-        if all(name in ready and there[name]["ready"] for name in left):
-            return
         if job is not None:
             moving = [there[name] for name in left]
             total = sum(one["len"] for one in moving)
             done = sum(one["offset"] for one in moving)
             job.report("disks", total=total, processed=done, remaining=total - done)
             job.check()
-        elif deadline is not None and time.monotonic() > deadline:
+        if all(name in ready and there[name]["ready"] for name in left):
+            return
+        if deadline is not None and time.monotonic() > deadline:
             raise Timeout(f"merge: {', '.join(left)} did not end in {_ENDING:g} s")
         if (event := monitor.next_event(0.1)) is not None:
             monitor.events.appendleft(event)  # for the next round

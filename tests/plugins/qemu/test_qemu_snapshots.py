@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -16,17 +17,20 @@ import pytest
 from polyvisor.driver import SnapshotOptions
 from polyvisor.errors import (
     AlreadyExists,
+    Cancelled,
     OperationInvalid,
     SemanticError,
     StorageError,
+    Timeout,
     Unsupported,
 )
 from polyvisor.model import SnapshotSpec
 from polyvisor.states import DomainState, StateReason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+    from polyvisor.jobs import JobProgress
     from polyvisor.model import DomainSpec
 
     Hosts = Any
@@ -424,3 +428,78 @@ def test_ends_after_a_snapshot(disks: Disks) -> None:
     disks.domain.snapshots.create("one", options=SnapshotOptions(disk_only=True, halt=True))
     assert disks.domain.status().state is DomainState.SHUTOFF
     assert disks.path("vda") != str(disks.vda)
+
+
+@pytest.mark.parametrize("active", [True, False])
+def test_a_removal_that_breaks_off(disks: Disks, active: bool) -> None:
+    """What was not merged stays readable; there is no going back to it, only deleting it."""
+    disks.write(1)
+    if active:
+        disks.domain.start(paused=True)
+    disks.domain.snapshots.create("one", options=ONLY_DISKS)
+    disks.write(2)
+
+    def enough(progress: JobProgress) -> None:
+        raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        disks.domain.snapshots.delete("one", progress=enough)
+    assert disks.domain.state is (DomainState.PAUSED if active else DomainState.SHUTOFF)
+    assert disks.path("vda") == str(disks.vda.with_suffix(".one"))
+    assert "<snapshotDeleteInProgress/>" in disks.domain.snapshots.xml("one")
+    with pytest.raises(OperationInvalid, match="removal of the snapshot 'one' was begun"):
+        disks.domain.snapshots.revert("one")
+    disks.write(3, 1 << 20)
+    disks.domain.snapshots.delete("one")
+    if active:
+        disks.domain.destroy()
+    assert disks.path("vda") == str(disks.vda)
+    assert disks.reads(2)
+    assert disks.reads(3, 1 << 20)
+    disks.check()
+
+
+def test_qemu_stands_still(hosts: Hosts, disks: Disks) -> None:
+    """Of a QEMU that is stopped nobody waits for ever; when it goes on, all is as before."""
+    host = hosts.open(answer_timeout=2)
+    domain = host.domains["guest"]
+    domain.start(paused=True)
+    pid = host._driver.guest(domain.uuid).runtime["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for options in (None, ONLY_DISKS):
+            with pytest.raises(Timeout):
+                domain.snapshots.create("one", options=options)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert domain.state is DomainState.PAUSED
+    assert domain.snapshots.list() == []
+    domain.snapshots.create("one")
+    domain.snapshots.create("two", options=ONLY_DISKS)
+    domain.snapshots.delete("two")
+    domain.snapshots.revert("one")
+    assert domain.state is DomainState.PAUSED
+
+
+@attrs.define
+class _Deaf:
+    """A monitor on which a job is begun that says no more."""
+
+    spent: Iterator[float]
+    timeout: float = 0.0
+
+    def execute(self, command: str, **arguments: object) -> None:
+        """Take a command."""
+
+    def next_event(self, timeout: float) -> None:
+        """Hear nothing."""
+
+
+def test_a_job_that_holds_qemu_up() -> None:
+    """It is waited for as long as QEMU does anything, and no longer."""
+    from polyvisor_qemu.jobs import run_job
+
+    deaf = _Deaf(iter([1.0, 2.0, 3.0, 3.0, 4.0]))
+    with pytest.raises(Timeout, match="stopped or hangs"):
+        run_job(deaf, "snapshot-save", "save", "save", lambda: next(deaf.spent))
+    assert next(deaf.spent) == 4.0
