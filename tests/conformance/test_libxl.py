@@ -40,4 +40,5 @@ def target(tmp_path, standin) -> Target:
         spec=lambda name: DomainSpec.from_xml(GUEST.format(name=escape(name))),
         ticks=ticks,
         against="fake",
+        consoles=False,  # xenconsoled is what makes them
     )

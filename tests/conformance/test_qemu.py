@@ -33,6 +33,10 @@ def target(tmp_path, counting_spec, serial_ticks) -> Target:
         ),
         ticks=serial_ticks,
         shuts_down=False,
+        device=lambda path: (
+            f"<disk type='file' device='disk'><driver name='qemu' type='raw'/>"
+            f"<source file='{path}'/><target dev='sdx' bus='usb'/></disk>"
+        ),
         against="real",
         slow=3.0,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
 __all__ = ["Target", "requires"]
 
 _T = TypeVar("_T", bound=Callable[..., Any])
+
+
+def _virtio_disk(path: os.PathLike[str]) -> str:
+    from xml.sax.saxutils import quoteattr
+
+    return (
+        f"<disk type='file' device='disk'><driver name='qemu' type='raw'/>"
+        f"<source file={quoteattr(os.fspath(path))}/><target dev='vdx' bus='virtio'/></disk>"
+    )
 
 
 @attrs.frozen
@@ -32,6 +42,9 @@ class Target:
         shuts_down: whether the guest of ``spec`` answers a shutdown request.
         against: what stands behind the driver in these tests.
         slow: factor for the suite's time limits.
+        device: makes, from the path of a file, the XML of a device with that file that can be
+            attached to the running guest; a virtio disk unless said otherwise.
+        consoles: whether something answers at the consoles that guests have.
         served: whether a daemon does the work, so that what a process began goes on when
             that is killed.
     """
@@ -44,6 +57,8 @@ class Target:
     shuts_down: bool = True
     against: Literal["real", "simulator", "fake"] = "real"
     slow: float = 1.0
+    device: Callable[[os.PathLike[str]], str] = attrs.field(default=_virtio_disk)
+    consoles: bool = True
     served: bool = False
 
     def wait_for_ticks(self, domain: Domain, more: int) -> Sequence[int]:

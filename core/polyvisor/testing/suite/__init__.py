@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from polyvisor.testing.suite._changes import TestDevices, TestHostDevices, TestSizes
+from polyvisor.testing.suite._disks import TestBlockJobs, disk
 from polyvisor.testing.suite._families import (
     TestNetworks,
     TestNwFilters,
@@ -19,6 +21,7 @@ from polyvisor.testing.suite._life import TestDefinitions, TestLife
 from polyvisor.testing.suite._machine import TestStateMachine
 from polyvisor.testing.suite._moving import TestMigration
 from polyvisor.testing.suite._parts import TestAnnotations, TestDumps, TestTuning
+from polyvisor.testing.suite._person import TestAgent, TestConsoles, TestScreens
 from polyvisor.testing.suite._processes import TestManyProcesses
 from polyvisor.testing.suite._saving import (
     TestCheckpoints,
@@ -29,24 +32,32 @@ from polyvisor.testing.suite._saving import (
 from polyvisor.testing.suite._support import TestEvents, TestSupport
 
 __all__ = [
+    "TestAgent",
     "TestAnnotations",
+    "TestBlockJobs",
     "TestCheckpoints",
+    "TestConsoles",
     "TestDefinitions",
+    "TestDevices",
     "TestDumps",
     "TestEvents",
+    "TestHostDevices",
     "TestLife",
     "TestManyProcesses",
     "TestMigration",
     "TestNetworks",
     "TestNwFilters",
     "TestSaving",
+    "TestScreens",
     "TestSecrets",
+    "TestSizes",
     "TestSnapshots",
     "TestSnapshotsOfDisks",
     "TestStateMachine",
     "TestStoragePools",
     "TestSupport",
     "TestTuning",
+    "disk",
     "domain",
     "host",
     "leaves_nothing_behind",

@@ -197,7 +197,7 @@ class TestDefinitions:
 class TestLife:
     """A domain starts, stands still, goes on and stops."""
 
-    @requires("domains.start")
+    @requires("domains.start", "domains.destroy")
     def test_start_and_destroy(self, host: Connection, domain: Domain) -> None:
         """A started domain runs and has a number; a destroyed one is off and keeps neither."""
         domain.start()
