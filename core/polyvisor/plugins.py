@@ -9,16 +9,15 @@ Whatever one plugin does wrong is recorded against its name, and the others work
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import pluggy
 
 from polyvisor import _entrypoints, hookspecs
+from polyvisor._loading import PROBE_SECONDS, Manager, ask, describe, load_object
 from polyvisor.errors import Denied, PluginError, PluginUnusable, UriError, Vetoed
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ __all__ = [
     "API_VERSION",
     "GROUP",
     "OLDEST_API_VERSION",
+    "PROBE_SECONDS",
     "PluginState",
     "PluginStatus",
     "Registry",
@@ -89,29 +89,6 @@ class PluginStatus:
     plugin: object | None = attrs.field(default=None, repr=False)
 
 
-def load_object(reference: str, plugin: str) -> Any:
-    """Import what ``"module:attribute"`` refers to.
-
-    Args:
-        reference: the reference.
-        plugin: whose it is, for the error.
-
-    Raises:
-        PluginError: it cannot be imported; says which module or name is missing.
-    """
-    module_name, _, attribute = reference.partition(":")
-    try:
-        __import__(module_name)
-        value = sys.modules[module_name]
-        for part in attribute.split(".") if attribute else ():
-            value = getattr(value, part)
-    except Exception as error:  # whatever a foreign module raises
-        raise PluginError(
-            f"plugin {plugin!r}: cannot load {reference}: {_describe(error)}", plugin=plugin
-        ) from error
-    return value
-
-
 class Registry:
     """The plugins of one configuration.
 
@@ -128,7 +105,7 @@ class Registry:
         disable: Iterable[str] = (),
         points: Iterable[_entrypoints.EntryPoint] | None = None,
     ) -> None:
-        self._manager = pluggy.PluginManager("polyvisor")
+        self._manager = Manager("polyvisor")
         self._manager.add_hookspecs(hookspecs)
         self._statuses: dict[str, PluginStatus] = {}
         self._schemes: dict[str, tuple[DriverInfo, PluginStatus]] = {}
@@ -223,21 +200,19 @@ class Registry:
         known = ", ".join(sorted(self._schemes)) or "none"
         raise UriError(f"no plugin opens {scheme!r}{hint} (known schemes: {known})")
 
-    def probe(self, info: DriverInfo, plugin: str) -> Usability:
-        """Ask a driver's probe whether it can work on this machine."""
+    def probe(self, info: DriverInfo, plugin: str, *, timeout: float = PROBE_SECONDS) -> Usability:
+        """Ask a driver's probe whether it can work on this machine.
+
+        Args:
+            info: the driver.
+            plugin: whose it is.
+            timeout: seconds after which one that has not answered counts as not usable.
+        """
         from polyvisor.driver import Usability
 
         if info.probe is None:
             return Usability(True)
-        try:
-            result = load_object(info.probe, plugin)()
-        except PluginError as error:
-            return Usability(False, error.message)
-        except Exception as error:  # noqa: BLE001 - a foreign probe may raise anything
-            return Usability(False, f"its probe failed: {_describe(error)}")
-        if not isinstance(result, Usability):
-            return Usability(False, f"its probe returned {type(result).__name__}, not Usability")
-        return result
+        return ask(info.probe, plugin, timeout)
 
     def factory(self, info: DriverInfo, plugin: str) -> type[Driver]:
         """Import a driver's class.
@@ -310,7 +285,7 @@ class Registry:
             except Exception as error:
                 raise PluginError(
                     f"start {spec.name!r}: hook polyvisor_domain_starting of plugin "
-                    f"{impl.plugin_name!r} failed: {_describe(error)}; disable the plugin "
+                    f"{impl.plugin_name!r} failed: {describe(error)}; disable the plugin "
                     f"to go on without it",
                     plugin=impl.plugin_name,
                     domain=spec.name,
@@ -327,7 +302,7 @@ class Registry:
             try:
                 impl.function(*[arguments[name] for name in impl.argnames])
             except Exception as error:  # noqa: BLE001 - a watcher must not stop the watched
-                self._blame(impl.plugin_name, f"hook polyvisor_event failed: {_describe(error)}")
+                self._blame(impl.plugin_name, f"hook polyvisor_event failed: {describe(error)}")
 
     def migration_phase(
         self, phase: str, side: str, uri: str, spec: DomainSpec, facts: dict[str, Any]
@@ -349,7 +324,7 @@ class Registry:
             except Exception as error:
                 raise PluginError(
                     f"migrate {spec.name!r}: hook polyvisor_migration_phase of plugin "
-                    f"{impl.plugin_name!r} failed in {phase} on the {side}: {_describe(error)}",
+                    f"{impl.plugin_name!r} failed in {phase} on the {side}: {describe(error)}",
                     plugin=impl.plugin_name,
                     domain=spec.name,
                     operation="migrate",
@@ -382,7 +357,7 @@ class Registry:
                     denied.plugin = impl.plugin_name
                 raise
             except Exception as error:
-                fault = f"hook polyvisor_remote_call failed: {_describe(error)}"
+                fault = f"hook polyvisor_remote_call failed: {describe(error)}"
                 self._blame(impl.plugin_name, fault)
                 raise Denied(
                     f"{procedure}: {fault} in plugin {impl.plugin_name!r}, so that nobody may; "
@@ -404,7 +379,10 @@ class Registry:
     def _take_in(self, status: PluginStatus, plugin: object) -> None:
         try:
             self._check_api(getattr(plugin, "polyvisor_api", None), status.name)
+            names = [name for name in dir(plugin) if name.startswith("polyvisor_")]
             for name in _CHAINED:
+                if name not in names:
+                    continue
                 options = self._manager.parse_hookimpl_opts(plugin, name)
                 if options and (options.get("wrapper") or options.get("hookwrapper")):
                     raise PluginError(
@@ -418,14 +396,12 @@ class Registry:
         except Exception as error:  # noqa: BLE001 - pluggy's complaints about its hooks
             if self._manager.has_plugin(status.name):
                 self._manager.unregister(name=status.name)
-            self._break(status, _describe(error))
+            self._break(status, describe(error))
             return
         unknown = [
             name
-            for name in dir(plugin)
-            if name.startswith("polyvisor_")
-            and not hasattr(hookspecs, name)
-            and self._manager.parse_hookimpl_opts(plugin, name)
+            for name in names
+            if not hasattr(hookspecs, name) and self._manager.parse_hookimpl_opts(plugin, name)
         ]
         if unknown:
             self._manager.unregister(plugin)
@@ -498,7 +474,7 @@ class Registry:
             try:
                 collected.extend((impl.plugin_name, item) for item in impl.function() or ())
             except Exception as error:  # noqa: BLE001 - a foreign hook may raise anything
-                self._break(status, f"hook {hook.name} failed: {_describe(error)}")
+                self._break(status, f"hook {hook.name} failed: {describe(error)}")
         return collected
 
     def _bind_hooks(self) -> None:
@@ -558,14 +534,10 @@ def _guarded(rule: Rule, plugin: str) -> Rule:
         except Exception as error:
             raise PluginError(
                 f"check {spec.name!r}: rule {rule.name!r} of plugin {plugin!r} failed: "
-                f"{_describe(error)}; disable the plugin to go on without it",
+                f"{describe(error)}; disable the plugin to go on without it",
                 plugin=plugin,
                 domain=spec.name,
                 operation="check",
             ) from error
 
     return attrs.evolve(rule, check=check)
-
-
-def _describe(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -49,6 +49,7 @@ def polyvisor_drivers() -> list[DriverInfo]:
             summary="Simulated guests with real memory, shared between processes",
             factory="polyvisor_sim.driver:SimDriver",
             default_uri="sim:///default",
+            target="polyvisor_sim.conformance:sim",
         ),
         DriverInfo(
             name="test",
@@ -56,6 +57,7 @@ def polyvisor_drivers() -> list[DriverInfo]:
             summary="Simulated guests in this process, as libvirt's test driver has them",
             factory="polyvisor_sim.testdriver:TestDriver",
             default_uri="test:///default",
+            target="polyvisor_sim.conformance:test",
         ),
     ]
 

@@ -396,3 +396,58 @@ def test_installed_plugins_are_found() -> None:
     registry = Registry()
     assert {"sim", "qemu"} <= set(registry.statuses)
     assert all(status.distribution == "polyvisor" for status in registry.statuses.values())
+
+
+def test_a_probe_that_hangs_is_an_answer(plugin_module) -> None:
+    """A probe is given so many seconds; one that has not answered then is left behind."""
+    source = GOOD + "\n    def probe():\n        import time\n        time.sleep(3)\n"
+    registry = Registry(points=[plugin_module("good", source)])
+    answer = registry.probe(*registry.driver_for("good"), timeout=0.05)
+    assert not answer.usable
+    assert "did not answer within 0.05 s" in answer.reason
+
+
+@pytest.mark.parametrize("phase", ["begin", "prepare", "perform", "finish"])
+def test_a_hook_that_raises_in_the_midst_of_a_migration(
+    phase: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The migration is undone: the guest runs on the source, and nothing is over there."""
+    import polyvisor
+    from polyvisor import connection
+
+    seen: list[str] = []
+
+    class Breaks:
+        polyvisor_api = 1
+
+        @hookimpl
+        def polyvisor_migration_phase(self, phase: str, side: str) -> None:
+            seen.append(phase)
+            if phase == failing[0]:
+                raise ZeroDivisionError("in the midst")
+
+    failing = [phase]
+    monkeypatch.setattr(connection, "_registries", {})
+    connection.registry().register(Breaks(), "breaks")
+    guest = (
+        "<domain type='sim'><name>guest</name><memory unit='MiB'>4</memory>"
+        "<os><type>hvm</type></os></domain>"
+    )
+    with (
+        polyvisor.open(f"sim:///a?root={tmp_path}") as here,
+        polyvisor.open(f"sim:///b?root={tmp_path}") as there,
+    ):
+        domain = here.domains.define(guest)
+        domain.start()
+        with pytest.raises(polyvisor.PolyvisorError, match=r"breaks.*in the midst"):
+            domain.migrate(there)
+        assert seen[-1] == phase
+        assert domain.state is polyvisor.DomainState.RUNNING
+        assert domain.job() is None
+        assert not list(there.domains)
+        failing[0] = "never"
+        moved = domain.migrate(there)
+        assert moved.active
+        assert not domain.active
+        moved.destroy()
+        domain.undefine()

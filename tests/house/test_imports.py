@@ -24,7 +24,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
         {"states", "_figures", "uri", "support", "host", "events", "_event", "jobs", "objects"}
     ),
-    frozenset({"config", "driver", "hookspecs", "plugins"}),
+    frozenset({"_loading", "config", "driver", "hookspecs", "plugins"}),
     frozenset(
         {
             "connection",

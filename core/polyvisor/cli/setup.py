@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from polyvisor.cli._declare import argument, choice, echo
+from polyvisor.cli._declare import argument, choice, echo, option
 from polyvisor.cli._session import command, session
 
 if TYPE_CHECKING:
@@ -17,19 +17,46 @@ __all__: list[str] = []
 @command("plugins")
 @argument("action", required=False)
 @argument("name", required=False)
-def plugins_command(action: str | None, name: str | None) -> None:
+@option(
+    "--check",
+    metavar="NAME",
+    help="Import the plugin, ask its probe and run the quick part of the conformance suite.",
+)
+def plugins_command(action: str | None, name: str | None, check: str | None) -> None:
     """List plugins: version, schemes, whether each works here, and what to install if not.
 
     With "build NAME", compile for this host what a plugin would compile on first use.
     """
-    if action is None:
+    if check is not None and action is None:
+        _check(check)
+    elif action is None and check is None:
         _list_plugins()
     elif action != "build" or name is None:
         from click import UsageError
 
-        raise UsageError("say which plugin to build: polyvisor plugins build NAME")
+        raise UsageError("say 'polyvisor plugins build NAME' or 'polyvisor plugins --check NAME'")
     else:
         _build(name)
+
+
+def _check(name: str) -> None:
+    from polyvisor.cli._check import check
+    from polyvisor.connection import registry
+
+    stages = []
+    words = {True: "ok", False: "FAILED", None: "not done"}
+    for stage in check(registry(), name):
+        stages.append(stage)
+        if not session().json:
+            echo(f"{stage.name:8}{words[stage.ok]:10}{stage.seconds:6.2f} s  {stage.text}")
+    if any(stage.ok is False for stage in stages):
+        session().exit_code = 1
+    data = [
+        {"stage": one.name, "ok": one.ok, "text": one.text, "seconds": round(one.seconds, 3)}
+        for one in stages
+    ]
+    if session().json:
+        session().facts(data, lambda: None)
 
 
 def _build(name: str) -> None:

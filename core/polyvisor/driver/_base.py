@@ -59,6 +59,9 @@ class DriverInfo:
             on first use, and returns where it is; ``None`` if there is nothing of the kind.
         transports: what it opens after the ``+`` of a URI, whatever the scheme before it, such
             as ``"ssh"`` in ``qemu+ssh://host/system``: for drivers of other hosts' drivers.
+        target: ``"module:function"`` that takes an empty folder (a ``pathlib.Path``) and returns
+            the arguments of a :class:`polyvisor.testing.Target` there as a mapping, for
+            ``polyvisor plugins --check``; ``None`` if only the plugin's own tests know.
     """
 
     name: str
@@ -69,6 +72,7 @@ class DriverInfo:
     default_uri: str | None = None
     build: str | None = None
     transports: tuple[str, ...] = ()
+    target: str | None = None
 
 
 class Hooks(Protocol):

@@ -1,0 +1,185 @@
+"""What ``polyvisor plugins --check NAME`` does: one stage after the other, each with its time.
+
+A stage that fails ends the check, since what comes after it would only fail again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from polyvisor.errors import NotFound, PolyvisorError
+
+if TYPE_CHECKING:
+    from polyvisor.driver import DriverInfo
+    from polyvisor.plugins import PluginStatus, Registry
+
+__all__ = ["Stage", "check"]
+
+#: Seconds that the quick part of the suite may take.
+SUITE_SECONDS = 300
+#: What is left out of it: what takes most of the suite's time.
+SLOW = ("StateMachine", "ManyProcesses", "Migration")
+_MODULE = """\
+import sys
+import pytest
+from polyvisor.plugins import load_object
+from polyvisor.testing import Target
+from polyvisor.testing.suite import *
+
+@pytest.fixture
+def target(tmp_path):
+    return Target(**load_object({target!r}, {plugin!r})(tmp_path))
+"""
+
+
+@attrs.frozen
+class Stage:
+    """What became of one stage.
+
+    Attributes:
+        name: ``import``, ``hooks``, ``probe``, ``driver`` or ``suite``.
+        ok: whether it is as it should be; ``None`` if it could not be looked at.
+        text: what was found.
+        seconds: how long that took.
+    """
+
+    name: str
+    ok: bool | None
+    text: str
+    seconds: float
+
+
+_Answer = tuple[bool | None, str]
+
+
+def check(found: Registry, name: str) -> Iterator[Stage]:
+    """Yield the stages of checking a plugin, each when it is done.
+
+    Args:
+        found: the plugins.
+        name: the plugin's, or one of its drivers'.
+
+    Raises:
+        NotFound: there is no such plugin.
+    """
+    status = _find(found, name)
+    stages: list[tuple[str, Callable[[], _Answer]]] = [
+        ("import", lambda: _imported(status)),
+        ("hooks", lambda: _hooks(status)),
+    ]
+    for info in status.drivers:
+        stages += [
+            ("probe", lambda info=info: _probed(found, info, status.name)),  # type: ignore[misc]
+            ("driver", lambda info=info: _driver(found, info, status.name)),  # type: ignore[misc]
+            ("suite", lambda info=info: _suite(info, status.name)),  # type: ignore[misc]
+        ]
+    for stage, function in stages:
+        before = time.monotonic()
+        try:
+            ok, text = function()
+        except PolyvisorError as error:
+            ok, text = False, error.message
+        yield Stage(stage, ok, text, time.monotonic() - before)
+        if ok is False:
+            return
+
+
+def _find(found: Registry, name: str) -> PluginStatus:
+    statuses = found.statuses
+    if name in statuses:
+        return statuses[name]
+    for status in statuses.values():
+        if any(info.name == name for info in status.drivers):
+            return status
+    raise NotFound(
+        f"no plugin called {name!r} is installed; there are {', '.join(statuses)}", key=name
+    )
+
+
+def _imported(status: PluginStatus) -> _Answer:
+    if status.state != "loaded":
+        return False, "; ".join(status.faults) or f"it is {status.state} by configuration"
+    where = f" of {status.distribution} {status.version}" if status.distribution else ""
+    return True, f"{status.target}{where}"
+
+
+def _hooks(status: PluginStatus) -> _Answer:
+    from polyvisor import hookspecs
+
+    names = [name for name in dir(status.plugin) if hasattr(hookspecs, name)]
+    names = [name for name in names if name.startswith("polyvisor_")]
+    if status.faults:
+        return False, "; ".join(status.faults)
+    return True, ", ".join(names) or "none"
+
+
+def _probed(found: Registry, info: DriverInfo, plugin: str) -> _Answer:
+    answer = found.probe(info, plugin)
+    words = "; ".join(filter(None, (answer.reason, answer.remedy)))
+    return answer.usable, f"{info.name}: {words or 'works on this machine'}"
+
+
+def _driver(found: Registry, info: DriverInfo, plugin: str) -> _Answer:
+    cls = found.factory(info, plugin)
+    missing = sorted(getattr(cls, "__abstractmethods__", ()))
+    if missing:
+        return False, f"{info.factory} lacks {', '.join(missing)}"
+    return True, f"{info.factory} opens {', '.join(f'{one}:///' for one in info.schemes)}"
+
+
+def _suite(info: DriverInfo, plugin: str) -> _Answer:
+    if info.target is None:
+        return None, f"{info.name}: not run, since its DriverInfo names no target"
+    import json
+    import os
+    import subprocess
+    import sys
+    import tempfile
+    from importlib.util import find_spec
+
+    missing = [name for name in ("pytest", "hypothesis") if find_spec(name) is None]
+    if missing:
+        return None, f"not run without {' and '.join(missing)}; pip install 'polyvisor[test]'"
+    with tempfile.TemporaryDirectory(prefix="pv-") as folder:
+        file, report = f"{folder}/test_{info.name}.py", f"{folder}/matrix.json"
+        with open(file, "w", encoding="utf-8") as module:
+            module.write(_MODULE.format(target=info.target, plugin=plugin))
+        words = ["-q", "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", folder]
+        words += ["--basetemp", f"{folder}/t", f"--polyvisor-report={report}", file]
+        words += ["-k", " and ".join(f"not {one}" for one in SLOW)]
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "pytest", *words],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=SUITE_SECONDS,
+                check=False,
+                cwd=folder,
+                env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+            )
+        except subprocess.TimeoutExpired:
+            return False, f"{info.name}: it did not end within {SUITE_SECONDS} s"
+        targets: list[Any] = []
+        if os.path.exists(report):
+            with open(report, encoding="utf-8") as data:
+                targets = json.load(data)["targets"]
+    outcomes = [item for one in targets for item in one["outcomes"].items()]
+    passed = sum(word == "passed" for _, word in outcomes)
+    failed = [name for name, word in outcomes if word == "failed"]
+    if failed:
+        return False, f"{info.name}: {len(failed)} of its tests failed: {', '.join(failed)}"
+    if done.returncode or not passed:
+        last = (done.stdout.strip().splitlines() or ["it said nothing"])[-1]
+        return False, f"{info.name}: the suite could not run: {last}"
+    claimed = targets[0]["features"].values()
+    untested = sum(one["usable"] and not one["passed"] for one in claimed)
+    return True, (
+        f"{info.name}: {passed} tests passed against {targets[0]['against']}, "
+        f"{len(outcomes) - passed} do not apply; {untested} claimed features without a test here"
+    )

@@ -1,0 +1,148 @@
+"""``polyvisor plugins --check`` says at which stage a plugin is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Check = Callable[..., tuple[int, list[dict[str, Any]], str]]
+
+WORKS = """
+    import polyvisor
+    from polyvisor.driver import Driver, DriverInfo, Usability
+
+    polyvisor_api = 1
+
+    @polyvisor.hookimpl
+    def polyvisor_drivers():
+        return [DriverInfo("third", ("third",), "A test", "polyvisor_third:Third",
+                           probe="polyvisor_third:probe", target={target})]
+
+    def probe():
+        return Usability(True, "version 7")
+
+    class Third(Driver):
+        domains = None
+
+        @classmethod
+        def open(cls, uri, context): ...
+        def close(self): ...
+        def host(self): ...
+        def support(self): ...
+"""
+
+
+@pytest.fixture
+def check(tmp_path: Path) -> Check:
+    """Give a function that installs a plugin's source and checks it."""
+
+    def run(source: str, name: str = "third") -> tuple[int, list[dict[str, Any]], str]:
+        site = tmp_path / "site"
+        info = site / "polyvisor_third-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(
+            "Metadata-Version: 2.1\nName: polyvisor-third\nVersion: 1.0\n"
+        )
+        (info / "entry_points.txt").write_text("[polyvisor]\nthird = polyvisor_third\n")
+        (site / "polyvisor_third.py").write_text(textwrap.dedent(source))
+        words = ["-m", "polyvisor", "plugins", "--check", name, "--json"]
+        done = subprocess.run(
+            [sys.executable, *words],
+            check=False,
+            env={**os.environ, "PYTHONPATH": f"{site}:{os.environ.get('PYTHONPATH', '')}"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        stages = json.loads(done.stdout) if done.stdout else []
+        return done.returncode, stages, done.stderr
+
+    return run
+
+
+def test_a_plugin_that_works(check: Check) -> None:
+    """Each stage says what it found; without a target the suite is not run."""
+    code, stages, _ = check(WORKS.format(target=None))
+    assert code == 0
+    assert [(one["stage"], one["ok"]) for one in stages] == [
+        ("import", True),
+        ("hooks", True),
+        ("probe", True),
+        ("driver", True),
+        ("suite", None),
+    ]
+    assert stages[0]["text"] == "polyvisor_third of polyvisor-third 1.0"
+    assert stages[1]["text"] == "polyvisor_drivers"
+    assert stages[2]["text"] == "third: version 7"
+    assert "names no target" in stages[4]["text"]
+
+
+@pytest.mark.parametrize(
+    ("source", "stage", "words"),
+    [
+        ("import no_such_thing", "import", "No module named 'no_such_thing'"),
+        ("polyvisor_api = 99", "import", "plugin API 99"),
+        ("polyvisor_api = 0", "import", "upgrade the plugin"),
+        ("", "import", "does not state the plugin API version"),
+        (
+            WORKS.replace("def polyvisor_drivers", "def polyvisor_nothing"),
+            "import",
+            "unknown hooks",
+        ),
+        (
+            WORKS.replace('("third",)', '("sim", "third")'),
+            "hooks",
+            "already belongs to plugin 'sim'",
+        ),
+        (WORKS.replace("return Usability(True", "return Usability(False"), "probe", "version 7"),
+        (WORKS.replace("def host(self)", "def guest(self)"), "driver", "lacks host"),
+        (WORKS.replace("class Third", "class Other"), "driver", "has no attribute 'Third'"),
+        (WORKS.replace("{target}", "'polyvisor_third:gone'"), "suite", "the suite could not run"),
+    ],
+)
+def test_a_plugin_that_is_wrong(check: Check, source: str, stage: str, words: str) -> None:
+    """The check ends at the stage that fails, with the reason, and so does the command."""
+    code, stages, _ = check(source.replace("{target}", "None"))
+    assert code == 1
+    assert (stages[-1]["stage"], stages[-1]["ok"]) == (stage, False)
+    assert words in stages[-1]["text"]
+    assert all(one["ok"] is not False for one in stages[:-1])
+
+
+def test_a_probe_that_hangs(check: Check) -> None:
+    """It is given up after its time, and holds nobody up at the end."""
+    source = WORKS.format(target=None).replace(
+        "    def probe():", "    def probe():\n        import threading; threading.Event().wait()"
+    )
+    before = time.monotonic()
+    code, stages, _ = check(source)
+    assert code == 1
+    assert stages[-1]["stage"] == "probe"
+    assert "did not answer within 10 s" in stages[-1]["text"]
+    assert time.monotonic() - before < 60
+
+
+def test_an_unknown_plugin(check: Check) -> None:
+    """A name that nobody has is told with those that there are."""
+    code, stages, said = check(WORKS.format(target=None), "nobody")
+    assert (code, stages) == (1, [])
+    assert "no plugin called 'nobody'" in said
+    assert "third" in said
+
+
+@pytest.mark.slow
+def test_the_quick_part_of_the_suite(check: Check) -> None:
+    """The simulator passes it, and the check says how much that was."""
+    code, stages, _ = check(WORKS.format(target=None), "sim")
+    assert code == 0, stages
+    assert [one["ok"] for one in stages] == [True] * 8
+    assert "tests passed against simulator" in stages[4]["text"]
