@@ -17,6 +17,9 @@ from polyvisor._lazy import attach
 from polyvisor._version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from polyvisor.connection import Connection, open  # noqa: A004
     from polyvisor.domain import Domain
     from polyvisor.errors import PolyvisorError
@@ -46,6 +49,8 @@ __all__ = [
 ]
 
 # Where each public name lives; imported when it is first asked for.
+__getattr__: Callable[[str], Any]
+__dir__: Callable[[], list[str]]
 __getattr__, __dir__ = attach(
     __name__,
     {

@@ -72,13 +72,13 @@ class AtomicFile:
     """
 
     def __init__(self, path: str, *, mode: int = 0o600) -> None:
-        self.path = os.path.abspath(path)
-        self.part = part_of(self.path)
+        self.path: str = os.path.abspath(path)
+        self.part: str = part_of(self.path)
         self._flushed = False
         if os.path.isdir(self.path):
             raise StorageError(f"cannot write {self.path}: it is a folder", path=self.path)
         try:
-            self.fd = self._create(mode)
+            self.fd: int = self._create(mode)
         except OSError as error:
             raise self.failed(error) from error
 
@@ -147,7 +147,8 @@ class AtomicFile:
             self._close()
 
     def _close(self) -> None:
-        fd, self.fd = self.fd, -1
+        fd = self.fd
+        self.fd = -1
         os.close(fd)
 
     def __enter__(self) -> Self:

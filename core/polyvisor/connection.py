@@ -161,8 +161,8 @@ class Connection:
         self.plugin = plugin
         self.name = name
         self.readonly = readonly
-        self.uri = driver.uri
-        self.domains = DomainCollection(self)
+        self.uri: str = driver.uri
+        self.domains: DomainCollection = DomainCollection(self)
 
     def __repr__(self) -> str:
         state = "closed " if self.closed else ""

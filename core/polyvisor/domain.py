@@ -45,7 +45,7 @@ class Domain(Changing, Seat):
 
     def __init__(self, connection: Connection, uuid: UUID) -> None:
         self._connection = connection
-        self.uuid = uuid
+        self.uuid: UUID = uuid
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Domain):

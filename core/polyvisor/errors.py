@@ -106,7 +106,7 @@ class PolyvisorError(Exception):
         self.plugin = plugin
         self.native_code = native_code
         self.native_message = native_message
-        self.libvirt_number = type(self).libvirt if libvirt_number is None else libvirt_number
+        self.libvirt_number: int = type(self).libvirt if libvirt_number is None else libvirt_number
 
     def __str__(self) -> str:
         return self.message

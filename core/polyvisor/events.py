@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 from polyvisor._lazy import attach
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from polyvisor._event import AnyEvent, DomainRef, Event, ObjectEvent
 
 __all__ = ["AnyEvent", "DomainRef", "Event", "EventKind", "ObjectEvent", "ObjectEventKind"]
@@ -50,6 +53,8 @@ class ObjectEventKind(StrEnum):
 
 
 # An event itself; imported when it is first asked for.
+__getattr__: Callable[[str], Any]
+__dir__: Callable[[], list[str]]
 __getattr__, __dir__ = attach(
     __name__,
     dict.fromkeys(("AnyEvent", "DomainRef", "Event", "ObjectEvent"), "_event"),

@@ -41,7 +41,7 @@ class Handle:
     def __init__(self, connection: Connection, part: Any, key: str) -> None:
         self._connection = connection
         self._part = part
-        self.key = key
+        self.key: str = key
 
     def __eq__(self, other: object) -> bool:
         if type(other) is not type(self):

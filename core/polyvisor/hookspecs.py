@@ -33,8 +33,8 @@ __all__ = [
     "polyvisor_save_formats",
 ]
 
-hookspec = pluggy.HookspecMarker("polyvisor")
-hookimpl = pluggy.HookimplMarker("polyvisor")
+hookspec: pluggy.HookspecMarker = pluggy.HookspecMarker("polyvisor")
+hookimpl: pluggy.HookimplMarker = pluggy.HookimplMarker("polyvisor")
 
 
 @hookspec

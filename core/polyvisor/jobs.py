@@ -61,7 +61,7 @@ class Job:
 
     def __init__(self, operation: str, progress: ProgressCallback | None = None) -> None:
         self.operation = operation
-        self.latest = JobProgress(operation)
+        self.latest: JobProgress = JobProgress(operation)
         self._progress = progress
         self._listeners: list[ProgressCallback] = []
         self._started = time.monotonic()

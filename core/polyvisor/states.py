@@ -13,6 +13,8 @@ import attrs
 from polyvisor._lazy import attach
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
     from uuid import UUID
 
     from polyvisor._figures import DomainInfo, DomainStatus
@@ -100,4 +102,6 @@ class DomainSummary:
 
 
 # What is asked of one domain; imported when it is first asked for.
+__getattr__: Callable[[str], Any]
+__dir__: Callable[[], list[str]]
 __getattr__, __dir__ = attach(__name__, {"DomainInfo": "_figures", "DomainStatus": "_figures"})

@@ -113,7 +113,7 @@ class StorageVolume:
     def __init__(self, connection: Connection, volumes: Volumes, ref: VolumeRef) -> None:
         self._connection = connection
         self._volumes = volumes
-        self.ref = ref
+        self.ref: VolumeRef = ref
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, StorageVolume):

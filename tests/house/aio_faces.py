@@ -149,7 +149,7 @@ def _where(destination: Connection | str, made: SyncDomain) -> Connection:
 def __init__(self, sync: SyncConnection, crew: Crew | None = None) -> None:
     super().__init__(self, sync)
     self._own_crew = Crew() if crew is None else crew
-    self.domains = DomainCollection(self, sync.domains)
+    self.domains: DomainCollection = DomainCollection(self, sync.domains)
 
 async def __aenter__(self) -> Self:
     return self
@@ -384,8 +384,7 @@ class Room:
             for member in node.body
             if isinstance(member, ast.FunctionDef) and member.name == "__init__"
             for statement in ast.walk(member)
-            if isinstance(statement, ast.Assign)
-            for target in statement.targets
+            for target in targets(statement)
             if isinstance(target, ast.Attribute) and not target.attr.startswith("_")
         }
         unstated = {one for one in found - set(stated) if (node.name, one) not in OWN}
@@ -510,6 +509,13 @@ class Room:
                 self.need(item, source, runtime=True)
                 return f"return [{item}(self._host, one) for one in {made}]"
         return f"return {made}"
+
+
+def targets(statement: ast.AST) -> list[ast.expr]:
+    """Return what a statement assigns to."""
+    if isinstance(statement, ast.Assign):
+        return statement.targets
+    return [statement.target] if isinstance(statement, ast.AnnAssign) else []
 
 
 def item_of(node: ast.ClassDef) -> bool:

@@ -1,4 +1,4 @@
-"""Holds the public names and signatures against the snapshot in public_api.txt.
+"""Holds public names, signatures, commands and settings against the snapshot public_api.txt.
 
 Run by ``tox -e api``. With ``--update`` the snapshot is written anew: a change of it in a
 commit is a decision, and its reader sees in the difference what plugin authors will see.
@@ -10,7 +10,9 @@ dotted name has no part with a leading underscore, and of a class everything wit
 from __future__ import annotations
 
 import argparse
+import ast
 import difflib
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -99,6 +101,56 @@ def lines(path: str, member: griffe.Object | griffe.Alias) -> Iterator[str]:
 LABELS = frozenset({"abstractmethod", "classmethod", "staticmethod"})
 
 
+def commands() -> Iterator[str]:
+    """Yield the commands of the command line with their options and arguments."""
+    folder = ROOT / "core" / "polyvisor" / "cli"
+    for path in sorted(folder.glob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        groups: list[str] = []
+        for function in tree.body:
+            if not isinstance(function, ast.FunctionDef):
+                continue
+            calls = [one for one in function.decorator_list if isinstance(one, ast.Call)]
+            named = {ast.unparse(one.func): words(one) for one in calls}
+            if "group" in named:
+                groups = named["group"]
+            elif "command" not in named:
+                continue
+            takes = [
+                f"[{'|'.join(found)}]" if ast.unparse(one.func) == "option" else found[0].upper()
+                for one in calls
+                if ast.unparse(one.func) in ("option", "argument")
+                for found in [words(one)]
+            ]
+            below = [] if "group" in named else groups
+            name = named.get("group") or named["command"]
+            yield " ".join(["polyvisor", *below, *name, *takes])
+
+
+def words(call: ast.Call) -> list[str]:
+    """Return the arguments of a call that are text."""
+    return [
+        one.value for one in call.args if isinstance(one, ast.Constant) and type(one.value) is str
+    ]
+
+
+def settings() -> Iterator[str]:
+    """Yield the keys of the configuration, and the variables of the environment."""
+    config = (ROOT / "core" / "polyvisor" / "config.py").read_text(encoding="utf-8")
+    for node in ast.walk(ast.parse(config)):
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("._check_keys"):
+            known = ast.literal_eval(node.args[1])
+            below = ast.unparse(node.args[2]).strip("'")
+            yield f"key {below}: {', '.join(known)}".replace(" :", ":")
+    variables = {
+        word
+        for folder in ("core", "plugins")
+        for path in (ROOT / folder).rglob("*.py")
+        for word in re.findall(r"\bPOLYVISOR_[A-Z]+\b", path.read_text(encoding="utf-8"))
+    }
+    yield from (f"variable {name}" for name in sorted(variables))
+
+
 def snapshot() -> str:
     """Return the public interface as text, one line for each name."""
     package = griffe.load("polyvisor", search_paths=[ROOT / "core"])
@@ -114,6 +166,7 @@ def snapshot() -> str:
                 out += lines(path, module.members[name])
             else:
                 out.append(path)
+    out += ["\ncommands", *sorted(commands()), "\nconfiguration", *settings()]
     return "\n".join(out).lstrip() + "\n"
 
 

@@ -47,7 +47,7 @@ class Connection(Face):
     def __init__(self, sync: SyncConnection, crew: Crew | None = None) -> None:
         super().__init__(self, sync)
         self._own_crew = Crew() if crew is None else crew
-        self.domains = DomainCollection(self, sync.domains)
+        self.domains: DomainCollection = DomainCollection(self, sync.domains)
 
     async def __aenter__(self) -> Self:
         return self

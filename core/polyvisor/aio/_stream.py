@@ -26,7 +26,7 @@ class EventStream(Generic[_E]):
 
     def __init__(self, source: Callable[[], Iterator[_E]]) -> None:
         self._pump: _Pump[_E] = _Pump(asyncio.get_running_loop())
-        self.listening = self._pump.listening
+        self.listening: asyncio.Future[None] = self._pump.listening
         # The thread must not hold us, so that a stream that is dropped ends by itself.
         threading.Thread(
             target=self._pump.run, args=(source,), name="polyvisor-aio-events", daemon=True

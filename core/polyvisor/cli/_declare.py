@@ -171,7 +171,7 @@ class Command:
         self.name = name
         self.function = function
         self.parameters: list[Parameter] = vars(function).get(_NOTES, [])
-        self.whole = not hasattr(function, "__click_params__")
+        self.whole: bool = not hasattr(function, "__click_params__")
         self._click: click.Command | None = None
 
     def click(self) -> click.Command:

@@ -161,11 +161,11 @@ def _verb(name: str, said: str) -> Command:
     return command(name)(domain_argument(run))
 
 
-destroy_command = _verb("destroy", "destroyed")
-suspend_command = _verb("suspend", "suspended")
-resume_command = _verb("resume", "resumed")
-reboot_command = _verb("reboot", "is being rebooted")
-reset_command = _verb("reset", "was reset")
+destroy_command: Command = _verb("destroy", "destroyed")
+suspend_command: Command = _verb("suspend", "suspended")
+resume_command: Command = _verb("resume", "resumed")
+reboot_command: Command = _verb("reboot", "is being rebooted")
+reset_command: Command = _verb("reset", "was reset")
 
 
 @command("shutdown")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from polyvisor.cli._declare import argument, echo, option
+from polyvisor.cli._declare import Command, argument, echo, option
 from polyvisor.cli._families import Family, yes_no
 from polyvisor.cli._session import command, session
 
@@ -13,16 +13,16 @@ _INTERFACES = Family("iface", "interface", lambda connection: connection.interfa
 _FILTERS = Family("nwfilter", "network filter", lambda connection: connection.nwfilters)
 _DEVICES = Family("nodedev", "node device", lambda connection: connection.node_devices)
 
-net_list_command = _NETWORKS.list()
-net_define_command = _NETWORKS.define()
-net_create_command = _NETWORKS.create()
-net_start_command = _NETWORKS.verb("start", "started", "Start a defined network.")
-net_destroy_command = _NETWORKS.verb("destroy", "destroyed", "Stop a network.")
-net_undefine_command = _NETWORKS.verb(
+net_list_command: Command = _NETWORKS.list()
+net_define_command: Command = _NETWORKS.define()
+net_create_command: Command = _NETWORKS.create()
+net_start_command: Command = _NETWORKS.verb("start", "started", "Start a defined network.")
+net_destroy_command: Command = _NETWORKS.verb("destroy", "destroyed", "Stop a network.")
+net_undefine_command: Command = _NETWORKS.verb(
     "undefine", "has been undefined", "Forget a network's definition."
 )
-net_autostart_command = _NETWORKS.autostart()
-net_dumpxml_command = _NETWORKS.dumpxml()
+net_autostart_command: Command = _NETWORKS.autostart()
+net_dumpxml_command: Command = _NETWORKS.dumpxml()
 
 
 @command("net-info")
@@ -92,20 +92,24 @@ def iface_list_command(everything: bool, inactive: bool) -> None:
     )
 
 
-iface_define_command = _INTERFACES.define()
-iface_start_command = _INTERFACES.verb("start", "started", "Bring an interface up.")
-iface_destroy_command = _INTERFACES.verb("destroy", "destroyed", "Take an interface down.")
-iface_undefine_command = _INTERFACES.verb(
+iface_define_command: Command = _INTERFACES.define()
+iface_start_command: Command = _INTERFACES.verb("start", "started", "Bring an interface up.")
+iface_destroy_command: Command = _INTERFACES.verb("destroy", "destroyed", "Take an interface down.")
+iface_undefine_command: Command = _INTERFACES.verb(
     "undefine", "has been undefined", "Forget an interface's definition."
 )
-iface_dumpxml_command = _INTERFACES.dumpxml()
+iface_dumpxml_command: Command = _INTERFACES.dumpxml()
 
-nwfilter_list_command = _FILTERS.plain_list("UUID", "Name", row=lambda one: [one.key, one.name])
-nwfilter_define_command = _FILTERS.define()
-nwfilter_undefine_command = _FILTERS.verb("undefine", "undefined", "Forget a network filter.")
-nwfilter_dumpxml_command = _FILTERS.dumpxml()
+nwfilter_list_command: Command = _FILTERS.plain_list(
+    "UUID", "Name", row=lambda one: [one.key, one.name]
+)
+nwfilter_define_command: Command = _FILTERS.define()
+nwfilter_undefine_command: Command = _FILTERS.verb(
+    "undefine", "undefined", "Forget a network filter."
+)
+nwfilter_dumpxml_command: Command = _FILTERS.dumpxml()
 
-nodedev_dumpxml_command = _DEVICES.dumpxml()
+nodedev_dumpxml_command: Command = _DEVICES.dumpxml()
 
 
 @command("nodedev-list")

@@ -12,6 +12,7 @@ from polyvisor.cli._families import Family, read_document, yes_no
 from polyvisor.cli._session import command, session
 
 if TYPE_CHECKING:
+    from polyvisor.cli._declare import Command
     from polyvisor.storage import StorageVolume
 
 __all__: list[str] = []
@@ -19,20 +20,24 @@ __all__: list[str] = []
 _POOLS = Family("pool", "storage pool", lambda connection: connection.storage_pools)
 _SECRETS = Family("secret", "secret", lambda connection: connection.secrets)
 
-pool_list_command = _POOLS.list()
-pool_define_command = _POOLS.define()
-pool_create_command = _POOLS.create()
-pool_start_command = _POOLS.verb("start", "started", "Start a defined storage pool.")
-pool_destroy_command = _POOLS.verb(
+pool_list_command: Command = _POOLS.list()
+pool_define_command: Command = _POOLS.define()
+pool_create_command: Command = _POOLS.create()
+pool_start_command: Command = _POOLS.verb("start", "started", "Start a defined storage pool.")
+pool_destroy_command: Command = _POOLS.verb(
     "destroy", "destroyed", "Stop a storage pool; what is in it stays."
 )
-pool_undefine_command = _POOLS.verb(
+pool_undefine_command: Command = _POOLS.verb(
     "undefine", "has been undefined", "Forget a storage pool's definition."
 )
-pool_delete_command = _POOLS.verb("delete", "deleted", "Remove what lies below a storage pool.")
-pool_refresh_command = _POOLS.verb("refresh", "refreshed", "Look through a storage pool anew.")
-pool_autostart_command = _POOLS.autostart()
-pool_dumpxml_command = _POOLS.dumpxml()
+pool_delete_command: Command = _POOLS.verb(
+    "delete", "deleted", "Remove what lies below a storage pool."
+)
+pool_refresh_command: Command = _POOLS.verb(
+    "refresh", "refreshed", "Look through a storage pool anew."
+)
+pool_autostart_command: Command = _POOLS.autostart()
+pool_dumpxml_command: Command = _POOLS.dumpxml()
 
 
 @command("pool-build")
@@ -215,9 +220,13 @@ def _size(count: int) -> str:
 
 # Secrets
 
-secret_list_command = _SECRETS.plain_list("UUID", "Usage", row=lambda one: [one.key, one.name])
-secret_undefine_command = _SECRETS.verb("undefine", "deleted", "Forget a secret and its value.")
-secret_dumpxml_command = _SECRETS.dumpxml()
+secret_list_command: Command = _SECRETS.plain_list(
+    "UUID", "Usage", row=lambda one: [one.key, one.name]
+)
+secret_undefine_command: Command = _SECRETS.verb(
+    "undefine", "deleted", "Forget a secret and its value."
+)
+secret_dumpxml_command: Command = _SECRETS.dumpxml()
 
 
 @command("secret-define")

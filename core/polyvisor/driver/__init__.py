@@ -18,6 +18,9 @@ from typing import TYPE_CHECKING
 from polyvisor._lazy import attach
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from polyvisor.driver._base import Driver, DriverInfo, Hooks, OpenContext
     from polyvisor.driver._block import (
         Backups,
@@ -109,6 +112,8 @@ __all__ = [
 ]
 
 # Where each public name lives; imported when it is first asked for.
+__getattr__: Callable[[str], Any]
+__dir__: Callable[[], list[str]]
 __getattr__, __dir__ = attach(
     __name__,
     {

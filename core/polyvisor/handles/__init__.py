@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from polyvisor._lazy import attach
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from polyvisor.handles._agent import AgentResult, DomainAgent
     from polyvisor.handles._disks import DomainBackup, DomainCheckpoints, DomainDisks
     from polyvisor.handles._tuning import DomainTuning
@@ -21,6 +24,8 @@ __all__ = [
 ]
 
 # Where they live; imported when they are first asked for.
+__getattr__: Callable[[str], Any]
+__dir__: Callable[[], list[str]]
 __getattr__, __dir__ = attach(
     __name__,
     {

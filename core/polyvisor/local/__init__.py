@@ -45,6 +45,9 @@ from polyvisor.local._hypervisor import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from polyvisor.local._disk_backups import BacksUpDisks
     from polyvisor.local._driver import LocalDriver
     from polyvisor.local._hold import Hold
@@ -74,6 +77,8 @@ __all__ = [
 ]
 
 # Where the rest lives; imported when it is first asked for.
+__getattr__: Callable[[str], Any]
+__dir__: Callable[[], list[str]]
 __getattr__, __dir__ = attach(
     __name__,
     {

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         Backups,
         Checkpoints,
         Devices,
+        Domains,
         Events,
         Migration,
         OpenContext,
@@ -172,7 +173,8 @@ class LocalDriver(Driver):
         self.hypervisor = hypervisor
         self.home = home
         self._keeper = Keeper(uri, hypervisor, home, context)
-        self.domains = self._domains = LocalDomains(self._keeper)
+        self._domains = LocalDomains(self._keeper)
+        self.domains: Domains = self._domains
         self._made: list[Any] = []
         self._making = RLock()
 

@@ -15,7 +15,7 @@ from polyvisor.states import DomainState
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from polyvisor.driver import OpenContext, Outcome
+    from polyvisor.driver import Hooks, OpenContext, Outcome
     from polyvisor.events import Event
     from polyvisor.local._discovery import Survey
     from polyvisor.local._hold import Hold
@@ -46,8 +46,8 @@ class Keeper:
         self.uri = uri
         self.hypervisor = hypervisor
         self.home = home
-        self.hooks = context.hooks
-        self.lock_timeout = _seconds(context, "lock_timeout", LOCK_TIMEOUT)
+        self.hooks: Hooks = context.hooks
+        self.lock_timeout: float = _seconds(context, "lock_timeout", LOCK_TIMEOUT)
         self._store = home.store
         self._boot_id = boot_id()
         # Of records that stay the same object, the guest does too.

@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING
 from polyvisor._lazy import attach
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from polyvisor.model.backup import BackupSpec
     from polyvisor.model.binding import Element, Extra, RawXml
     from polyvisor.model.capabilities import Capabilities
@@ -65,6 +68,8 @@ __all__ = [
     "schema",
 ]
 
+__getattr__: Callable[[str], Any]
+__dir__: Callable[[], list[str]]
 __getattr__, __dir__ = attach(
     __name__,
     {

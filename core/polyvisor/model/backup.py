@@ -126,8 +126,8 @@ class BackupSpec(Document):
     Values are frozen; :func:`attrs.evolve` makes a changed one.
     """
 
-    XML_TAG: ClassVar = "domainbackup"
-    XML_TITLE: ClassVar = "backup"
+    XML_TAG: ClassVar[str] = "domainbackup"
+    XML_TITLE: ClassVar[str] = "backup"
 
     #: Who copies: the hypervisor, or a client that reads from its server.
     mode: BackupKind = attr(choices(BackupKind), default="push")

@@ -176,8 +176,8 @@ class Capabilities(Document):
     Values are frozen; :func:`attrs.evolve` makes a changed one.
     """
 
-    XML_TAG: ClassVar = "capabilities"
-    XML_TITLE: ClassVar = "host's capabilities"
+    XML_TAG: ClassVar[str] = "capabilities"
+    XML_TITLE: ClassVar[str] = "host's capabilities"
 
     host: HostCapabilities = child(HostCapabilities, required=True)
     guests: tuple[Guest, ...] = children(Guest, "guest")

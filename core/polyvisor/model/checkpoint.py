@@ -73,8 +73,8 @@ class CheckpointSpec(Document):
     Values are frozen; :func:`attrs.evolve` makes a changed one.
     """
 
-    XML_TAG: ClassVar = "domaincheckpoint"
-    XML_TITLE: ClassVar = "checkpoint"
+    XML_TAG: ClassVar[str] = "domaincheckpoint"
+    XML_TITLE: ClassVar[str] = "checkpoint"
 
     #: None: the time of its creation becomes its name.
     name: str | None = value(CHECKPOINT_NAME)

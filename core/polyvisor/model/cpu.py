@@ -190,8 +190,8 @@ class Cpu(Document):
     Values are frozen; :func:`attrs.evolve` makes a changed one.
     """
 
-    XML_TAG: ClassVar = "cpu"
-    XML_TITLE: ClassVar = "CPU"
+    XML_TAG: ClassVar[str] = "cpu"
+    XML_TITLE: ClassVar[str] = "CPU"
 
     mode: CpuMode | None = attr(choices(CpuMode))
     match: CpuMatch | None = attr(choices(CpuMatch))

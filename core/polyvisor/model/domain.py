@@ -214,8 +214,8 @@ class DomainSpec(Document):
     Values are frozen; :func:`attrs.evolve` makes a changed one.
     """
 
-    XML_TAG = "domain"
-    XML_TITLE = "domain"
+    XML_TAG: ClassVar[str] = "domain"
+    XML_TITLE: ClassVar[str] = "domain"
     XML_NAMESPACES: ClassVar = {
         "qemu": "http://libvirt.org/schemas/domain/qemu/1.0",
         "lxc": "http://libvirt.org/schemas/domain/lxc/1.0",

@@ -220,8 +220,8 @@ class DomainCapabilities(Document):
     Values are frozen; :func:`attrs.evolve` makes a changed one.
     """
 
-    XML_TAG: ClassVar = "domainCapabilities"
-    XML_TITLE: ClassVar = "domain's capabilities"
+    XML_TAG: ClassVar[str] = "domainCapabilities"
+    XML_TITLE: ClassVar[str] = "domain's capabilities"
 
     #: The emulator.
     path: str = value(required=True)

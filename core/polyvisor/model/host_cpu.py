@@ -60,8 +60,8 @@ class HostCpu(Document):
     Values are frozen; :func:`attrs.evolve` makes a changed one.
     """
 
-    XML_TAG: ClassVar = "cpu"
-    XML_TITLE: ClassVar = "host CPU"
+    XML_TAG: ClassVar[str] = "cpu"
+    XML_TITLE: ClassVar[str] = "host CPU"
 
     arch: str | None = value()
     modes: HostCpuFeatures | None = child(HostCpuFeatures, "features")

@@ -189,8 +189,8 @@ class InterfaceSpec(Document):
     Values are frozen; :func:`attrs.evolve` makes a changed one.
     """
 
-    XML_TAG: ClassVar = "interface"
-    XML_TITLE: ClassVar = "host interface"
+    XML_TAG: ClassVar[str] = "interface"
+    XML_TITLE: ClassVar[str] = "host interface"
 
     type: HostInterfaceType = attr(choices(HostInterfaceType), required=True)
     name: str = attr(required=True)

@@ -219,8 +219,8 @@ class NetworkSpec(Document):
     Values are frozen; :func:`attrs.evolve` makes a changed one.
     """
 
-    XML_TAG = "network"
-    XML_TITLE = "network"
+    XML_TAG: ClassVar[str] = "network"
+    XML_TITLE: ClassVar[str] = "network"
     XML_NAMESPACES: ClassVar = {"dnsmasq": "http://libvirt.org/schemas/network/dnsmasq/1.0"}
 
     #: How many guests use it; known of a running network only.

@@ -84,8 +84,8 @@ class NetworkPortSpec(Document):
     Values are frozen; :func:`attrs.evolve` makes a changed one.
     """
 
-    XML_TAG: ClassVar = "networkport"
-    XML_TITLE: ClassVar = "network port"
+    XML_TAG: ClassVar[str] = "networkport"
+    XML_TITLE: ClassVar[str] = "network port"
 
     uuid: UUID = value(UUID_TEXT, required=True)
     owner: PortOwner = child(PortOwner, required=True)

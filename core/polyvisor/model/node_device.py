@@ -75,8 +75,8 @@ class NodeDeviceSpec(Document):
     Values are frozen; :func:`attrs.evolve` makes a changed one.
     """
 
-    XML_TAG: ClassVar = "device"
-    XML_TITLE: ClassVar = "node device"
+    XML_TAG: ClassVar[str] = "device"
+    XML_TITLE: ClassVar[str] = "node device"
 
     #: None: of a device to be made, libvirt chooses it.
     name: str | None = value()

@@ -93,8 +93,8 @@ class NwFilterSpec(Document):
     Values are frozen; :func:`attrs.evolve` makes a changed one.
     """
 
-    XML_TAG: ClassVar = "filter"
-    XML_TITLE: ClassVar = "network filter"
+    XML_TAG: ClassVar[str] = "filter"
+    XML_TITLE: ClassVar[str] = "network filter"
 
     name: str = attr(required=True)
     chain: str = attr(CHAIN, default="root")

@@ -55,8 +55,8 @@ class SecretSpec(Document):
     Values are frozen; :func:`attrs.evolve` makes a changed one.
     """
 
-    XML_TAG: ClassVar = "secret"
-    XML_TITLE: ClassVar = "secret"
+    XML_TAG: ClassVar[str] = "secret"
+    XML_TITLE: ClassVar[str] = "secret"
 
     #: Whether it is kept in memory only.
     ephemeral: bool = attr(YES_NO, default=False)

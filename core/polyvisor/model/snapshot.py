@@ -154,8 +154,8 @@ class SnapshotSpec(Document):
     Values are frozen; :func:`attrs.evolve` makes a changed one.
     """
 
-    XML_TAG: ClassVar = "domainsnapshot"
-    XML_TITLE: ClassVar = "snapshot"
+    XML_TAG: ClassVar[str] = "domainsnapshot"
+    XML_TITLE: ClassVar[str] = "snapshot"
 
     #: None: the time of its creation becomes its name.
     name: str | None = value()

@@ -258,8 +258,8 @@ class StoragePoolSpec(Document):
     Values are frozen; :func:`attrs.evolve` makes a changed one.
     """
 
-    XML_TAG = "pool"
-    XML_TITLE = "storage pool"
+    XML_TAG: ClassVar[str] = "pool"
+    XML_TITLE: ClassVar[str] = "storage pool"
     XML_NAMESPACES: ClassVar = {
         "fs": "http://libvirt.org/schemas/storagepool/fs/1.0",
         "rbd": "http://libvirt.org/schemas/storagepool/rbd/1.0",

@@ -191,8 +191,8 @@ class StorageVolumeSpec(Document):
     Values are frozen; :func:`attrs.evolve` makes a changed one.
     """
 
-    XML_TAG = "volume"
-    XML_TITLE = "storage volume"
+    XML_TAG: ClassVar[str] = "volume"
+    XML_TITLE: ClassVar[str] = "storage volume"
 
     type: VolumeType = attr(choices(VolumeType), default="file")
     name: str = value(VOLUME_NAME, required=True)

@@ -26,6 +26,9 @@ from polyvisor.saveimage._registry import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from polyvisor.saveimage._abilities import (
         ConvertsImages,
         EditsDefinition,
@@ -68,6 +71,8 @@ __all__ = [
 ]
 
 # Where the rest lives; imported when it is first asked for.
+__getattr__: Callable[[str], Any]
+__dir__: Callable[[], list[str]]
 __getattr__, __dir__ = attach(
     __name__,
     {

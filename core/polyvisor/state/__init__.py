@@ -23,6 +23,9 @@ from typing import TYPE_CHECKING
 from polyvisor._lazy import attach
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from polyvisor.state._bells import Bell, Bells
     from polyvisor.state._document import Document
     from polyvisor.state._files import AtomicFile, FileIdentity, remove_tree
@@ -58,6 +61,8 @@ __all__ = [
 ]
 
 # Where each public name lives; imported when it is first asked for.
+__getattr__: Callable[[str], Any]
+__dir__: Callable[[], list[str]]
 __getattr__, __dir__ = attach(
     __name__,
     {

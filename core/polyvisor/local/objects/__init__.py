@@ -20,6 +20,9 @@ from typing import TYPE_CHECKING
 from polyvisor._lazy import attach
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
     from polyvisor.local.objects._directory import DirectoryPools
     from polyvisor.local.objects._family import LocalFamily
     from polyvisor.local.objects._interfaces import LocalInterfaces
@@ -40,6 +43,8 @@ __all__ = [
 ]
 
 # Where each lives; imported when it is first asked for.
+__getattr__: Callable[[str], Any]
+__dir__: Callable[[], list[str]]
 __getattr__, __dir__ = attach(
     __name__,
     {

@@ -18,7 +18,7 @@ __all__ = ["LocalInterfaces"]
 class LocalInterfaces(LocalFamily["InterfaceSpec"], Interfaces):
     """Interfaces; bringing one up or down is for those derived."""
 
-    title: ClassVar = "interface"
+    title: ClassVar[str] = "interface"
 
     def document(self) -> type[InterfaceSpec]:
         from polyvisor.model import InterfaceSpec

@@ -23,7 +23,7 @@ _MOST_BRIDGES = 4096
 class LocalNetworks(LocalFamily["NetworkSpec"], Networks):
     """Networks whose bridges get names of their own; starting one is for those derived."""
 
-    title: ClassVar = "network"
+    title: ClassVar[str] = "network"
 
     def document(self) -> type[NetworkSpec]:
         from polyvisor.model import NetworkSpec

@@ -28,8 +28,8 @@ class LocalPools(LocalFamily["StoragePoolSpec"], StoragePools):
     These set ``volumes``, and say in :meth:`measured` how large a pool is.
     """
 
-    title: ClassVar = "storage pool"
-    outlives_definition: ClassVar = False
+    title: ClassVar[str] = "storage pool"
+    outlives_definition: ClassVar[bool] = False
 
     def document(self) -> type[StoragePoolSpec]:
         from polyvisor.model import StoragePoolSpec

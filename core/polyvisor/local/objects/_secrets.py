@@ -26,7 +26,7 @@ class LocalSecrets(LocalFamily["SecretSpec"], Secrets):
     The value of an ephemeral one is kept by this process alone, and gone with it.
     """
 
-    title: ClassVar = "secret"
+    title: ClassVar[str] = "secret"
 
     def document(self) -> type[SecretSpec]:
         from polyvisor.model import SecretSpec
@@ -106,7 +106,7 @@ def _ephemeral(secrets: LocalSecrets) -> dict[str, bytes]:
 class LocalNwFilters(LocalFamily["NwFilterSpec"], NwFilters):
     """Network filters, kept for those who apply them."""
 
-    title: ClassVar = "network filter"
+    title: ClassVar[str] = "network filter"
 
     def document(self) -> type[NwFilterSpec]:
         from polyvisor.model import NwFilterSpec

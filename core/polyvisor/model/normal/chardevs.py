@@ -18,7 +18,9 @@ C = TypeVar("C", bound=Chardev)
 #: The highest port that can be written.
 LAST_PORT = 2**31 - 1
 #: Kinds of serial port of which the first console is a twin (virDomainDefAddConsoleCompat).
-TWIN_KINDS = {None, "isa-serial", "spapr-vio-serial", "system-serial", "sclp-serial"}
+TWIN_KINDS: frozenset[str | None] = frozenset(
+    {None, "isa-serial", "spapr-vio-serial", "system-serial", "sclp-serial"}
+)
 
 
 def chardevs(spec: DomainSpec) -> DomainSpec:
