@@ -11,7 +11,7 @@ from time import perf_counter, sleep
 
 from polyvisor_remote.wire import FrameReader, Kind, Status, frame, program
 
-IDLE, BUSY, SECONDS = 1000, 100, 10.0
+IDLE, BUSY, SECONDS = 1000, 100, 60.0
 REMOTE = program("remote")
 path, pid = sys.argv[1], sys.argv[2]
 

@@ -48,6 +48,8 @@ FAMILIES = (
     "agent",
     "devicestats",
     "migration",
+    "oldmigration",
+    "native",
     "events",
     "networks",
     "pools",

@@ -214,3 +214,33 @@ def test_the_units_name_what_there_is() -> None:
     assert "Type=notify-reload" in service
     assert "FileDescriptorName=polyvisord-ro" in readers
     assert "Service=polyvisord.service" in readers
+
+
+@pytest.mark.slow
+def test_ten_thousand_clients_come_and_go(tmp_path: Path) -> None:
+    """Opened, used and dropped at any moment: the daemon is no larger than after the first ones."""
+
+    def resident() -> int:
+        status = Path(f"/proc/{host.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) << 10
+
+    def descriptors() -> int:
+        return len(os.listdir(f"/proc/{host.pid}/fd"))
+
+    def come_and_go(count: int) -> None:
+        for number in range(count):
+            client = WireClient(host.socket, TEST if number % 2 else None)
+            if number % 3 == 0:
+                client.send("connect_list_all_domains", 1, 0)
+            client.socket.close()
+
+    with served(tmp_path / "h") as host, WireClient(host.socket, TEST) as kept:
+        come_and_go(1000)
+        before = resident()
+        come_and_go(9000)
+        deadline = time.monotonic() + 30
+        while descriptors() > 40 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert descriptors() <= 40
+        assert resident() - before < 8 << 20
+        assert kept.call("connect_get_hostname").hostname

@@ -14,13 +14,13 @@ from served import Served, need, run, served
 pytestmark = pytest.mark.real
 
 #: Those that pass. Not among them: ``virsh-uriprecedence``, which needs the URI of the test
-#: driver itself; ``virsh-cpuset``, which wants libvirt's words for a wrong mask; and those that
-#: need what the simulator does not have: ``virsh-optparse`` (other numbers of vCPUs),
-#: ``virsh-checkpoint`` (checkpoints) and ``virsh-snapshot`` (definitions of snapshots given back).
+#: driver itself; ``virsh-cpuset``, which wants libvirt's words for a wrong mask; and, since the
+#: simulator has no checkpoints, ``virsh-checkpoint`` and ``virsh-snapshot``.
 TESTS = [
     "virsh-auth",
     "virsh-define-dev-segfault",
     "virsh-int-overflow",
+    "virsh-optparse",
     "virsh-output",
     "virsh-read-bufsiz",
     "virsh-read-non-seekable",

@@ -10,6 +10,8 @@ from wire_client import REMOTE, WireClient
 from polyvisor_remote.wire import mapping, params
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conftest import Daemon
 
 TEST = "test:///default"
@@ -158,3 +160,43 @@ def test_what_is_not_counted_is_said_so(daemon: Daemon) -> None:
         assert set(client.call("domain_interface_stats", dom, mac)) == {-1}
         assert client.refused("domain_block_stats", dom, "vdz").code == INVALID_ARG
         assert client.refused("domain_interface_stats", dom, "vnet9").code == INVALID_ARG
+
+
+SIM_GUEST = """<domain type='sim'><name>s</name><memory unit='MiB'>4</memory><vcpu>1</vcpu>
+<os><type>hvm</type></os></domain>"""
+
+
+def test_images_get_other_definitions(daemon: Daemon, tmp_path: Path) -> None:
+    """A file and a managed image come back with the title that was put in, paused if said."""
+    with WireClient(daemon.path, "sim:///default") as client:
+        dom = client.call("domain_define_xml", SIM_GUEST).dom
+        dom = client.call("domain_create_with_flags", dom, 0).dom
+        image = str(tmp_path / "image")
+        client.call("domain_save", dom, image)
+        xml = client.call("domain_save_image_get_xml_desc", image, 1).xml
+        titled = xml.replace("</name>", "</name><title>put in</title>", 1)
+        client.call("domain_save_image_define_xml", image, titled, 4)
+        client.call("domain_restore", image)
+        assert "<title>put in</title>" in client.call("domain_get_xml_desc", dom, 0).xml
+        assert client.call("domain_get_state", dom, 0).state == 3
+        assert client.refused("domain_managed_save_define_xml", dom, titled, 0).code == INVALID
+        client.call("domain_managed_save", dom, 0)
+        other = titled.replace("put in", "put in again")
+        client.call("domain_managed_save_define_xml", dom, other, 2)
+        told = client.call("domain_managed_save_get_xml_desc", dom, 1).xml
+        assert "<title>put in again</title>" in told
+        client.call("domain_create", dom)
+        assert client.call("domain_get_state", dom, 0).state == 1
+        assert client.refused("domain_save_image_define_xml", image, titled, 6).code == INVALID_ARG
+        client.call("domain_destroy", dom)
+
+
+def test_configurations_in_a_hypervisors_own_language(daemon: Daemon) -> None:
+    """They are read and written; a format that nobody knows is an error."""
+    with WireClient(daemon.path, TEST) as client:
+        text = 'name = "x"\nmemory = 64\nvcpus = 2\ntype = "pv"\nkernel = "/k"\n'
+        xml = client.call("connect_domain_xml_from_native", "xen-xl", text, 0).domainXml
+        assert "<name>x</name>" in xml
+        back = client.call("connect_domain_xml_to_native", "xen-xl", xml, 0).nativeConfig
+        assert 'kernel = "/k"' in back
+        assert client.refused("connect_domain_xml_from_native", "nobodys", text, 0).code

@@ -85,6 +85,30 @@ def test_a_guest_moves_in_five_phases(hosts: list[str]) -> None:
         destination.call("domain_destroy", finished.dom)
 
 
+def test_a_guest_moves_without_parameters(hosts: list[str]) -> None:
+    """As older clients drive it: it runs on the destination under another name."""
+    flags = LIVE | PERSIST | UNDEFINE
+    with WireClient(hosts[0], SIM) as source, WireClient(hosts[1], SIM) as destination:
+        dom = source.call("domain_define_xml", GUEST).dom
+        dom = source.call("domain_create_with_flags", dom, 0).dom
+        first = source.call("domain_migrate_begin3", dom, None, flags, "n", 0)
+        prepared = destination.call(
+            "domain_migrate_prepare3", first.cookie_out, None, flags, "n", 0, first.xml
+        )
+        sent = source.call(
+            "domain_migrate_perform3",
+            *(dom, None, prepared.cookie_out, None, prepared.uri_out, flags, "n", 0),
+        )
+        finished = destination.call(
+            "domain_migrate_finish3", "n", sent.cookie_out, None, prepared.uri_out, flags, 0
+        )
+        source.call("domain_migrate_confirm3", dom, finished.cookie_out, flags, 0)
+        assert (finished.dom.name, finished.dom.uuid) == ("n", dom.uuid)
+        assert destination.call("domain_get_state", finished.dom, 0).state == RUNNING
+        assert source.refused("domain_get_state", dom, 0).code == NO_DOMAIN
+        destination.call("domain_destroy", finished.dom)
+
+
 def test_one_that_is_given_up_runs_on_at_home(hosts: list[str]) -> None:
     """Cancelled on both sides, or abandoned by its client: the source has it, running."""
     flags = LIVE | PERSIST | UNDEFINE

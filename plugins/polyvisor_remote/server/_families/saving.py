@@ -10,7 +10,7 @@ from polyvisor.jobs import Job
 from polyvisor_remote.server._families.arguments import check_flags
 from polyvisor_remote.server._families.definitions import shown
 from polyvisor_remote.server.dispatch import serves
-from polyvisor_remote.server.failures import Failure, unsupported
+from polyvisor_remote.server.failures import Failure, function_name, unsupported
 from polyvisor_remote.wire import mapping
 
 if TYPE_CHECKING:
@@ -101,6 +101,35 @@ def save_image_get_xml_desc(session: Session, arguments: Any) -> tuple[str]:
     check_flags(arguments.flags, 1, "virDomainSaveImageGetXMLDesc")
     _part(session, "domain_save_image_get_xml_desc")
     return (shown(inspect(arguments.file).xml, secure=bool(arguments.flags)),)
+
+
+def _change(session: Session, path: str, xml: str | None, flags: int, procedure: str) -> None:
+    """Put another definition, or another state to come back in, into an image."""
+    from polyvisor.saveimage import change_definition, inspect
+
+    options = _options(flags & ~_BYPASS_CACHE, xml, function_name(procedure))
+    check_flags(flags, _RUNNING | _PAUSED, function_name(procedure))
+    spec = options.spec or as_spec(inspect(path).xml)
+    paused = options.paused
+    change_definition(path, spec, running=None if paused is None else not paused)
+
+
+@serves("domain_save_image_define_xml", slow=True)
+def save_image_define_xml(session: Session, arguments: Any) -> None:
+    """Put another definition into an image."""
+    _part(session, "domain_save_image_define_xml")
+    procedure = "domain_save_image_define_xml"
+    _change(session, arguments.file, arguments.dxml, arguments.flags, procedure)
+
+
+@serves("domain_managed_save_define_xml", slow=True)
+def managed_save_define_xml(session: Session, arguments: Any) -> None:
+    """Put another definition into the managed save image."""
+    procedure = "domain_managed_save_define_xml"
+    path = _part(session, procedure).managed_save_path(session.uuid(arguments.dom))
+    if path is None:
+        raise Failure(55, "domain does not have managed save image")
+    _change(session, path, arguments.dxml, arguments.flags, procedure)
 
 
 @serves("domain_managed_save", slow=True)
