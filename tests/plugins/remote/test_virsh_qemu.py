@@ -48,7 +48,6 @@ blkiotune g
 numatune g
 schedinfo g
 blkdeviotune g vda
-domiftune g 52:54:00:11:22:33
 memtune g --soft-limit 1048576 --config; memtune g --config
 blkiotune g --weight 500 --config; blkiotune g --config
 blkdeviotune g vda --total-bytes-sec 1000000 --config; blkdeviotune g vda --config
