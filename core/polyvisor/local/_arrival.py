@@ -78,8 +78,14 @@ class Arrival:
                 keeper.home.store.set_outcome(self._migration, Outcome.ABORTED)
             self._hold.release()
             raise
-        answer = Cookie(self._migration, version=version, hostname=os.uname().nodename)
-        self.prepared = Prepared(uri, answer.to_bytes())
+        self.prepared = Prepared(uri, self._told(version=version, hostname=os.uname().nodename))
+
+    def _told(self, **facts: Any) -> bytes | None:
+        """Return what to tell the source, unless it is another's driver.
+
+        libvirt's for Xen, peer to peer, takes an answer that it does not expect for an error.
+        """
+        return Cookie(self._migration, **facts).to_bytes() if self._cookie is not None else None
 
     def _check_free(self) -> None:
         """Refuse if a domain is in the way."""
@@ -134,7 +140,7 @@ class Arrival:
             if not self._options.offline:
                 with suppress(PolyvisorError):  # Recorded, and tried anew at the next look.
                     self._run()
-            return Finished(self.uuid, Cookie(self._migration).to_bytes())
+            return Finished(self.uuid, self._told())
         finally:
             self._posting.close()
             self._job.close()
