@@ -77,8 +77,17 @@ class QemuDriver(LocalDriver):
                 f"'libvirt' or leave it out",
                 key="plugins.qemu.layout",
             )
+        # libvirt's word for no compression is raw.
+        packed = context.settings.get("save_image_format", "raw")
+        if packed not in ("raw", "gzip", "bzip2", "xz", "lzop", "zstd"):
+            raise ConfigError(
+                f"cannot open {uri}: the QEMU plugin's setting save_image_format is {packed!r}; "
+                f"use raw, gzip, bzip2, xz, lzop or zstd",
+                key="plugins.qemu.save_image_format",
+            )
         hypervisor = KeepingQemu(dict(context.settings), f"{roots.state}/cache")
         driver = cls(roots.canonical(uri), hypervisor, Home.on_disk(roots), context)
+        hypervisor.image_compression = "none" if packed == "raw" else packed
         hypervisor.secret = driver.secret_value
         store = driver.home.store
         hypervisor.tracked = lambda uuid: bool(store.objects(checkpoint_family(uuid)))

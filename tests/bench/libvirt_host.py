@@ -51,12 +51,13 @@ wait
 
 
 @contextmanager
-def libvirt_host(folder: Path, name: str) -> Iterator[str]:
+def libvirt_host(folder: Path, name: str, *, settings: str = "") -> Iterator[str]:
     """Run a host; yield the URI of its QEMU driver.
 
     Args:
         folder: an empty folder for all that it writes; with a short path, for its sockets.
         name: the host's name.
+        settings: further lines of its ``qemu.conf``.
 
     Raises:
         Missing: not root, or libvirt's daemons are not installed.
@@ -71,7 +72,7 @@ def libvirt_host(folder: Path, name: str) -> Iterator[str]:
         Path(place).mkdir(parents=True, exist_ok=True)
     (folder / "etc/qemu").mkdir()
     (folder / "etc/virtlogd.conf").touch()
-    (folder / "etc/qemu.conf").write_text(_QEMU_CONF)
+    (folder / "etc/qemu.conf").write_text(_QEMU_CONF + settings)
     (folder / "etc/libvirtd.conf").write_text(
         f'auth_unix_rw = "none"\nhost_uuid = "{uuid4()}"\nlog_level = 3\n'
         f'log_outputs = "3:file:/var/log/libvirt/libvirtd.log"\n'

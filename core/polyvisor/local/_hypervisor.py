@@ -320,6 +320,8 @@ class SavesGuests(ABC):
     #: Version of the stream to state in the header, where the format has a place for it
     #: (:class:`polyvisor.saveimage.VersionedStream`); ``None``: the one that it writes.
     image_stream: int | None = None
+    #: What images are compressed with where nothing else is asked for.
+    image_compression: str = "none"
     #: Names of further formats that can be restored.
     readable_formats: ClassVar[tuple[str, ...]] = ()
 

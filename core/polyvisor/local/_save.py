@@ -155,7 +155,7 @@ def write_image(
         StorageError: the file could not be written.
     """
     hypervisor = saves_guests(hold.keeper.hypervisor)
-    compression = options.compression or "none"
+    compression = options.compression or hypervisor.image_compression
     try:
         with open(file.fd, "r+b", closefd=False) as image:
             complete = _format(hypervisor).write_header(
