@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import select
 import socket
-import struct
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
@@ -50,23 +49,15 @@ class SocketPipe:
         self.secure = secure
         self._socket = connected
         self._receive, self.send = connected.recv, connected.sendall
-        self._timeout: float | None = None
+        self._poll = select.poll()
+        self._poll.register(connected.fileno(), select.POLLIN)
 
     def receive(self, most: int, timeout: float | None) -> bytes | None:
         """Return what came, if anything did in the time."""
-        if timeout != self._timeout:
-            self._limit(timeout)
-        try:
-            return self._receive(most)
-        except BlockingIOError:
+        # Not by a blocking read alone: that wakes up whenever the server takes what was sent.
+        if timeout is not None and not self._poll.poll(timeout * 1000):
             return None
-
-    def _limit(self, timeout: float | None) -> None:
-        """Have the kernel end a wait, so that each takes one call of it and not two."""
-        seconds, rest = divmod(timeout or 0.0, 1)
-        limit = struct.pack("@ll", int(seconds), int(rest * 1_000_000))
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-        self._timeout = timeout
+        return self._receive(most)
 
     def close(self) -> None:
         """Hang up."""
