@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -167,6 +167,15 @@ def rebooted(host: polyvisor.Connection) -> None:
     gone(host, "again")
 
 
+def _differing(one: object, other: object, path: str = "") -> Iterator[str]:
+    """Give the places down to the second level at which two configurations differ."""
+    if path.count("/") < 2 and isinstance(one, dict) and isinstance(other, dict):
+        for name in one.keys() | other.keys():
+            yield from _differing(one.get(name), other.get(name), f"{path}/{name}")
+    elif one != other:
+        yield path
+
+
 @part
 def described(host: polyvisor.Connection) -> None:
     """What ``xl list -l`` says of guests is read, and says the same when made again."""
@@ -188,11 +197,7 @@ def described(host: polyvisor.Connection) -> None:
             "kernel": spec.os.kernel,
             "vcpus": spec.vcpus,
             "on crash": spec.on_crash,
-            "differs": {
-                part: [known.get(part), again.get(part)]
-                for part in sorted(known.keys() | again.keys())
-                if known.get(part) != again.get(part)
-            },
+            "differs": sorted(_differing(known, again)),
         }
     note("described", seen)
     for name in ("told", "told-pvh"):

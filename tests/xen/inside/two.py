@@ -43,7 +43,7 @@ def answer() -> None:
         time.sleep(0.2)
 
 
-def wait_for_port(port: int, seconds: float = 60) -> None:
+def wait_for_port(port: int, seconds: float = 240) -> None:
     """Wait until somebody listens on the other host.
 
     Raises:
