@@ -29,7 +29,8 @@ What each driver claims, and what the [conformance suite](plugins.md) showed whe
 against it. *yes: 7* means that the feature is claimed and that 7 tests needed it and passed;
 *refuses* that a test found it refused, with the reason below. `python tests/conformance` wrote
 this page; `polyvisor support` says the same of an open connection, and a run of the suite with
-`--polyvisor-report=PATH` of any driver.
+`--polyvisor-report=PATH` of any driver. `standin` is the driver for Xen over a stand-in for
+libxl; what was seen on real Xen is on [its page](xen.md).
 
 """
 
