@@ -277,7 +277,9 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
             with self.monitor(guest, at_most=GLANCE) as monitor:
                 status = monitor.execute("query-status")["status"]
         except Gone:
-            process.wait(5)
+            if not process.wait(5):
+                # It runs on, and has lost its monitor only: never take it for gone.
+                return Observation(guest.state, guest.reason)
             return self._ended(guest)
         except Timeout:
             return Observation(guest.state, guest.reason)
@@ -328,6 +330,13 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         except Gone as error:
             from polyvisor_qemu.launch import last_words
 
+            process = self._process(guest)
+            if process is not None and process.alive:
+                raise HypervisorError(
+                    f"{name}: domain {guest.name!r}: its QEMU runs, but its monitor is gone "
+                    f"({error.message}); it can only be destroyed",
+                    domain=guest.name,
+                ) from error
             raise last_words(guest, f"{name}: domain {guest.name!r}") from error
 
     def destroy(self, guest: Guest) -> None:
