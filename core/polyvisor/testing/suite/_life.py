@@ -279,6 +279,17 @@ class TestLife:
         status = domain.wait(timeout=30 * target.slow)
         assert status == polyvisor.DomainStatus(DomainState.SHUTOFF, StateReason.SHUTDOWN)
 
+    @requires("domains.reboot")
+    def test_reboot(self, domain: Domain) -> None:
+        """A reboot is asked for and not waited for; a stopped domain has none; it goes on."""
+        with pytest.raises(OperationInvalid):
+            domain.reboot()
+        domain.start()
+        domain.reboot()
+        assert domain.active
+        domain.destroy()
+        assert not domain.active
+
     @requires("domains.reset")
     def test_reset(self, domain: Domain, target: Target) -> None:
         """A reset guest begins again from the start."""
