@@ -57,7 +57,7 @@ def timed(call: Callable[[], Any]) -> float:
     return time.monotonic() - started
 
 
-def run(*words: str, seconds: float = 90) -> str:
+def run(*words: str, seconds: float = 300) -> str:
     """Run a program; return what it printed.
 
     Raises:
