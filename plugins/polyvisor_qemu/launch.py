@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from polyvisor.errors import HypervisorError
 from polyvisor_qemu.cmdline import RUN_FD, build
+from polyvisor_qemu.lived import lived
 from polyvisor_qemu.process import Process, spawn
 from polyvisor_qemu.qmp import Gone, Monitor, listen
 
@@ -107,6 +108,7 @@ def launch(
                 from polyvisor_qemu.placing import place
 
                 place(guest, spec, monitor)
+            guest.became = lived(spec, monitor)
     except BaseException as error:
         process.kill()
         if runtime.get("grouped"):

@@ -148,6 +148,11 @@ class Hold:
             changes.setdefault("runtime", dict(self._guest.runtime))
             if self._guest.id != self.known.id and "id" not in changes:
                 changes.update(self._renumbered(self._guest))
+            became, self._guest.became = self._guest.became, None
+            if became is not None:
+                live = Document(attrs.evolve(became, id=changes.get("id", self.known.id)))
+                self._guest.load_spec = live.spec
+                changes["live"] = live
         return self.put(
             attrs.evolve(self.known, **changes), happened, durable=durable, outcome=outcome
         )

@@ -65,6 +65,8 @@ class Guest:
         kept: what the hypervisor keeps open as long as the domain is held, by names of its
             own; closed (``close()``) when the domain is let go. ``None``: it is not held,
             and whoever opens something closes it.
+        became: its definition with what the hypervisor chose when it made the guest, such as
+            a screen's port; recorded as the live one with the next change.
     """
 
     uuid: UUID
@@ -78,6 +80,7 @@ class Guest:
     load_spec: Callable[[], DomainSpec]
     stream_version: int | None = None
     kept: dict[str, Closeable] | None = None
+    became: DomainSpec | None = None
 
     @property
     def spec(self) -> DomainSpec:

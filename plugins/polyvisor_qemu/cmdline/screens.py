@@ -117,7 +117,8 @@ def _vnc(c: Context, one: Any) -> None:
     elif listen is not None and listen.type == "none":
         words = ["none"]
     else:
-        port = one.port if one.port is not None and one.port > 0 else c.host.vnc_port()
+        given = one.port if one.autoport is not True and one.port and one.port > 0 else None
+        port = given or c.host.vnc_port()
         words = [f"{keyval(_address(one))}:{port - 5900 if port else 0}"]
         if not port:
             more["to"] = 99
@@ -165,11 +166,11 @@ def _spice(c: Context, one: Any) -> None:
     elif listen is not None and listen.type == "none":
         more = [("port", 0)]
     else:
-        auto = one.autoport is not False and (one.port is None or one.port < 0)
-        port = one.port if one.port and one.port > 0 else None
+        auto = one.autoport is True or (one.autoport is None and (one.port is None or one.port < 0))
+        port = one.port if one.autoport is not True and one.port and one.port > 0 else None
         if port is None and (auto or one.port == -1) and one.default_mode != "secure":
             port = c.host.spice_port(tls=False)
-        secure = one.tls_port if one.tls_port and one.tls_port > 0 else None
+        secure = one.tls_port if one.tls_port and one.tls_port > 0 and not auto else None
         if secure is None and tls is not None and (auto or one.tls_port == -1) and wants_tls:
             secure = c.host.spice_port(tls=True)
         more = [("port", port), ("tls-port", secure)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 import struct
 import subprocess
 import time
@@ -401,3 +402,35 @@ def test_no_agent(agent: Callable[[], Any], boot: Callable[..., Any]) -> None:
     driver, domain = boot(ECHO, name="other")
     with pytest.raises(OperationInvalid, match="has no channel"):
         driver.agent.command(domain.uuid, '{"execute": "guest-ping"}', timeout=1)
+
+
+# Where to look
+
+
+@real
+def test_what_qemu_chose_is_in_the_live_definition(hosts: Hosts, boot: Callable[..., Any]) -> None:
+    """Terminals and ports that QEMU chose are told, of the running guest alone."""
+    _, domain = boot(ECHO, PTY + "<graphics type='vnc' port='-1' autoport='yes'/>")
+    path = domain.spec().devices.serials[0].source.path
+    assert Path(path).is_char_device()
+    (screen,) = domain.spec().devices.graphics
+    assert screen.autoport
+    with socket.create_connection(("127.0.0.1", screen.port), timeout=10) as viewer:
+        assert viewer.recv(4) == b"RFB "
+    host, image = domain.connection, hosts.root / "image"
+    domain.save(image)
+    with socket.create_server(("127.0.0.1", screen.port)):
+        # It goes on at another port if its own was taken meanwhile.
+        again = host.domains.restore(image)
+        (other,) = again.spec().devices.graphics
+        assert other.port != screen.port
+        with socket.create_connection(("127.0.0.1", other.port), timeout=10) as viewer:
+            assert viewer.recv(4) == b"RFB "
+        assert Path(again.spec().devices.serials[0].source.path).is_char_device()
+    defined = host.domains.define(again.xml(inactive=True))
+    assert defined.uuid == again.uuid
+    again.destroy()
+    defined.start()
+    (screen,) = defined.spec().devices.graphics
+    assert screen.autoport
+    assert screen.port >= 5900
