@@ -32,6 +32,10 @@ _FLOPPY = """<disk type='file' device='floppy'><driver name='qemu' type='raw'/>
 _DISK = """<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>
 <source file='{}'/><target dev='hda' bus='ide'/></disk>"""
 
+# The least machine has no ACPI, without which only USB is plugged.
+_USB_DISK = """<disk type='file' device='disk'><driver name='qemu' type='raw'/>
+<source file='{}'/><target dev='sdx' bus='usb'/></disk>"""
+
 
 class TestEvents(suite.TestEvents):
     """Events in the order in which libvirt's QEMU driver has them."""
@@ -112,6 +116,7 @@ def target(hosts: tuple[str, str], tmp_path: Path, counting_spec, serial_ticks, 
         ),
         ticks=serial_ticks,
         shuts_down=False,
+        device=_USB_DISK.format,
         slow=5.0,
         served=True,
     )

@@ -86,6 +86,10 @@ _PATTERNS = (
     (55, ("is already active as", "domain with this UUID is active already"), errors.AlreadyExists),
     (68, ("Timed out", "timed out", "was still active", "did not"), errors.Timeout),
     (1, ("is in use by a block job",), errors.OperationInvalid),
+    (1, ("cannot find character device", "cannot find default console"), errors.NotFound),
+    (9, ("Active console session exists",), errors.Busy),
+    (55, ("no such screen",), errors.NotFound),
+    (74, ("agent is not configured",), errors.OperationInvalid),
 )  # fmt: skip
 
 
@@ -141,7 +145,7 @@ def refusal(procedure: Procedure, payload: bytes) -> PolyvisorError:
     if number in (UNSUPPORTED, RPC):
         words = f"the server cannot do this: {told.message}"
     if kind is errors.NotFound:
-        facts["kind"] = _MISSING[number]
+        facts["kind"] = _MISSING.get(number, "device")
     elif number in (UNSUPPORTED, RPC):
         facts["operation"] = procedure.name
     return kind(words, **facts)
