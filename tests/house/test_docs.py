@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -50,15 +52,38 @@ def test_hooks_that_are_gone_are_gone_from_the_page_too() -> None:
     ]
 
 
-def test_errors_are_documented_with_code_and_number() -> None:
-    """The table of docs/errors.md is the error tree: class, code and libvirt number."""
+def error_facts() -> ModuleType:
+    """Import the module that writes the facts of docs/errors.md."""
+    path = Path(__file__).with_name("error_facts.py")
+    spec = importlib.util.spec_from_file_location("error_facts", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_errors_are_documented_as_they_are() -> None:
+    """docs/errors.md has the table and the facts that polyvisor.errors has."""
     page = (DOCS / "errors.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `([\w-]+)` \| `(\w+)` \| (\d+) \| .+ \|$", page, re.MULTILINE)
-    tree = {getattr(errors, name) for name in errors.__all__}
-    assert {(code, name, int(number)) for code, name, number in rows} == {
-        (error.code, error.__name__, error.libvirt) for error in tree
-    }
-    assert len(rows) == len(tree)
+    told = error_facts().filled_in(page)
+    assert page == told, "run python tests/house/error_facts.py --update"
+
+
+def test_each_error_code_has_a_section_that_says_when_and_what_to_do() -> None:
+    """docs/errors.md has a heading for each code, in the tree's order, with facts and advice."""
+    page = (DOCS / "errors.md").read_text(encoding="utf-8")
+    start, *sections = re.split(r"^## ", page, flags=re.MULTILINE)
+    codes = [kind.code for kind in error_facts().tree()]
+    assert "\n<!-- facts: all -->\n" in start
+    assert [section.partition("\n")[0] for section in sections] == [f"`{code}`" for code in codes]
+    for code, section in zip(codes, sections, strict=True):
+        assert f"\n<!-- facts: {code} -->\n" in section
+        assert re.search(
+            r"<!-- end -->\n\n\*\*When:\*\* [^\n]+.*\n\n\*\*What to do:\*\* [^\n]+",
+            section,
+            re.DOTALL,
+        ), code
 
 
 def test_error_codes_are_distinct() -> None:
