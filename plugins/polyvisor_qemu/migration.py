@@ -35,7 +35,8 @@ def receive(
         HypervisorError: it cannot listen there.
     """
     if listen is not None:
-        _kind_of(listen)  # QEMU knows more kinds, one of which runs programs.
+        # QEMU knows more kinds, one of which runs programs.
+        listen = ":".join(_kind_of(listen))
     runtime = hypervisor.spawn(guest, spec, "-incoming", "defer")
     try:
         with hypervisor.monitor(guest) as monitor:
@@ -129,12 +130,13 @@ def _connected(uri: str) -> socket.socket:
 
 
 def _kind_of(uri: str) -> tuple[str, str]:
-    """Take an address for a migration apart.
+    """Take an address for a migration apart; ``tcp://HOST:PORT`` is as libvirt has it.
 
     Raises:
         HypervisorError: it is none.
     """
     kind, _, place = uri.partition(":")
+    place = place.removeprefix("//")
     if kind not in ("unix", "tcp") or not place:
         raise HypervisorError(
             f"{uri!r} is no address for a migration; use unix:PATH or tcp:HOST:PORT"

@@ -56,20 +56,24 @@ def free_port(family: socket.AddressFamily, host: str) -> int:
         (socket.AF_INET6, "::1", "[::1]"),
     ],
 )
-def test_over_tcp(hosts: Hosts, family: socket.AddressFamily, host: str, written: str) -> None:
-    """The stream goes over the address that is asked for."""
+@pytest.mark.parametrize("scheme", ["tcp:", "tcp://"])
+def test_over_tcp(
+    hosts: Hosts, family: socket.AddressFamily, host: str, written: str, scheme: str
+) -> None:
+    """The stream goes over the address that is asked for, in QEMU's words or libvirt's."""
     domain = hosts.open("a").domains.create(hosts.counting())
     hosts.wait_for_count()
-    uri = f"tcp:{written}:{free_port(family, host)}"
+    uri = f"{scheme}{written}:{free_port(family, host)}"
     there = domain.migrate(hosts.open("b"), uri=uri)
     assert there.state is DomainState.RUNNING
     hosts.wait_for_count()
 
 
-def test_over_a_unix_socket(hosts: Hosts) -> None:
+@pytest.mark.parametrize("scheme", ["unix:", "unix://"])
+def test_over_a_unix_socket(hosts: Hosts, scheme: str) -> None:
     """A socket's path may be asked for as well."""
     domain = hosts.open("a").domains.create(hosts.counting())
-    there = domain.migrate(hosts.open("b"), uri=f"unix:{hosts.root}/wire")
+    there = domain.migrate(hosts.open("b"), uri=f"{scheme}{hosts.root}/wire")
     assert there.state is DomainState.RUNNING
 
 
