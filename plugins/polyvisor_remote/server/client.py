@@ -168,12 +168,19 @@ class Client:
         """Answer what is in the inbox; return whether this thread still has the loop."""
         inbox, handle = self._inbox, self._handle
         while inbox and not self.closed:
-            if self.calls >= CALLS_MAX or self._out_bytes > REPLIES_MAX:
+            if self._full:
                 self._pause(True)
-                return True
+                # The calls may have ended before that, and nobody would wake us for them.
+                if self._full:
+                    return True
+                self._pause(False)
             if not handle(self, inbox.popleft()):
                 return False
         return True
+
+    @property
+    def _full(self) -> bool:
+        return self.calls >= CALLS_MAX or self._out_bytes > REPLIES_MAX
 
     def _pause(self, paused: bool) -> None:
         with self._lock:
@@ -194,7 +201,7 @@ class Client:
             self._loop.post(self._resume)
 
     def _resume(self) -> None:
-        if self.calls < CALLS_MAX and self._out_bytes <= REPLIES_MAX:
+        if not self._full:
             self._pause(False)
             self.go_on()
 
