@@ -76,9 +76,13 @@ class Monitor:
             raise
 
     def _greeted(self) -> None:
-        greeting = self._receive(time.monotonic() + self.timeout, "greeting")
-        if "QMP" not in greeting:
-            raise HypervisorError(f"{self._path} is no QMP monitor: it says {str(greeting)[:80]}")
+        deadline = time.monotonic() + self.timeout
+        while "QMP" not in (told := self._receive(deadline, "greeting")):
+            # QEMU sends on to a client that it has not greeted yet what was meant for the last.
+            if "event" in told:
+                self.events.append(told)
+            elif told.keys().isdisjoint(("return", "error")):
+                raise HypervisorError(f"{self._path} is no QMP monitor: it says {str(told)[:80]}")
         self._answer("qmp_capabilities", 1, None)
 
     def __enter__(self) -> Self:

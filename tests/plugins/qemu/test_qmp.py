@@ -121,6 +121,23 @@ def test_greeting_and_capabilities(play: Callable[[Script], str]) -> None:
     assert [told["execute"] for told in heard] == ["qmp_capabilities", "query-status"]
 
 
+def test_what_was_meant_for_the_last_client(play: Callable[[Script], str]) -> None:
+    """QEMU may send an event, or an answer to who left, before it has greeted the next client."""
+
+    def script(peer: Peer) -> None:
+        peer.send(b'{"event": "JOB_STATUS_CHANGE", "data": {"id": "job0"}}\r\n')
+        peer.send(b'{"return": {"status": "paused"}, "id": 2}\r\n')
+        peer.send(b'{"error": {"class": "GenericError", "desc": "no"}, "id": 1}\r\n')
+        peer.greet()
+        peer.answer({"status": "running"})
+
+    with Monitor(play(script), timeout=10) as monitor:
+        assert monitor.execute("query-status") == {"status": "running"}
+        event = monitor.next_event(0)
+    assert event is not None
+    assert event["event"] == "JOB_STATUS_CHANGE"
+
+
 def test_underscores_are_dashes(play: Callable[[Script], str]) -> None:
     """Arguments are named as in Python and sent as QEMU spells them."""
     heard: list[dict[str, Any]] = []
