@@ -55,8 +55,9 @@ class Job:
 
     Args:
         operation: the name that :class:`JobProgress` carries.
-        progress: called with each report, in the worker's thread. What it raises
-            cancels the job and reaches the caller.
+        progress: called with each report, in the worker's thread. What it raises cancels
+            the job, whose work is undone, and then leaves the ``with`` block of the job as
+            it is; raised by the last report, when there is nothing left to cancel, too.
     """
 
     def __init__(self, operation: str, progress: ProgressCallback | None = None) -> None:
@@ -68,6 +69,7 @@ class Job:
         self._lock = threading.Lock()
         self._reason: str | None = None
         self._event_fd: int | None = None
+        self._failure: Exception | None = None
         if isinstance(progress, JobControl):
             progress._steer(self)
 
@@ -114,8 +116,13 @@ class Job:
         )
         for listener in self._listeners:
             listener(self.latest)
-        if self._progress is not None:
-            self._progress(self.latest)
+        if self._progress is not None and self._failure is None:
+            try:
+                self._progress(self.latest)
+            except Exception as error:  # noqa: BLE001 - the caller's own, handed back at the end
+                error._polyvisor_callers_own = True  # type: ignore[attr-defined]
+                self._failure = error
+                self.cancel("its progress function failed")
 
     @property
     def cancelled(self) -> bool:
@@ -153,8 +160,13 @@ class Job:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: object
+    ) -> None:
         self.close()
+        # Whatever else went wrong meanwhile says more about the domain, and is let out.
+        if self._failure is not None and (error is None or isinstance(error, Cancelled)):
+            raise self._failure
 
 
 class JobControl:

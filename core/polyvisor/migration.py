@@ -27,8 +27,10 @@ from polyvisor.errors import (
     InvalidArgument,
     MigrationError,
     OperationInvalid,
+    PluginError,
     PolyvisorError,
     Unsupported,
+    Vetoed,
 )
 
 if TYPE_CHECKING:
@@ -232,8 +234,12 @@ class _Run:
             leaving.confirm(self._uuid, None, self._options, cancelled=True)
 
     def _explain(self, error: BaseException, phase: str, side: str, outcome: str) -> None:
-        """Turn a failed phase into a :class:`MigrationError`; pass cancelling on."""
-        if isinstance(error, (Cancelled, Unsupported, MigrationError)):
+        """Turn a failed phase into a :class:`MigrationError`; pass on what says more itself.
+
+        That is cancelling, a hook's refusal and a hook that failed: none is a phase that went
+        wrong.
+        """
+        if isinstance(error, (Cancelled, Unsupported, MigrationError, Vetoed, PluginError)):
             return
         if not isinstance(error, Exception):
             return

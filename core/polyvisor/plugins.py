@@ -279,8 +279,7 @@ class Registry:
             try:
                 changed: Any = impl.function(*[arguments[name] for name in impl.argnames])
             except Vetoed as veto:
-                if veto.plugin is None:
-                    veto.plugin = impl.plugin_name
+                _sign(veto, impl.plugin_name, spec, "start")
                 raise
             except Exception as error:
                 raise PluginError(
@@ -318,13 +317,14 @@ class Registry:
             try:
                 impl.function(*[arguments[name] for name in impl.argnames])
             except Vetoed as veto:
-                if veto.plugin is None:
-                    veto.plugin = impl.plugin_name
+                _sign(veto, impl.plugin_name, spec, "migrate")
                 raise
             except Exception as error:
                 raise PluginError(
                     f"migrate {spec.name!r}: hook polyvisor_migration_phase of plugin "
-                    f"{impl.plugin_name!r} failed in {phase} on the {side}: {describe(error)}",
+                    f"{impl.plugin_name!r} failed in {phase} on the {side}: {describe(error)}; "
+                    f"the domain is on the source as before; disable the plugin to go on "
+                    f"without it",
                     plugin=impl.plugin_name,
                     domain=spec.name,
                     operation="migrate",
@@ -523,6 +523,13 @@ class Registry:
         import logging
 
         logging.getLogger("polyvisor.plugins").warning("plugin %r: %s", name, fault)
+
+
+def _sign(veto: Vetoed, plugin: str, spec: DomainSpec, operation: str) -> None:
+    """Say in a veto whose it is and what it refused, where the hook did not."""
+    veto.plugin = veto.plugin or plugin
+    veto.domain = veto.domain or spec.name
+    veto.operation = veto.operation or operation
 
 
 def _guarded(rule: Rule, plugin: str) -> Rule:

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from polyvisor.errors import Cancelled
+from polyvisor.errors import Cancelled, StorageError
 from polyvisor.jobs import Job, JobProgress
 
 
@@ -46,11 +46,64 @@ def test_cancelled_before_anybody_waits() -> None:
         assert select.select([job], [], [], 0)[0]
 
 
-def test_a_failing_callback_reaches_the_worker() -> None:
-    """What ``progress`` raises stops the work."""
+def test_a_failing_progress_function_cancels_and_reaches_the_caller() -> None:
+    """What ``progress`` raises stops the work at its next check, and then leaves the job."""
+    own = ZeroDivisionError("its own")
+    calls = []
+
+    def fail(progress: JobProgress) -> None:
+        calls.append(progress)
+        raise own
+
+    undone = []
+
+    def work() -> None:
+        with Job("save", fail) as job:
+            job.report("memory")
+            job.report("memory")
+            try:
+                job.check()
+            except Cancelled:
+                undone.append("all of it")
+                raise
+
+    with pytest.raises(ZeroDivisionError) as caught:
+        work()
+    assert caught.value is own
+    assert undone == ["all of it"]
+    assert len(calls) == 1
+
+
+def test_a_progress_function_that_fails_at_the_end() -> None:
+    """Nothing is left to cancel, and its error reaches the caller all the same."""
+
+    def fail(progress: JobProgress) -> None:
+        if progress.done:
+            raise ZeroDivisionError
+
+    finished = []
+
+    def work() -> None:
+        with Job("save", fail) as job:
+            job.report("memory")
+            job.report("done", done=True)
+            finished.append("all of it")
+
+    with pytest.raises(ZeroDivisionError):
+        work()
+    assert finished
+
+
+def test_what_goes_wrong_while_undoing_is_told() -> None:
+    """An error that says more of the domain than that the job was cancelled is not replaced."""
 
     def fail(progress: JobProgress) -> None:
         raise ZeroDivisionError
 
-    with Job("save", fail) as job, pytest.raises(ZeroDivisionError):
-        job.report("memory")
+    def work() -> None:
+        with Job("save", fail) as job:
+            job.report("memory")
+            raise StorageError("the disk is full")
+
+    with pytest.raises(StorageError, match="full"):
+        work()

@@ -214,45 +214,82 @@ def test_polyvisor_event(third_party: Third) -> None:
     )
 
 
-def test_polyvisor_migration_phase(third_party: Third) -> None:
-    """The hook sees each phase on its side, and its veto leaves the domain on the source."""
-    plugin = """
-        from polyvisor.errors import Vetoed
+PHASES = ("begin", "prepare", "perform", "finish")
 
+
+def test_polyvisor_migration_phase(third_party: Third) -> None:
+    """The hook sees each phase on its side, in order, before it begins."""
+    plugin = """
         @polyvisor.hookimpl
-        def polyvisor_migration_phase(phase, side, spec, facts):
-            print(phase, side, sorted(facts))
-            if phase == "finish" and spec.name == "stays":
-                raise Vetoed("it stays")
+        def polyvisor_migration_phase(phase, side, uri, spec, facts):
+            print(phase, side, uri, spec.name, facts["source"], facts["destination"])
     """
     script = """
         with polyvisor.open("sim:///a") as a, polyvisor.open("sim:///b") as b:
-            for name in ("goes", "stays"):
-                domain = a.domains.define(guest(name).replace('"test"', '"sim"'))
-                domain.start()
-                try:
-                    domain.migrate(b)
-                except polyvisor.PolyvisorError as error:
-                    print(error.code)
-                print(name, [where.uri for where in (a, b) if name in where.domains
-                             and where.domains[name].active])
-                (b if name == "goes" else a).domains[name].destroy()
+            domain = a.domains.define(guest("goes").replace('"test"', '"sim"'))
+            domain.start()
+            moved = domain.migrate(b)
+            print(moved.active, domain.active)
+            moved.destroy()
     """
-    phases = [
-        f"{phase} {side} ['destination', 'source']\n"
-        for phase, side in (
-            ("begin", "source"),
-            ("prepare", "destination"),
-            ("perform", "source"),
-            ("finish", "destination"),
-        )
+    assert third_party(plugin, script).splitlines() == [
+        "begin source sim:///a goes sim:///a sim:///b",
+        "prepare destination sim:///b goes sim:///a sim:///b",
+        "perform source sim:///a goes sim:///a sim:///b",
+        "finish destination sim:///b goes sim:///a sim:///b",
+        "True False",
     ]
-    seen = "".join(phases)
-    printed = third_party(plugin, script).splitlines(keepends=True)
-    assert "".join(printed[:5]) == f"{seen}goes ['sim:///b']\n"
-    assert "".join(printed[5:9]) == seen
-    assert printed[9] in ("vetoed\n", "migration\n")
-    assert printed[10:] == ["stays ['sim:///a']\n"]
+
+
+def test_a_hook_that_stops_a_migration(third_party: Third) -> None:
+    """Whatever phase it stops, the domain runs on where it was and can be moved afterwards.
+
+    A veto arrives as the hook raised it, a hook that fails as an error that names its plugin.
+    """
+    plugin = """
+        from polyvisor.errors import Vetoed
+
+        stop = {}
+
+        @polyvisor.hookimpl
+        def polyvisor_migration_phase(phase, side):
+            if stop.get(phase) == "veto":
+                raise Vetoed("it stays")
+            if stop.get(phase) == "fail":
+                raise ZeroDivisionError(side)
+    """
+    script = """
+        import polyvisor_third
+
+        with polyvisor.open("sim:///a") as a, polyvisor.open("sim:///b") as b:
+            domain = a.domains.define(guest("guest").replace('"test"', '"sim"'))
+            domain.start()
+            for how in ("veto", "fail"):
+                for phase in ("begin", "prepare", "perform", "finish"):
+                    polyvisor_third.stop = {phase: how}
+                    try:
+                        domain.migrate(b)
+                    except polyvisor.PolyvisorError as error:
+                        print(type(error).__name__, error.plugin, error.domain, error.operation,
+                              domain.state, len(list(b.domains)), error)
+                polyvisor_third.stop = {}
+                moved = domain.migrate(b, undefine_source=True)
+                domain = moved.migrate(a, undefine_source=True)
+            print(domain.state)
+            domain.destroy()
+    """
+    sides = ("source", "destination", "source", "destination")
+    assert third_party(plugin, script).splitlines() == [
+        *["Vetoed third guest migrate running 0 it stays"] * 4,
+        *[
+            f"PluginError third guest migrate running 0 migrate 'guest': hook "
+            f"polyvisor_migration_phase of plugin 'third' failed in {phase} on the {side}: "
+            f"ZeroDivisionError: {side}; the domain is on the source as before; disable the "
+            f"plugin to go on without it"
+            for phase, side in zip(PHASES, sides, strict=True)
+        ],
+        "running",
+    ]
 
 
 def test_polyvisor_check_rules(third_party: Third) -> None:

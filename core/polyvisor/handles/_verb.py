@@ -28,18 +28,20 @@ def verb(method: Callable[_P, _R]) -> Callable[_P, _R]:
         connection._check_writable(operation)
         try:
             return method(*args, **kwargs)
-        except PolyvisorError as error:
+        except Exception as error:
+            if getattr(error, "_polyvisor_callers_own", False):
+                raise  # from a function that was given as ``progress=``
+            if not isinstance(error, PolyvisorError):
+                raise InternalError(
+                    f"{operation}: plugin {connection.plugin!r} let out "
+                    f"{type(error).__name__}: {error}; this is a defect of the plugin",
+                    operation=operation,
+                    plugin=connection.plugin,
+                ) from error
             if error.plugin is None:
                 error.plugin = connection.plugin or None
             if error.operation is None:
                 error.operation = operation
             raise
-        except Exception as error:
-            raise InternalError(
-                f"{operation}: plugin {connection.plugin!r} let out "
-                f"{type(error).__name__}: {error}; this is a defect of the plugin",
-                operation=operation,
-                plugin=connection.plugin,
-            ) from error
 
     return call

@@ -159,15 +159,21 @@ class TestMigration:
         assert moved.state is DomainState.RUNNING
         assert not domain.active
 
-    def test_cancelling(self, peer: Connection, domain: Domain, target: Target) -> None:
-        """A migration that is cancelled leaves the domain running here."""
+    @pytest.mark.parametrize(
+        "stop", [Cancelled("enough"), ZeroDivisionError("its own")], ids=["cancelled", "failing"]
+    )
+    def test_cancelling(
+        self, peer: Connection, domain: Domain, target: Target, stop: Exception
+    ) -> None:
+        """What a progress function raises cancels, reaches the caller, and all is as before."""
         domain.start()
 
         def cancel(progress: JobProgress) -> None:
-            raise Cancelled("enough")
+            raise stop
 
-        with pytest.raises(Cancelled):
+        with pytest.raises(type(stop)) as caught:
             domain.migrate(peer, progress=cancel)
+        assert caught.value is stop
         assert domain.state is DomainState.RUNNING
         assert not [found for found in peer.domains if found.active]
         if target.ticks is not None:

@@ -105,19 +105,26 @@ class TestSaving:
         assert reports[-1].done
         assert [r.processed for r in reports] == sorted(r.processed for r in reports)
 
+    @pytest.mark.parametrize(
+        "stop", [Cancelled("enough"), ZeroDivisionError("its own")], ids=["cancelled", "failing"]
+    )
     def test_cancelling_leaves_everything_as_it_was(
-        self, domain: Domain, target: Target, tmp_path: Path
+        self, domain: Domain, target: Target, tmp_path: Path, stop: Exception
     ) -> None:
-        """A cancelled save leaves a running domain, the earlier image, and no other file."""
+        """A cancelled save leaves a running domain, the earlier image, and no other file.
+
+        What a progress function raises cancels, and reaches the caller as it is.
+        """
         image = tmp_path / "image"
         image.write_bytes(b"earlier")
         domain.start()
 
         def cancel(progress: JobProgress) -> None:
-            raise Cancelled("enough")
+            raise stop
 
-        with pytest.raises(Cancelled):
+        with pytest.raises(type(stop)) as caught:
             domain.save(image, progress=cancel)
+        assert caught.value is stop
         assert domain.state is DomainState.RUNNING
         assert image.read_bytes() == b"earlier"
         assert [
