@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from polyvisor.errors import InvalidArgument
 from polyvisor.handles._changing import Changing
 from polyvisor.handles._seat import Seat
 from polyvisor.handles._verb import verb
@@ -409,6 +411,7 @@ class DomainSnapshots:
         *,
         description: str | None = None,
         options: SnapshotOptions | None = None,
+        quiesce: bool = False,
         progress: ProgressCallback | None = None,
     ) -> SnapshotInfo:
         """Take one; without a name it gets the time in seconds.
@@ -417,15 +420,28 @@ class DomainSnapshots:
             name: its name.
             description: free text.
             options: what is done with disks and memory; ``None``: what the driver does of itself.
+            quiesce: let the agent in the guest freeze its file systems meanwhile; only of disks
+                alone.
             progress: called with :class:`~polyvisor.jobs.JobProgress`.
 
         Raises:
             AlreadyExists: there is one of that name, or an image that is to be made.
+            InvalidArgument: ``quiesce``, but memory is to be kept too.
             Unsupported: not this way, or of no such disks.
         """
         from polyvisor.jobs import Job
 
-        with Job("snapshot", progress) as job:
+        if quiesce and (options is None or not options.disk_only):
+            raise InvalidArgument(
+                "snapshot: file systems are frozen for snapshots of disks alone; the memory "
+                "would be kept as that of a guest that waits for them"
+            )
+        with ExitStack() as stack:
+            job = stack.enter_context(Job("snapshot", progress))
+            if quiesce:
+                from polyvisor.handles._agent import quiesced
+
+                stack.enter_context(quiesced(Domain(self._connection, self._uuid).agent))
             return self._part().create(self._uuid, name, description, job, options)
 
     @verb

@@ -19,8 +19,10 @@ from polyvisor_qemu.consoles import QemuConsoles
 from polyvisor_qemu.qmp import json_object
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
+    from polyvisor.model.devices.disk import Disk
     from polyvisor_qemu.driver import QemuDriver
 
 __all__ = ["QemuAgent"]
@@ -82,7 +84,13 @@ class QemuAgent(GuestAgent):
                 native_code=told.get("class"),
                 native_message=words,
             )
-        return json.dumps(answer)
+        return json.dumps(answer, separators=(",", ":"))
+
+    def disks(self, uuid: UUID) -> Sequence[Disk]:
+        """See :meth:`polyvisor.driver.GuestAgent.disks`."""
+        from polyvisor_qemu.plugged import Plugged
+
+        return Plugged(self._driver.guest(uuid)).spec.devices.disks
 
 
 class _Talk:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from polyvisor.errors import HypervisorError, OperationInvalid, Unsupported
+from polyvisor.model.cpuset import members
 
 if TYPE_CHECKING:
     from polyvisor.local import Guest
@@ -167,27 +168,15 @@ def _affinity(guest: Guest, spec: DomainSpec, threads: Threads) -> None:
     emulator = tune_.emulatorpin.cpuset if tune_ and tune_.emulatorpin else usual
     for number, tid in threads.vcpus.items():
         if cpus := pins.get(number) or usual:
-            _move(guest, [tid], _members(cpus))
+            _move(guest, [tid], members(cpus))
     for number, tid in threads.iothreads.items():
         if cpus := io.get(number) or emulator:
-            _move(guest, [tid], _members(cpus))
+            _move(guest, [tid], members(cpus))
     if emulator:
-        _move(guest, threads.rest(), _members(emulator))
+        _move(guest, threads.rest(), members(emulator))
 
 
-def _members(text: str) -> set[int]:
-    """Return what a set such as ``0-3,^2`` holds; the model has checked it."""
-    found: set[int] = set()
-    for part in text.split(","):
-        first, dash, last = part.strip().removeprefix("^").partition("-")
-        if part.strip().startswith("^"):
-            found.discard(int(first))
-        else:
-            found.update(range(int(first), int(last if dash else first) + 1))
-    return found
-
-
-def _move(guest: Guest, tids: list[int], cpus: AbstractSet[int]) -> None:
+def _move(guest: Guest, tids: list[int], cpus: Collection[int]) -> None:
     for tid in tids:
         # A thread of the emulator's may have ended by now.
         with suppress(ProcessLookupError):
@@ -206,10 +195,10 @@ def _schedule(guest: Guest, tune_: Any, threads: Threads) -> None:
     """Set the scheduling classes of threads."""
     chosen: list[tuple[int, Any]] = []
     for one in tune_.vcpuscheds:
-        numbers = _members(one.vcpus) if one.vcpus else set(threads.vcpus)
+        numbers = members(one.vcpus) if one.vcpus else set(threads.vcpus)
         chosen += [(threads.vcpus[n], one) for n in numbers if n in threads.vcpus]
     for one in tune_.iothreadscheds:
-        numbers = _members(one.iothreads) if one.iothreads else set(threads.iothreads)
+        numbers = members(one.iothreads) if one.iothreads else set(threads.iothreads)
         chosen += [(threads.iothreads[n], one) for n in numbers if n in threads.iothreads]
     if tune_.emulatorsched is not None:
         chosen += [(tid, tune_.emulatorsched) for tid in threads.rest()]

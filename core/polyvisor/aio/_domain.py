@@ -388,12 +388,13 @@ class DomainSnapshots(Face):
         *,
         description: str | None = None,
         options: SnapshotOptions | None = None,
+        quiesce: bool = False,
         progress: ProgressCallback | None = None,
     ) -> SnapshotInfo:
         """Take one; without a name it gets the time in seconds."""
         return await self._crew.job(
             lambda control: self.sync.create(
-                name, description=description, options=options, progress=control
+                name, description=description, options=options, quiesce=quiesce, progress=control
             ),
             progress,
         )

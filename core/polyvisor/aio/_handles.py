@@ -102,6 +102,30 @@ class DomainAgent(Face):
         """Tell the disks which of their blocks are free; return what came of it, by path."""
         return await self._run(self.sync.trim, minimum=minimum)
 
+    async def vcpus(self) -> dict[str, list[int]]:
+        """Return the guest's vCPUs as it sees them, by its own numbers."""
+        return await self._run(self.sync.vcpus)
+
+    async def set_vcpus(self, numbers: Iterable[int], *, online: bool) -> None:
+        """Have the guest use vCPUs, or cease to."""
+        await self._run(self.sync.set_vcpus, numbers, online=online)
+
+    async def set_password(self, user: str, password: str, *, encrypted: bool = False) -> None:
+        """Set somebody's password in the guest."""
+        await self._run(self.sync.set_password, user, password, encrypted=encrypted)
+
+    async def ssh_keys(self, user: str) -> list[str]:
+        """Return the keys with which somebody may log in, as lines of ``authorized_keys``."""
+        return await self._run(self.sync.ssh_keys, user)
+
+    async def add_ssh_keys(self, user: str, keys: Sequence[str], *, reset: bool = False) -> None:
+        """Let somebody log in with these keys too; ``reset``: with no others."""
+        await self._run(self.sync.add_ssh_keys, user, keys, reset=reset)
+
+    async def remove_ssh_keys(self, user: str, keys: Sequence[str]) -> None:
+        """Let somebody log in with these keys no longer."""
+        await self._run(self.sync.remove_ssh_keys, user, keys)
+
     async def execute(
         self,
         program: str,
@@ -155,9 +179,11 @@ class DomainCheckpoints(Face):
         """Return one as ``<domaincheckpoint>``, with the changed sizes if asked for."""
         return await self._run(self.sync.xml, name, sizes=sizes)
 
-    async def create(self, xml: str = "<domaincheckpoint/>", *, redefine: bool = False) -> str:
+    async def create(
+        self, xml: str = "<domaincheckpoint/>", *, redefine: bool = False, quiesce: bool = False
+    ) -> str:
         """Make one from a ``<domaincheckpoint>`` and return its name."""
-        return await self._run(self.sync.create, xml, redefine=redefine)
+        return await self._run(self.sync.create, xml, redefine=redefine, quiesce=quiesce)
 
     async def delete(
         self, name: str, *, children: bool = False, metadata_only: bool = False

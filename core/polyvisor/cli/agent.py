@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from polyvisor.cli._declare import argument, echo, number, option
+from polyvisor.cli._declare import argument, echo, number, option, path
 from polyvisor.cli._session import command, domain_argument, session
 
 __all__: list[str] = []
@@ -101,6 +101,84 @@ def domtime_command(domain: str, now: bool, sync: bool, seconds: int | None, pre
     session().facts({"time": time.timestamp()}, lambda: echo(f"Time: {shown}"))
 
 
+@command("guestvcpus")
+@domain_argument
+@option("--cpulist", metavar="CPUS", help="Which to change, as in 1,3-5.")
+@option("--enable", is_flag=True, help="Have the guest use them.")
+@option("--disable", is_flag=True, help="Have the guest do without them.")
+def guestvcpus_command(domain: str, cpulist: str | None, enable: bool, disable: bool) -> None:
+    """Print or change which of its vCPUs DOMAIN uses, as its agent sees them."""
+    from polyvisor.errors import InvalidArgument
+    from polyvisor.model.cpuset import compact, members
+
+    if (enable or disable) != (cpulist is not None) or (enable and disable):
+        raise InvalidArgument("guestvcpus: give --cpulist with either --enable or --disable")
+    agent = session().domain(domain).agent
+    if cpulist is not None:
+        agent.set_vcpus(members(cpulist), online=enable)
+        return
+    facts = {name: compact(numbers) for name, numbers in agent.vcpus().items()}
+    session().facts(facts, lambda: _plain(facts))
+
+
+@command("set-user-password")
+@domain_argument
+@argument("user")
+@argument("password", required=False)
+@option("--encrypted", is_flag=True, help="It is what crypt(3) made of the password.")
+def set_user_password_command(
+    domain: str, user: str, password: str | None, encrypted: bool
+) -> None:
+    """Set the PASSWORD of USER in DOMAIN; without one it is read from standard input."""
+    if password is None:
+        import sys
+
+        if sys.stdin.isatty():
+            from getpass import getpass
+
+            password = getpass(f"Password of {user} in {domain}: ")
+        else:
+            password = sys.stdin.readline().rstrip("\n")
+    found = session().domain(domain)
+    found.agent.set_password(user, password, encrypted=encrypted)
+    session().done(f"Password set successfully for {user} in {domain}", uuid=found.uuid, user=user)
+
+
+@command("get-user-sshkeys")
+@domain_argument
+@argument("user")
+def get_user_sshkeys_command(domain: str, user: str) -> None:
+    """Print the keys with which USER may log in to DOMAIN."""
+    keys = session().domain(domain).agent.ssh_keys(user)
+    session().facts(keys, lambda: echo("".join(f"{key}\n" for key in keys), nl=False))
+
+
+@command("set-user-sshkeys")
+@domain_argument
+@argument("user")
+@argument("file", type=path(), required=False)
+@option("--reset", is_flag=True, help="Let these keys be the only ones; without FILE, none.")
+@option("--remove", is_flag=True, help="Take the keys away.")
+def set_user_sshkeys_command(
+    domain: str, user: str, file: str | None, reset: bool, remove: bool
+) -> None:
+    """Let USER log in to DOMAIN with the keys in FILE, one a line."""
+    from pathlib import Path
+
+    from polyvisor.errors import InvalidArgument
+
+    if (reset and remove) or (file is None and not reset):
+        raise InvalidArgument("set-user-sshkeys: give a FILE, or --reset, and not --remove with it")
+    text = "" if file is None else Path(file).read_text(encoding="utf-8")
+    keys = [line for line in map(str.strip, text.splitlines()) if line and line[0] != "#"]
+    found = session().domain(domain)
+    if remove:
+        found.agent.remove_ssh_keys(user, keys)
+    else:
+        found.agent.add_ssh_keys(user, keys, reset=reset)
+    session().done(f"Keys of {user} in {domain} changed", uuid=found.uuid, user=user)
+
+
 def _kinds(function: Any) -> Any:
     for kind in reversed(_KINDS):
         function = option(f"--{kind}", is_flag=True, help=f"What belongs to {kind}.")(function)
@@ -115,11 +193,12 @@ def guestinfo_command(domain: str, **chosen: bool) -> None:
     kinds = [kind for kind, wanted in chosen.items() if wanted]
     facts = session().domain(domain).agent.guest_info(*kinds)
 
-    def plain() -> None:
-        for name, value in facts.items():
-            echo(f"{name:<20}: {_shown(value)}")
+    session().facts(facts, lambda: _plain(facts))
 
-    session().facts(facts, plain)
+
+def _plain(facts: dict[str, Any]) -> None:
+    for name, value in facts.items():
+        echo(f"{name:<20}: {_shown(value)}")
 
 
 def _shown(value: Any) -> str:

@@ -14,6 +14,11 @@ def _read(file: str) -> str:
     return load(file, form="xml").data.decode()
 
 
+_QUIESCE = option(
+    "--quiesce", is_flag=True, help="Let the agent in it freeze file systems meanwhile."
+)
+
+
 def _made(name: str) -> None:
     session().done(f"Domain checkpoint {name} created", name=name)
 
@@ -22,10 +27,13 @@ def _made(name: str) -> None:
 @domain_argument
 @argument("xmlfile", type=path(), required=False)
 @option("--redefine", is_flag=True, help="Put back what checkpoint-dumpxml printed.")
-def checkpoint_create_command(domain: str, xmlfile: str | None, redefine: bool) -> None:
+@_QUIESCE
+def checkpoint_create_command(
+    domain: str, xmlfile: str | None, redefine: bool, quiesce: bool
+) -> None:
     """Make a checkpoint of DOMAIN, as described in XMLFILE if that is given."""
     xml = "<domaincheckpoint/>" if xmlfile is None else _read(xmlfile)
-    _made(session().domain(domain).checkpoints.create(xml, redefine=redefine))
+    _made(session().domain(domain).checkpoints.create(xml, redefine=redefine, quiesce=quiesce))
 
 
 @command("checkpoint-create-as")
@@ -40,12 +48,14 @@ def checkpoint_create_command(domain: str, xmlfile: str | None, redefine: bool) 
     metavar="DISK[,checkpoint=KIND][,bitmap=NAME]",
     help="What is done with a disk; can be given several times.",
 )
+@_QUIESCE
 def checkpoint_create_as_command(
     domain: str,
     name: str | None,
     description: str | None,
     print_xml: bool,
     diskspecs: tuple[str, ...],
+    quiesce: bool,
 ) -> None:
     """Make a checkpoint of DOMAIN with a NAME and DESCRIPTION."""
     from polyvisor.cli.snapshots import words
@@ -70,7 +80,7 @@ def checkpoint_create_as_command(
     if print_xml:
         session().facts({"xml": text}, lambda: echo(text, nl=False))
         return
-    _made(session().domain(domain).checkpoints.create(text))
+    _made(session().domain(domain).checkpoints.create(text, quiesce=quiesce))
 
 
 @command("checkpoint-list")

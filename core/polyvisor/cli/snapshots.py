@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from polyvisor.cli._declare import argument, echo, option, path
 from polyvisor.cli._session import command, domain_argument, session
+from polyvisor.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from polyvisor.driver import SnapshotInfo, SnapshotOptions
@@ -17,6 +18,10 @@ __all__: list[str] = []
 _DISK_ONLY = option("--disk-only", is_flag=True, help="Keep the disks alone, not the memory.")
 _LIVE = option("--live", is_flag=True, help="Let it run while its memory goes into a file.")
 _REUSE = option("--reuse-external", is_flag=True, help="The new images are there already.")
+_QUIESCE = option(
+    "--quiesce", is_flag=True, help="Let the agent in it freeze file systems meanwhile."
+)
+_FORGET = option("--no-metadata", is_flag=True, help="Keep no record of it, only what it made.")
 _HALT = option("--halt", is_flag=True, help="Stop the domain afterwards.")
 
 
@@ -33,6 +38,8 @@ def _taken(snapshot: SnapshotInfo) -> None:
 @_LIVE
 @_REUSE
 @_HALT
+@_QUIESCE
+@_FORGET
 @option("--atomic", is_flag=True, help="All disks or none, as always.")
 def snapshot_create_command(
     domain: str,
@@ -43,6 +50,8 @@ def snapshot_create_command(
     live: bool,
     reuse_external: bool,
     halt: bool,
+    quiesce: bool,
+    no_metadata: bool,
     atomic: bool,
 ) -> None:
     """Take a snapshot of DOMAIN, as described in XMLFILE if that is given."""
@@ -68,6 +77,8 @@ def snapshot_create_command(
             redefine=redefine,
             current=current,
         ),
+        quiesce=quiesce,
+        forget=no_metadata,
     )
 
 
@@ -80,6 +91,8 @@ def snapshot_create_command(
 @_LIVE
 @_REUSE
 @_HALT
+@_QUIESCE
+@_FORGET
 @option("--atomic", is_flag=True, help="All disks or none, as always.")
 @option("--memspec", metavar="[file=]FILE[,snapshot=KIND]", help="Where the memory goes.")
 @option(
@@ -98,6 +111,8 @@ def snapshot_create_as_command(
     live: bool,
     reuse_external: bool,
     halt: bool,
+    quiesce: bool,
+    no_metadata: bool,
     atomic: bool,
     memspec: str | None,
     diskspecs: tuple[str, ...],
@@ -120,17 +135,30 @@ def snapshot_create_as_command(
         name,
         description,
         SnapshotOptions(spec=spec, disk_only=disk_only, live=live, reuse=reuse_external, halt=halt),
+        quiesce=quiesce,
+        forget=no_metadata,
     )
 
 
-def _take(domain: str, name: str | None, description: str | None, options: SnapshotOptions) -> None:
-    found = session().domain(domain)
+def _take(
+    domain: str,
+    name: str | None,
+    description: str | None,
+    options: SnapshotOptions,
+    *,
+    quiesce: bool,
+    forget: bool,
+) -> None:
+    if forget and options.redefine:
+        raise InvalidArgument("--redefine puts a record back, which --no-metadata would not keep")
+    snapshots = session().domain(domain).snapshots
     with session().progress("snapshot") as progress:
-        _taken(
-            found.snapshots.create(
-                name, description=description, options=options, progress=progress
-            )
+        made = snapshots.create(
+            name, description=description, options=options, quiesce=quiesce, progress=progress
         )
+    if forget:
+        snapshots.delete(made.name, metadata_only=True)
+    _taken(made)
 
 
 def _described(memspec: str | None, diskspecs: tuple[str, ...]) -> SnapshotSpec:

@@ -13,20 +13,13 @@ __all__: list[str] = []
 
 
 def _cpus(text: str, most: int) -> list[int]:
-    from polyvisor.errors import InvalidArgument
-    from polyvisor.model._codecs import Fault
-    from polyvisor.model._cpuset import members
+    from polyvisor.model.cpuset import members
 
-    if text == "r":
-        return list(range(most))
-    try:
-        return members(text)
-    except Fault as fault:
-        raise InvalidArgument(f"cpulist: Invalid format. {fault}") from fault
+    return list(range(most)) if text == "r" else members(text)
 
 
 def _pin(domain: str, which: int | str | None, cpulist: str | None, flags: dict[str, bool]) -> None:
-    from polyvisor.model._cpuset import compact
+    from polyvisor.model.cpuset import compact
 
     found = session().domain(domain)
     if cpulist is not None and which is not None:

@@ -6,7 +6,10 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
+
+    from polyvisor.model.devices.disk import Disk
 
 __all__ = ["GuestAgent"]
 
@@ -14,7 +17,7 @@ __all__ = ["GuestAgent"]
 class GuestAgent(ABC):
     """Talks to the QEMU guest agent, or one that speaks as it does, in a running domain.
 
-    One method: what else is asked of an agent (freeze, users, time …) the core makes of it.
+    What else is asked of an agent (freeze, users, time …) the core makes of :meth:`command`.
     """
 
     @abstractmethod
@@ -31,3 +34,14 @@ class GuestAgent(ABC):
             Timeout: the agent did not answer, or does not run.
             HypervisorError: the agent refused; its class and words are in the error.
         """
+
+    def disks(self, uuid: UUID) -> Sequence[Disk] | None:
+        """Return the domain's disks with the addresses at which its guest sees them.
+
+        Args:
+            uuid: an active domain.
+
+        Returns:
+            ``None``: they are those that its definition states.
+        """
+        return None

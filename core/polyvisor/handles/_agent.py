@@ -8,19 +8,28 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from polyvisor.errors import HypervisorError, InvalidArgument, Timeout
+from polyvisor.errors import (
+    HypervisorError,
+    InvalidArgument,
+    OperationInvalid,
+    PolyvisorError,
+    Timeout,
+)
 from polyvisor.handles._verb import verb
+from polyvisor.model.cpuset import compact
 
 if TYPE_CHECKING:
     from polyvisor.domain import Domain
+    from polyvisor.model.devices.disk import Disk
 
-__all__ = ["AgentResult", "DomainAgent"]
+__all__ = ["AgentResult", "DomainAgent", "quiesced"]
 
 #: Seconds between two looks at a program that runs in the guest.
 _PAUSE = 0.1
@@ -143,13 +152,13 @@ class DomainAgent:
             raise InvalidArgument(
                 f"guest info: no kind is called {min(unknown)!r}; there are {', '.join(KINDS)}"
             )
-        devices = self._connection._driver.domains.spec(self._uuid).devices
+        disks = self._disks()
         facts: dict[str, Any] = {}
         for kind, tell in KINDS.items():
             if kinds and kind not in kinds:
                 continue
             try:
-                told = dict(tell(self, devices.disks))
+                told = dict(tell(self, disks))
             except HypervisorError:
                 if kinds:
                     raise
@@ -161,11 +170,16 @@ class DomainAgent:
         """Return what is mounted (see :meth:`filesystems`), each with its disks' targets."""
         from polyvisor.handles._guestinfo import disk_target
 
-        disks = self._connection._driver.domains.spec(self._uuid).devices.disks
+        disks = self._disks()
         return [
             (one, [name for place in one.get("disk", ()) if (name := disk_target(disks, place))])
             for one in self.filesystems()
         ]
+
+    def _disks(self) -> Sequence[Disk]:
+        driver = self._connection._driver
+        placed = self._connection._need(driver.agent, "guest.agent").disks(self._uuid)
+        return driver.domains.spec(self._uuid).devices.disks if placed is None else placed
 
     def time(self) -> datetime:
         """Return the guest's time, aware, in UTC."""
@@ -199,6 +213,75 @@ class DomainAgent:
         """
         answer = self.ask("guest-fstrim", {"minimum": minimum}, timeout=None)
         return list(answer.get("paths", ()))
+
+    def vcpus(self) -> dict[str, list[int]]:
+        """Return the guest's vCPUs as it sees them, by its own numbers.
+
+        Returns:
+            ``vcpus`` that there are, those of them that are ``online``, and those that it could
+            do without, ``offlinable``.
+        """
+        found = self.ask("guest-get-vcpus")
+        kinds = (("vcpus", ""), ("online", "online"), ("offlinable", "can-offline"))
+        return {
+            name: sorted(one["logical-id"] for one in found if not key or one.get(key))
+            for name, key in kinds
+        }
+
+    def set_vcpus(self, numbers: Iterable[int], *, online: bool) -> None:
+        """Have the guest use vCPUs, or cease to.
+
+        Args:
+            numbers: of the vCPUs.
+            online: whether they are used.
+
+        Raises:
+            InvalidArgument: the guest has no such vCPU.
+            OperationInvalid: the guest cannot do without one of them; none was changed.
+        """
+        there, wanted = self.vcpus(), sorted(set(numbers))
+        if missing := [number for number in wanted if number not in there["vcpus"]]:
+            raise InvalidArgument(f"guest is missing vCPUs '{compact(missing)}'")
+        fixed = [number for number in wanted if number not in there["offlinable"]]
+        if fixed and not online:
+            raise OperationInvalid(f"vCPU '{fixed[0]}' is not offlinable")
+        left = [{"logical-id": one, "online": online} for one in wanted]
+        while left:
+            # It tells how many it has done before one that failed, the first of which is an error.
+            done = int(self.ask("guest-set-vcpus", {"vcpus": left}))
+            left = left[done:]
+            if not done and left:
+                raise HypervisorError(
+                    f"guest agent, guest-set-vcpus: vCPU {left[0]['logical-id']} did not change"
+                )
+
+    def set_password(self, user: str, password: str, *, encrypted: bool = False) -> None:
+        """Set somebody's password in the guest.
+
+        Args:
+            user: who.
+            password: the password, or what crypt(3) made of it.
+            encrypted: it is the latter.
+        """
+        coded = base64.b64encode(password.encode()).decode("ascii")
+        self.ask(
+            "guest-set-user-password",
+            {"username": user, "password": coded, "crypted": encrypted},
+        )
+
+    def ssh_keys(self, user: str) -> list[str]:
+        """Return the keys with which somebody may log in, as lines of ``authorized_keys``."""
+        return list(self.ask("guest-ssh-get-authorized-keys", {"username": user})["keys"])
+
+    def add_ssh_keys(self, user: str, keys: Sequence[str], *, reset: bool = False) -> None:
+        """Let somebody log in with these keys too; ``reset``: with no others."""
+        given = {"username": user, "keys": list(keys), "reset": reset}
+        self.ask("guest-ssh-add-authorized-keys", given)
+
+    def remove_ssh_keys(self, user: str, keys: Sequence[str]) -> None:
+        """Let somebody log in with these keys no longer."""
+        given = {"username": user, "keys": list(keys)}
+        self.ask("guest-ssh-remove-authorized-keys", given)
 
     def execute(
         self,
@@ -242,3 +325,36 @@ class DomainAgent:
             if time.monotonic() >= end:
                 raise Timeout(f"guest agent: {program} still runs after {timeout:g} s")
             time.sleep(_PAUSE)
+
+
+@contextmanager
+def quiesced(agent: DomainAgent) -> Iterator[None]:
+    """Keep the guest's file systems frozen while the block runs.
+
+    Raises:
+        HypervisorError: the agent refuses, as it does if they are frozen already; or it does
+            not let go of them after the block, which has done its work then.
+        Timeout: it does not answer; what it may yet do of it is taken back.
+    """
+    try:
+        frozen = agent.freeze()
+    except Timeout:
+        with suppress(PolyvisorError):
+            agent.thaw()
+        raise
+    try:
+        yield
+    except BaseException:
+        if frozen:
+            with suppress(PolyvisorError):
+                agent.thaw()
+        raise
+    if frozen:
+        try:
+            agent.thaw()
+        except PolyvisorError as error:
+            raise HypervisorError(
+                f"what was asked for is done, but the guest's file systems may still be frozen "
+                f"({error.message}); thaw them with domfsthaw",
+                domain=error.domain,
+            ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from polyvisor.errors import InvalidArgument
 from polyvisor.handles._verb import verb
 
 if TYPE_CHECKING:
@@ -144,14 +145,28 @@ class DomainCheckpoints:
         return self._part().xml(self._uuid, name, sizes=sizes)
 
     @verb
-    def create(self, xml: str = "<domaincheckpoint/>", *, redefine: bool = False) -> str:
+    def create(
+        self, xml: str = "<domaincheckpoint/>", *, redefine: bool = False, quiesce: bool = False
+    ) -> str:
         """Make one from a ``<domaincheckpoint>`` and return its name.
 
         Args:
             xml: the document.
             redefine: put back what :meth:`xml` gave, touching no disk.
+            quiesce: let the agent in the guest freeze its file systems meanwhile.
+
+        Raises:
+            InvalidArgument: ``redefine`` and ``quiesce``.
         """
-        return self._part().create(self._uuid, xml, redefine=redefine)
+        if not quiesce:
+            return self._part().create(self._uuid, xml, redefine=redefine)
+        if redefine:
+            raise InvalidArgument("checkpoint: nothing is frozen to redefine one")
+        from polyvisor.domain import Domain
+        from polyvisor.handles._agent import quiesced
+
+        with quiesced(Domain(self._connection, self._uuid).agent):
+            return self._part().create(self._uuid, xml)
 
     @verb
     def delete(self, name: str, *, children: bool = False, metadata_only: bool = False) -> None:

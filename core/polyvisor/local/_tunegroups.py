@@ -199,13 +199,9 @@ class _Numa(_Fields):
         super().check(values)
         nodes = values.get("numa_nodeset")
         if nodes:
-            from polyvisor.model._codecs import Fault
-            from polyvisor.model._cpuset import members
+            from polyvisor.model.cpuset import members
 
-            try:
-                members(str(nodes))
-            except Fault as fault:
-                raise InvalidArgument(f"numatune: numa_nodeset: {fault}") from fault
+            members(str(nodes))
 
     def _element(self, spec: DomainSpec, device: str | None) -> Any | None:
         return None if spec.numatune is None else spec.numatune.memory
@@ -410,7 +406,7 @@ def pinned(spec: DomainSpec, which: int | str, cpus: AbstractSet[int]) -> Domain
     Raises:
         InvalidArgument: the domain cannot have such a vCPU.
     """
-    from polyvisor.model._cpuset import compact
+    from polyvisor.model.cpuset import compact
     from polyvisor.model.tuning import CpuTune, EmulatorPin, VcpuPin
 
     tune, cpuset = spec.cputune or CpuTune(), compact(sorted(cpus))

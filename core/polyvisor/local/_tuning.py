@@ -70,7 +70,7 @@ class LocalTuning(Tuning):
             hold.change(durable=config, **changes)
 
     def pins(self, uuid: UUID, *, live: bool) -> Mapping[int | str, AbstractSet[int]]:
-        from polyvisor.model._cpuset import members
+        from polyvisor.model.cpuset import members
 
         spec = self._spec(uuid, live)
         tune = spec.cputune

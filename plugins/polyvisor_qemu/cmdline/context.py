@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.errors import SemanticError
+from polyvisor.model.cpuset import members
 from polyvisor_qemu.cmdline.names import Names
 from polyvisor_qemu.cmdline.words import CommandLine, Inline, Secret
 
@@ -33,12 +34,7 @@ def refused(spec: DomainSpec, element: str, fault: str) -> SemanticError:
 
 def numbers(text: str | None) -> list[int]:
     """Return what a set of CPUs or nodes holds, such as ``"0-3,8"``, in order."""
-    found: list[int] = []
-    for part in (text or "").split(","):
-        if part:
-            first, _, last = part.partition("-")
-            found += range(int(first), int(last or first) + 1)
-    return found
+    return members(text) if text else []
 
 
 class Context:

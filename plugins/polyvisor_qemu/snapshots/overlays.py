@@ -90,7 +90,7 @@ def _remove(hypervisor: QemuHypervisor, guest: Guest | None, path: str, *, reuse
             node = node_of(monitor, path)
             drop_node(monitor, node if node is not None else "", path=path)
     if not reuse:
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(path)
 
 

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import gzip
-import json
 import os
 import re
 import shutil
 import subprocess
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from polyvisor.errors import HypervisorError, PolyvisorError, Timeout
+from polyvisor.config import Config
+from polyvisor.driver import SnapshotOptions
+from polyvisor.errors import (
+    HypervisorError,
+    InvalidArgument,
+    OperationInvalid,
+    PolyvisorError,
+    StorageError,
+    Timeout,
+)
+from polyvisor.model import SnapshotSpec
+from polyvisor_remote.server.listening import UnixListener
+from polyvisor_remote.server.opening import opener
+from polyvisor_remote.server.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,12 +39,16 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 MODULES = (
     "virtio/virtio_ring", "virtio/virtio", "virtio/virtio_pci_legacy_dev",
     "virtio/virtio_pci_modern_dev", "virtio/virtio_pci", "char/virtio_console",
+    "block/virtio_blk",
 )  # fmt: skip
 INIT = """\
 #!/bin/busybox sh
-b=/bin/busybox
+b=/bin/busybox; export PATH=/bin:/sbin:/usr/sbin
 $b mount -t proc p /proc; $b mount -t sysfs s /sys; $b mount -t devtmpfs d /dev
 for m in $($b cat /mod/order); do $b insmod /mod/$m; done
+if $b mount -t ext4 /dev/vda /data; then
+    (n=0; while true; do n=$((n+1)); echo $n > /data/$((n%64)); $b sleep 0.05; done) &
+fi
 n=0
 while [ $n -lt 100 ] && ! [ -e /dev/vport0p1 ]; do $b sleep 0.1; n=$((n+1)); done
 while true; do /usr/sbin/qemu-ga -m virtio-serial -p /dev/vport0p1 -t /run; $b sleep 0.1; done
@@ -41,9 +58,22 @@ while true; do /usr/sbin/qemu-ga -m virtio-serial -p /dev/vport0p1 -t /run; $b s
 def _initramfs(linux: Path, folder: Path) -> Path:
     """Make the archive that Linux starts from: busybox, virtio's modules, the guest agent."""
     root = folder / "initramfs"
-    for name in ("bin", "dev", "proc", "sys", "mod", "run", "usr/sbin"):
+    for name in (
+        "bin",
+        "dev",
+        "proc",
+        "sys",
+        "mod",
+        "run",
+        "data",
+        "etc",
+        "root",
+        "sbin",
+        "usr/sbin",
+    ):
         (root / name).mkdir(parents=True)
     shutil.copy(next(linux.glob("**/bin/busybox")), root / "bin")
+    (root / "sbin/hwclock").symlink_to("/bin/busybox")  # which the agent sets the time with
     (drivers,) = linux.glob("lib/modules/*/kernel/drivers")
     for module in MODULES:
         shutil.copy(drivers / f"{module}.ko", root / "mod")
@@ -56,6 +86,9 @@ def _initramfs(linux: Path, folder: Path) -> Path:
         place = root / library.lstrip("/")
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(library, place)
+    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+    (root / "bin/chpasswd").write_text("#!/bin/busybox sh\n/bin/busybox cat > /run/passwords\n")
+    (root / "bin/chpasswd").chmod(0o755)
     (root / "init").write_text(INIT)
     (root / "init").chmod(0o755)
     names = "".join(f"{path.relative_to(root)}\n" for path in sorted(root.rglob("*")))
@@ -69,74 +102,199 @@ def _initramfs(linux: Path, folder: Path) -> Path:
 
 
 @pytest.fixture
-def linux(hosts: Hosts, make_spec: Callable[..., Any]) -> tuple[Any, Any]:
-    """Hold driver and domain of a guest in which Linux and the guest agent run."""
+def linux(hosts: Hosts, make_spec: Callable[..., Any]) -> Any:
+    """Hold the domain of a guest in which Linux and the guest agent run.
+
+    It writes into the file system on its disk, ``image.qcow2``, all the time.
+    """
     given = os.environ.get("POLYVISOR_LINUX")
     if given is None:
         pytest.skip("POLYVISOR_LINUX names no folder with a Linux kernel; .ci/run makes one")
-    for program in ("/usr/sbin/qemu-ga", "cpio"):
+    for program in ("/usr/sbin/qemu-ga", "cpio", "mkfs.ext4"):
         if shutil.which(program) is None:
-            pytest.skip(f"{program} is missing: apt install qemu-guest-agent cpio")
+            pytest.skip(f"{program} is missing: apt install qemu-guest-agent cpio e2fsprogs")
     archive = _initramfs(Path(given), hosts.root)
     (kernel,) = Path(given).glob("boot/vmlinuz-*")
+    raw = hosts.root / "image.raw"
+    raw.write_bytes(b"")
+    os.truncate(raw, 32 << 20)
+    subprocess.run(["mkfs.ext4", "-q", raw], check=True)
+    image = hosts.root / "image.qcow2"
+    subprocess.run(["qemu-img", "convert", "-O", "qcow2", raw, image], check=True)
     host = hosts.open()
     domain = host.domains.create(
         make_spec(
             memory=256,
-            vcpus=1,
+            vcpus=2,
             boot=f"<kernel>{kernel}</kernel><initrd>{archive}</initrd>"
             f"<cmdline>console=ttyS0 quiet</cmdline>",
             more="<features><acpi/></features>",
-            devices="<channel type='unix'>"
-            "<target type='virtio' name='org.qemu.guest_agent.0'/></channel>",
+            devices=f"<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
+            f"<source file='{image}'/><target dev='vda' bus='virtio'/></disk>"
+            f"<channel type='unix'>"
+            f"<target type='virtio' name='org.qemu.guest_agent.0'/></channel>",
         )
     )
-    driver = host._driver
     deadline = time.monotonic() + 90
     while True:
         try:
-            driver.agent.command(domain.uuid, '{"execute": "guest-ping"}', timeout=1)
-            return driver, domain
+            domain.agent.ping(timeout=1)
+            return domain
         except PolyvisorError:
             assert time.monotonic() < deadline, "no agent answered"
 
 
-def test_agent(linux: tuple[Any, Any]) -> None:
+def test_agent(linux: Any) -> None:
     """The real agent answers, refuses in its own words, and is asked anew after a timeout."""
-    driver, domain = linux
-
-    def ask(name: str, timeout: float = 10, **given: Any) -> Any:
-        text = json.dumps({"execute": name, **({"arguments": given} if given else {})})
-        return json.loads(driver.agent.command(domain.uuid, text, timeout=timeout))["return"]
-
-    assert ask("guest-info")["version"]
-    assert ask("guest-get-vcpus")[0]["online"]
-    assert ask("guest-sync", id=7) == 7
+    agent = linux.agent
+    assert agent.info()["version"]
+    assert agent.ask("guest-get-vcpus")[0]["online"]
+    assert agent.ask("guest-sync", {"id": 7}) == 7
     with pytest.raises(HypervisorError, match="nonsense has not been found") as caught:
-        ask("nonsense")
+        agent.ask("nonsense")
     assert caught.value.native_code == "CommandNotFound"
-    domain.suspend()
+    linux.suspend()
     with pytest.raises(Timeout):
-        ask("guest-ping", timeout=0.5)
-    domain.resume()
+        agent.ping(timeout=0.5)
+    linux.resume()
     # What was asked in vain is answered too, to nobody.
-    assert ask("guest-sync", id=8) == 8
+    assert agent.ask("guest-sync", {"id": 8}) == 8
+
+    (filesystem,) = agent.filesystems()
+    assert (filesystem["mountpoint"], filesystem["type"]) == ("/data", "ext4")
+    assert [targets for _, targets in agent.disks_of_filesystems()] == [["vda"]]
+    assert agent.os_info()["kernel-release"].endswith("-cloud-amd64")
+    assert [one["name"] for one in agent.interfaces()] == ["lo"]
+    assert agent.guest_info("filesystem")["fs.0.mountpoint"] == "/data"
+    moment = datetime(2031, 2, 3, tzinfo=UTC)
+    agent.set_time(moment)
+    assert timedelta(0) <= agent.time() - moment < timedelta(minutes=5)
+    assert agent.vcpus() == {"vcpus": [0, 1], "online": [0, 1], "offlinable": [1]}
+    agent.set_vcpus([1], online=False)
+    assert agent.vcpus()["online"] == [0]
+    with pytest.raises(OperationInvalid, match="vCPU '0' is not offlinable"):
+        agent.set_vcpus([0, 1], online=False)
+    with pytest.raises(InvalidArgument, match="missing vCPUs '2-3'"):
+        agent.set_vcpus([0, 2, 3], online=True)
+    agent.set_vcpus([0, 1], online=True)
+    assert agent.vcpus()["online"] == [0, 1]
+    agent.set_password("root", "secret")
+    assert b"root:secret" in agent.execute("/bin/busybox", ["cat", "/run/passwords"]).output
+    agent.add_ssh_keys("root", ["ssh-rsa AAAA one", "ssh-rsa BBBB two"])
+    agent.remove_ssh_keys("root", ["ssh-rsa AAAA one"])
+    assert agent.ssh_keys("root") == ["ssh-rsa BBBB two"]
+    agent.add_ssh_keys("root", ["ssh-rsa CCCC three"], reset=True)
+    assert agent.ssh_keys("root") == ["ssh-rsa CCCC three"]
+    said = agent.execute("/bin/busybox", ["tr", "a-z", "A-Z"], input=b"loud")
+    assert (said.exit_code, said.output) == (0, b"LOUD")
+    assert agent.execute("/bin/busybox", ["false"]).exit_code == 1
 
 
-def test_linux_lets_go(hosts: Hosts, linux: tuple[Any, Any]) -> None:
+def test_virsh_asks_the_agent(hosts: Hosts, linux: Any) -> None:
+    """Commands of virsh for the agent, through polyvisord."""
+    if shutil.which("virsh") is None:
+        pytest.skip("virsh is missing: apt install libvirt-clients")
+    server = Server(opener(Config(root=str(hosts.root / "a"))))
+    server.start()
+    server.listen(UnixListener.bind(str(hosts.root / "socket")))
+
+    def virsh(*words: str) -> str:
+        uri = f"qemu+unix:///session?socket={hosts.root}/socket"
+        done = subprocess.run(
+            ["virsh", "-c", uri, *words], capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    try:
+        assert "fs.0.mountpoint     : /data" in virsh("guestinfo", "guest", "--filesystem")
+        assert virsh("domfsinfo", "guest").split()[-4:] == ["/data", "vda", "ext4", "vda"]
+        virsh("domtime", "guest", "--time", "2000000000")
+        assert 0 <= int(virsh("domtime", "guest").split()[1]) - 2000000000 < 300
+        assert virsh("domfsfreeze", "guest").strip() == "Froze 1 filesystem(s)"
+        assert linux.agent.frozen()
+        assert virsh("domfsthaw", "guest").strip() == "Thawed 1 filesystem(s)"
+        assert not linux.agent.frozen()
+        assert virsh("domhostname", "guest", "--source", "agent").strip() == "(none)"
+        assert "online         : 0-1" in virsh("guestvcpus", "guest")
+        virsh("guestvcpus", "guest", "--disable", "--cpulist", "1")
+        assert linux.agent.vcpus() == {"vcpus": [0, 1], "online": [0], "offlinable": [1]}
+        virsh("guestvcpus", "guest", "--enable", "--cpulist", "1")
+        virsh("set-user-password", "guest", "root", "word")
+        key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAabcdefghijklmnopqrstuvwxyz a key"
+        (hosts.root / "keys").write_text(f"{key}\n")
+        virsh("set-user-sshkeys", "guest", "root", "--file", str(hosts.root / "keys"))
+        assert key in virsh("get-user-sshkeys", "guest", "root")
+        assert '"return":{}' in virsh("qemu-agent-command", "guest", '{"execute":"guest-ping"}')
+        disks = ("--disk-only", "--quiesce", "--no-metadata", "--atomic")
+        virsh("snapshot-create-as", "guest", "kept", *disks)
+        assert not _unclean(hosts.root / "image.qcow2")
+        assert (hosts.root / "image.kept").exists()
+        assert virsh("snapshot-list", "guest", "--name").strip() == ""
+    finally:
+        server.stop(1.0)
+
+
+def _unclean(image: Path) -> bool:
+    """Say whether the file system in an image has to be recovered from its journal."""
+    raw = image.with_suffix(".look")
+    subprocess.run(["qemu-img", "convert", "-U", "-O", "raw", image, raw], check=True)
+    told = subprocess.run(["dumpe2fs", "-h", raw], check=True, capture_output=True, text=True)
+    return "needs_recovery" in told.stdout
+
+
+def test_quiesced(hosts: Hosts, linux: Any) -> None:
+    """While disks are snapshot the guest's file systems are frozen, and only then."""
+    agent = linux.agent
+    linux.snapshots.create("crash", options=SnapshotOptions(disk_only=True))
+    linux.snapshots.create("clean", options=SnapshotOptions(disk_only=True), quiesce=True)
+    assert _unclean(hosts.root / "image.qcow2")
+    assert not _unclean(hosts.root / "image.crash")
+    assert not agent.frozen()
+
+    spec = SnapshotSpec.from_xml(
+        f"<domainsnapshot><disks><disk name='vda' snapshot='external'>"
+        f"<source file='{hosts.root}/image.raw/no folder'/></disk></disks></domainsnapshot>"
+    )
+    with pytest.raises(StorageError, match="Not a directory"):
+        linux.snapshots.create(
+            "none", options=SnapshotOptions(spec=spec, disk_only=True), quiesce=True
+        )
+    assert not agent.frozen()
+    with pytest.raises(InvalidArgument, match="disks alone"):
+        linux.snapshots.create("memory", quiesce=True)
+
+    assert agent.freeze() == 1
+    with pytest.raises(HypervisorError):
+        linux.snapshots.create("twice", options=SnapshotOptions(disk_only=True), quiesce=True)
+    assert agent.frozen()  # Who froze them thaws them.
+    assert agent.thaw() == 1
+    assert [one.name for one in linux.snapshots.list()] == ["crash", "clean"]
+
+    linux.suspend()
+    with pytest.raises(Timeout):
+        linux.snapshots.create("late", options=SnapshotOptions(disk_only=True), quiesce=True)
+    linux.resume()
+    # It may have frozen them later, when it ran again, and thawed them then.
+    deadline = time.monotonic() + 30
+    while agent.frozen():
+        assert time.monotonic() < deadline
+    assert [one.name for one in linux.snapshots.list()] == ["crash", "clean"]
+
+
+def test_linux_lets_go(hosts: Hosts, linux: Any) -> None:
     """Linux lets go of a PCI disk and of an interface, which are then gone for QEMU as well."""
-    driver, domain = linux
-    image = hosts.root / "vda"
+    image = hosts.root / "vdb"
     image.write_bytes(bytes(1 << 20))
     for xml in (
         f"<disk type='file' device='disk'><driver name='qemu' type='raw'/>"
-        f"<source file='{image}'/><target dev='vda' bus='virtio'/></disk>",
+        f"<source file='{image}'/><target dev='vdb' bus='virtio'/></disk>",
         "<interface type='user'><mac address='52:54:00:11:22:33'/><model type='virtio'/>"
         "</interface>",
     ):
         for _ in range(2):
-            driver.devices.attach(domain.uuid, xml, live=True, config=False)
+            linux.attach_device(xml, live=True)
             time.sleep(1)  # Linux finds it, and asks for it to stay until then.
-            driver.devices.detach(domain.uuid, xml, live=True, config=False)
-    held = domain.spec().devices
-    assert (held.disks, held.interfaces) == ((), ())
+            linux.detach_device(xml, live=True)
+    held = linux.spec().devices
+    assert (len(held.disks), held.interfaces) == (1, ())

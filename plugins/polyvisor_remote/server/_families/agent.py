@@ -137,16 +137,11 @@ def get_hostname(session: Session, arguments: Any) -> tuple[str]:
 @serves("domain_set_user_password", slow=True)
 def set_user_password(session: Session, arguments: Any) -> None:
     """Set somebody's password in the guest."""
-    import base64
-
-    check_flags(arguments.flags, _ENCRYPTED, "virDomainSetUserPassword")
+    flags, user, password = arguments.flags, arguments.user, arguments.password
+    check_flags(flags, _ENCRYPTED, "virDomainSetUserPassword")
     agent = _agent(session, arguments.dom, "domain_set_user_password")
-    given = {
-        "username": arguments.user or "",
-        "password": base64.b64encode((arguments.password or "").encode()).decode("ascii"),
-        "crypted": bool(arguments.flags & _ENCRYPTED),
-    }
-    _asked(lambda: agent.ask("guest-set-user-password", given))
+    encrypted = bool(flags & _ENCRYPTED)
+    _asked(lambda: agent.set_password(user or "", password or "", encrypted=encrypted))
 
 
 @serves("domain_authorized_ssh_keys_get", slow=True)
@@ -154,9 +149,7 @@ def authorized_ssh_keys_get(session: Session, arguments: Any) -> tuple[list[str]
     """Return the keys with which somebody may log in."""
     check_flags(arguments.flags, 0, "virDomainAuthorizedSSHKeysGet")
     agent = _agent(session, arguments.dom, "domain_authorized_ssh_keys_get")
-    given = {"username": arguments.user}
-    answer = _asked(lambda: agent.ask("guest-ssh-get-authorized-keys", given))
-    return (list(answer["keys"]),)
+    return (_asked(lambda: agent.ssh_keys(arguments.user)),)
 
 
 @serves("domain_authorized_ssh_keys_set", slow=True)
@@ -166,12 +159,37 @@ def authorized_ssh_keys_set(session: Session, arguments: Any) -> None:
     flags = arguments.flags
     check_flags(flags, append | remove, "virDomainAuthorizedSSHKeysSet")
     agent = _agent(session, arguments.dom, "domain_authorized_ssh_keys_set")
-    given: dict[str, Any] = {"username": arguments.user, "keys": list(arguments.keys)}
+    user, keys = arguments.user, arguments.keys
     if flags & remove:
-        _asked(lambda: agent.ask("guest-ssh-remove-authorized-keys", given))
+        _asked(lambda: agent.remove_ssh_keys(user, keys))
     else:
-        given["reset"] = not flags & append
-        _asked(lambda: agent.ask("guest-ssh-add-authorized-keys", given))
+        _asked(lambda: agent.add_ssh_keys(user, keys, reset=not flags & append))
+
+
+# vCPUs as the guest uses them
+
+
+@serves("domain_get_guest_vcpus", slow=True)
+def get_guest_vcpus(session: Session, arguments: Any) -> tuple[list[TypedParam]]:
+    """Return which vCPUs there are, are used, and need not be, each as a set."""
+    from polyvisor.model.cpuset import compact
+
+    check_flags(arguments.flags, 0, "virDomainGetGuestVcpus")
+    found = _asked(_agent(session, arguments.dom, "domain_get_guest_vcpus").vcpus)
+    return (params({name: compact(numbers) for name, numbers in found.items()}),)
+
+
+@serves("domain_set_guest_vcpus", slow=True)
+def set_guest_vcpus(session: Session, arguments: Any) -> None:
+    """Have the guest use some, or cease to."""
+    from polyvisor.model.cpuset import members
+
+    check_flags(arguments.flags, 0, "virDomainSetGuestVcpus")
+    agent = _agent(session, arguments.dom, "domain_set_guest_vcpus")
+    if arguments.state not in (0, 1):
+        raise Failure(8, "unsupported state value")
+    numbers = members(arguments.cpumap)
+    _asked(lambda: agent.set_vcpus(numbers, online=bool(arguments.state)))
 
 
 # Addresses

@@ -74,17 +74,12 @@ def create_xml(session: Session, arguments: Any) -> tuple[Any]:
     """Make one, or take one back that was read from elsewhere."""
     flags = arguments.flags
     check_flags(flags, _REDEFINE | _QUIESCE | _VALIDATE, "virDomainCheckpointCreateXML")
-    part, uuid = _part(session, "domain_checkpoint_create_xml"), session.uuid(arguments.dom)
+    _part(session, "domain_checkpoint_create_xml")
     if flags & _REDEFINE and flags & _QUIESCE:
         raise Failure(8, "redefine and quiesce flags are mutually exclusive")
-    if flags & _QUIESCE:
-        agent = session.connection.domains[uuid].agent
-        agent.freeze()
-        try:
-            return ((part.create(uuid, arguments.xml_desc), arguments.dom),)
-        finally:
-            agent.thaw()
-    name = part.create(uuid, arguments.xml_desc, redefine=bool(flags & _REDEFINE))
+    name = session.connection.domains[session.uuid(arguments.dom)].checkpoints.create(
+        arguments.xml_desc, redefine=bool(flags & _REDEFINE), quiesce=bool(flags & _QUIESCE)
+    )
     return ((name, arguments.dom),)
 
 

@@ -30,7 +30,9 @@ _RUNNING, _PAUSED, _FORCE = 1, 2, 4
 # virDomainSnapshotDeleteFlags
 _CHILDREN, _METADATA_ONLY, _CHILDREN_ONLY = 1, 2, 4
 # virDomainSnapshotCreateFlags; all at once or nothing is how it always is
-_REDEFINE, _CURRENT, _HALT, _DISKS, _REUSE, _ATOMIC, _LIVE = 1, 2, 8, 16, 32, 128, 256
+_REDEFINE, _CURRENT, _FORGET, _HALT, _DISKS, _REUSE, _QUIESCE, _ATOMIC, _LIVE = (
+    1 << bit for bit in range(9)
+)
 
 
 def _part(session: Session, procedure: str) -> Snapshots:
@@ -96,8 +98,9 @@ def _below(session: Session, snap: Any, flags: int, function: str) -> list[Snaps
 def create_xml(session: Session, arguments: Any) -> tuple[Any]:
     """Take one."""
     flags = arguments.flags
-    known = _REDEFINE | _CURRENT | _HALT | _DISKS | _REUSE | _ATOMIC | _LIVE
-    check_flags(flags, known, "virDomainSnapshotCreateXML")
+    check_flags(flags, 511, "virDomainSnapshotCreateXML")
+    if flags & _FORGET and flags & _REDEFINE:
+        raise Failure(8, "redefine and no metadata flags are mutually exclusive")
     options = SnapshotOptions(
         spec=SnapshotSpec.from_xml(arguments.xml_desc),
         disk_only=bool(flags & _DISKS),
@@ -107,9 +110,11 @@ def create_xml(session: Session, arguments: Any) -> tuple[Any]:
         redefine=bool(flags & _REDEFINE),
         current=bool(flags & _CURRENT),
     )
-    part = _part(session, "domain_snapshot_create_xml")
-    with Job("snapshot") as job:
-        made = part.create(session.uuid(arguments.dom), None, None, job, options)
+    _part(session, "domain_snapshot_create_xml")
+    snapshots = session.connection.domains[session.uuid(arguments.dom)].snapshots
+    made = snapshots.create(options=options, quiesce=bool(flags & _QUIESCE))
+    if flags & _FORGET:
+        snapshots.delete(made.name, metadata_only=True)
     return ((made.name, arguments.dom),)
 
 
