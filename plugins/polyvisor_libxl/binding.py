@@ -46,7 +46,7 @@ ffi.cdef(given["declared"])
 ffi.set_source(
     given["name"],
     given["source"],
-    libraries=["xenlight", "xentoollog"],
+    libraries=["xenlight", "xenctrl", "xentoollog"],
     define_macros=[("LIBXL_API_VERSION", given["api"])],
     extra_compile_args=["-Wno-unused-function", "-Wno-unused-parameter"],
 )

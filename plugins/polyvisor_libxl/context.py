@@ -426,6 +426,12 @@ class Context:
         self._lines.clear()
         self._quick(self._lib.pv_destroy(self._ctx, domid), "destroy", name)
 
+    def preserve(self, domid: int, name: str, suffix: str, uuid: UUID) -> None:
+        """Keep a domain that has shut down: with a suffix to its name, and another UUID."""
+        self._lines.clear()
+        rc = self._lib.pv_preserve(self._ctx, domid, name.encode(), suffix.encode(), uuid.bytes)
+        self._quick(rc, "keep", name)
+
     def shutdown(self, domid: int, name: str) -> None:
         """Ask the guest to shut down; by the power button if it has no Xen drivers."""
         self._ask(self._lib.pv_shutdown, 0, domid, name, "shutdown")

@@ -34,22 +34,42 @@ def to_become(guest: Guest, reason: int) -> Observation:
         if crashed:
             return Observation(DomainState.CRASHED, StateReason.PANICKED)
         return Observation(DomainState.SHUTDOWN, StateReason.SHUTDOWN)
-    # With "rename-restart" nothing is kept: libxl_domain_preserve gives the old domain a name in
-    # xenstore, but leaves it the UUID that Xen has, by which it would be the new one.
     why = StateReason.CRASHED if crashed else StateReason.SHUTDOWN
     return Observation(DomainState.SHUTOFF, why, restart=action.endswith("restart"))
 
 
 def ended(hypervisor: LibxlHypervisor, guest: Guest) -> None:
-    """Write a core of a guest that crashed, if its definition says so."""
+    """Write a core of a guest that crashed, or keep it, if its definition says so."""
     found = hypervisor.facts(guest)
-    if found is None or not found.shutdown or found.shutdown_reason not in (CRASH, WATCHDOG):
+    if found is None or not found.shutdown or found.shutdown_reason == SUSPEND:
         return
-    if _action(guest.spec, found.shutdown_reason).startswith("coredump") and guest.log_dir:
-        path = f"{guest.log_dir}/{guest.uuid}-{found.domid}.core"
-        try:
+    action = _action(guest.spec, found.shutdown_reason)
+    crashed = found.shutdown_reason in (CRASH, WATCHDOG)
+    try:
+        if action == "rename-restart":
+            _keep(hypervisor, guest, found.domid)
+        elif crashed and action.startswith("coredump") and guest.log_dir:
+            path = f"{guest.log_dir}/{guest.uuid}-{found.domid}.core"
             hypervisor.context.core_dump(found.domid, guest.name, path)
-        except PolyvisorError:
-            import logging
+    except PolyvisorError:
+        import logging
 
-            logging.getLogger("polyvisor.libxl").exception("no core dump of %s", guest.name)
+        logging.getLogger("polyvisor.libxl").exception("%s: no %s", guest.name, action)
+
+
+def _keep(hypervisor: LibxlHypervisor, guest: Guest, domid: int) -> None:
+    """Let a domain that has shut down stay, under a name and UUID of its own, without devices.
+
+    Its disks are its successor's: Xen's scripts give no disk to two domains to write to.
+    """
+    import time
+    from uuid import uuid4
+
+    from polyvisor_libxl.devices import CHANGEABLE, detach
+
+    for kind in CHANGEABLE:
+        for device in getattr(guest.spec.devices, kind):
+            detach(hypervisor, guest, kind, device)
+    # As xl names them, ``preserve_domain`` of tools/xl/xl_vmcontrol.c, but to the second.
+    suffix = time.strftime("-%Y%m%dT%H%M%SZ", time.gmtime())
+    hypervisor.context.preserve(domid, guest.name, suffix, uuid4())

@@ -16,6 +16,7 @@
 #include <libxl_event.h>
 #include <libxl_utils.h>
 #include <libxl_uuid.h>
+#include <xenctrl.h>
 #include <xentoollog.h>
 
 static void pv_log(void *handle, int level, int error, char *context, char *message);
@@ -315,6 +316,44 @@ static int pv_set_vcpus(libxl_ctx *ctx, uint32_t domid, int count)
         libxl_bitmap_set(&map, i);
     rc = libxl_set_vcpuonline(ctx, domid, &map AT_ONCE);
     libxl_bitmap_dispose(&map);
+    return rc;
+}
+
+/* Keep a domain that has shut down under another name and UUID, as a domain of its own.
+ *
+ * libxl_domain_preserve changes what xenstore has of it, but not the UUID that Xen has, by which
+ * libxl finds the configuration that it keeps: both are moved here. */
+static int pv_preserve(libxl_ctx *ctx, uint32_t domid, const char *name, const char *suffix,
+                       const uint8_t *uuid)
+{
+    static const char *stored = "libxl-json"; /* libxl_internal.h */
+    libxl_domain_create_info info;
+    xen_domain_handle_t handle;
+    xc_interface *hypervisor;
+    libxl_uuid fresh;
+    uint8_t *data = NULL;
+    int rc, length = 0;
+
+    memcpy(fresh.uuid, uuid, sizeof(fresh.uuid));
+    memcpy(handle, uuid, sizeof(handle));
+    if (libxl_userdata_retrieve(ctx, domid, stored, &data, &length))
+        data = NULL;
+    libxl_domain_create_info_init(&info);
+    info.name = strdup(name);
+    rc = libxl_domain_preserve(ctx, domid, &info, suffix, fresh);
+    libxl_domain_create_info_dispose(&info);
+    hypervisor = rc ? NULL : xc_interface_open(NULL, NULL, 0);
+    if (!rc && !hypervisor)
+        rc = ERROR_FAIL;
+    if (!rc && data)
+        libxl_userdata_unlink(ctx, domid, stored);
+    if (!rc && xc_domain_sethandle(hypervisor, domid, handle))
+        rc = ERROR_FAIL;
+    if (!rc && data && length)
+        rc = libxl_userdata_store(ctx, domid, stored, data, length);
+    if (hypervisor)
+        xc_interface_close(hypervisor);
+    free(data);
     return rc;
 }
 

@@ -88,6 +88,8 @@ int pv_pause(libxl_ctx *, uint32_t domid);
 int pv_unpause(libxl_ctx *, uint32_t domid);
 int pv_resume(libxl_ctx *, uint32_t domid);
 int pv_destroy(libxl_ctx *, uint32_t domid);
+int pv_preserve(libxl_ctx *, uint32_t domid, const char *name, const char *suffix,
+                const uint8_t *uuid);
 int pv_shutdown(libxl_ctx *, uint32_t domid);
 int pv_reboot(libxl_ctx *, uint32_t domid);
 int pv_press(libxl_ctx *, uint32_t domid, int button);

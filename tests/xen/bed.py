@@ -40,9 +40,11 @@ PACKAGES = (
 #: Modules for the control domain, beside those that its first ramdisk loads.
 MODULES = (
     "virtio_net", "9p", "9pnet_virtio", "loop", "xen-evtchn", "xen-gntdev", "xen-gntalloc",
-    "xen-privcmd", "xenfs", "xen-netback", "xen-blkback", "bridge", "tun",
+    "xen-privcmd", "xenfs", "xen-netback", "xen-blkback", "xen-pciback", "bridge", "tun",
 )  # fmt: skip
 FIRST_MODULES = ("virtio_pci", "virtio_blk", "crc32c_generic", "ext4")
+#: For the guests: what sees disks, network interfaces and PCI devices come and go.
+GUEST_MODULES = ("xen-blkfront", "xen-netfront", "xen-pcifront")
 
 
 def folder() -> Path:
@@ -196,8 +198,12 @@ class _Build:
         (first / "init").chmod(0o755)
         for number, file in enumerate(self._modules(generic, FIRST_MODULES, version)):
             shutil.copy(file, first / f"lib/{number:02}-{file.name}")
-        guest = self.path / "guest"
-        (guest / "dev").mkdir(parents=True)
+        guest, cloud = self.path / "guest", self.path / "cloud"
+        for name in ("dev", "sys", "modules"):
+            (guest / name).mkdir(parents=True)
+        (modules,) = (cloud / "lib/modules").iterdir()
+        for number, file in enumerate(self._modules(cloud, GUEST_MODULES, modules.name)):
+            shutil.copy(file, guest / f"modules/{number}")
         self._call(
             "gcc", "-Os", "-static", "-nostdlib", "-ffreestanding", "-fno-builtin",
             "-fno-tree-loop-distribute-patterns", "-fno-stack-protector",

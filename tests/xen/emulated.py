@@ -66,6 +66,8 @@ class Host:
             f"bed.address={address},{bed}/initrd-dom0",
             "-drive", f"file={bed}/disk,format=raw,if=none,id=disk,snapshot=on,cache=unsafe",
             "-device", "virtio-blk-pci,drive=disk",
+            # For a guest to have: inside/hotplug.py.
+            "-device", "pci-testdev,addr=0x10",
             "-virtfs", f"local,path={work},mount_tag=host,security_model=none", *network,
         ]  # fmt: skip
         with self.log.open("wb") as log:
@@ -165,7 +167,8 @@ def _fill(work: Path, script: str, parts: str) -> None:
         facts = work / "polyvisor-0.dist-info"
         facts.mkdir()
         (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: polyvisor\nVersion: 0\n")
-        (facts / "entry_points.txt").write_text("[polyvisor]\nlibxl = polyvisor_libxl\nfar = far\n")
+        entries = "libxl = polyvisor_libxl\nremote = polyvisor_remote\nfar = far\n"
+        (facts / "entry_points.txt").write_text(f"[polyvisor]\n{entries}")
         tar.add(facts, facts.name)
         for file in (HERE / "inside").iterdir():
             tar.add(file, file.name, filter=_plain)

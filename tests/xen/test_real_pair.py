@@ -35,6 +35,19 @@ def test_what_is_undone(two):
         assert (seen["left"], seen["state"], seen["whole"]) == ([], "running", True), (name, seen)
 
 
+def test_peer_to_peer(two):
+    """A guest moves driven by its source, in its process and then by its polyvisord, and back."""
+    seen = two["peer-to-peer"]
+    print(f"\npeer to peer, there and back: {seen.pop('seconds')} s")
+    assert seen == {
+        "left": False,
+        "whole there": True,
+        "left there": False,
+        "here": "running",
+        "whole": True,
+    }
+
+
 @pytest.mark.parametrize("kind", ["pvh", "pv"])
 def test_virsh_between_libvirt_and_polyvisord(two, kind):
     """By virsh a guest moves from libvirt's daemon to ours and back; no count is lost."""

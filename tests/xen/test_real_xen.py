@@ -83,6 +83,38 @@ def test_what_changes_while_it_runs(one):
     assert one["changes"] == {"memory": 100, "vcpus": 1, "whole": True}
 
 
+def test_devices_come_and_go(one):
+    """Disks, of a file and of a block device, and an interface: all seen, used, kept, and gone."""
+    assert one["devices"] == {
+        "said": [
+            "DISK xvdb gone",
+            "DISK xvdb made for xvdb",
+            "DISK xvdc gone",
+            "DISK xvdc made for xvdc",
+            "NET eth0 00:16:3e:0a:0b:0c",
+            "NET eth0 gone",
+        ],
+        "written": ["written by the guest"] * 2,
+        "ports": 1,
+        "listed": 2,
+        "held": [2, 1],
+        "left": [0, 0],
+        "left of Xen's": 0,
+        "whole": True,
+    }
+
+
+def test_a_device_of_the_host(one):
+    """A PCI device of the host comes to a guest that runs, and goes."""
+    assert one["passed-through"] == {
+        "said": ["PCI 0 0x1b36", "PCI 0 gone"],
+        "listed": True,
+        "left": 0,
+        "held": 0,
+        "whole": True,
+    }
+
+
 def test_images_pass_between_three(one):
     """Saved by each of polyvisor, virsh and xl, restored by each: all nine count on."""
     table = one["interop"]

@@ -62,6 +62,32 @@ def test_what_follows_its_end(make_running, hosts, more, reason, state, why):
     assert not domain.active
 
 
+@pytest.mark.parametrize(("event", "reason"), [("on_reboot", "reboot"), ("on_crash", "crash")])
+def test_the_old_one_is_kept_beside_the_new(make_running, host, hosts, event, reason):
+    """With rename-restart the domain that ended stays, under a name and UUID of its own."""
+    domain = make_running(f"<{event}>rename-restart</{event}>")
+    number = domain.info().id
+    hosts.ends(domain, reason)
+    assert domain.state is DomainState.RUNNING
+    assert domain.info().id == number + 1
+    (kept,) = (line for line in host.domains.summaries() if line.uuid != domain.uuid)
+    assert kept.name.startswith(f"{domain.name}-2")
+    assert kept.id == number
+    assert kept.state in (DomainState.SHUTDOWN, DomainState.CRASHED)
+    host.domains[number].destroy()
+    assert [line.name for line in host.domains.summaries()] == [domain.name]
+    assert domain.state is DomainState.RUNNING
+
+
+def test_one_that_cannot_be_kept_is_restarted(make_running, host, hosts):
+    """If libxl cannot keep the old domain, it goes, and the new one runs."""
+    domain = make_running("<on_reboot>rename-restart</on_reboot>")
+    hosts.fault("libxl_domain_preserve -3")
+    hosts.ends(domain, "reboot")
+    assert domain.state is DomainState.RUNNING
+    assert [line.name for line in host.domains.summaries()] == [domain.name]
+
+
 def test_a_crash_is_dumped(make_running, hosts):
     """on_crash coredump-destroy leaves a core file in the log folder."""
     domain = make_running("<on_crash>coredump-destroy</on_crash>")

@@ -145,7 +145,11 @@ def serve() -> None:
         server.serve_forever()
 
 
-def _start_polyvisord(address: str, port: int) -> None:
+def start_polyvisord(address: str, port: int) -> None:
+    """Start polyvisord, unless something listens there."""
+    with socket.socket() as one:
+        if one.connect_ex((address, port)) == 0:
+            return
     words = [sys.executable, "-m", "polyvisor_remote", "--listen", f"tcp:{address}:{port}"]
     subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)
 
@@ -155,6 +159,6 @@ def _start_polyvisord(address: str, port: int) -> None:
 _TESTS = {
     "numbers": lambda name: Counter(name).numbers(),
     "clear": lambda name: Counter(name).clear(),
-    "polyvisord": _start_polyvisord,
+    "polyvisord": start_polyvisord,
     "die": lambda seconds: threading.Timer(seconds, os._exit, (9,)).start(),
 }

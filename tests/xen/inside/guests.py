@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["XML", "Counter", "note", "run", "timed", "virsh", "xl", "xl_config"]
+__all__ = ["XML", "Counter", "note", "run", "timed", "until", "virsh", "xl", "xl_config"]
 
 #: A guest of each kind. AVX state is lost in this emulation (see ``emulated.py``), so PVH
 #: guests are not to use XSAVE.
@@ -55,6 +55,19 @@ def timed(call: Callable[[], Any]) -> float:
     started = time.monotonic()
     call()
     return time.monotonic() - started
+
+
+def until(true: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait until something is true.
+
+    Raises:
+        TimeoutError: it does not become so.
+    """
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"not in {seconds} s")
+        time.sleep(0.1)
 
 
 def run(*words: str, seconds: float = 300) -> str:
@@ -145,11 +158,18 @@ class Counter:
 
     def numbers(self) -> list[int]:
         """Return the numbers so far, of whole lines."""
+        return [int(number) for number in re.findall(rb"TICK (\d+)\r?\n", self._read())]
+
+    def said(self) -> list[str]:
+        """Return what it has said of devices that have come and gone, in its order."""
+        found = re.findall(rb"(?:DISK|NET|PCI) [^\r\n]+(?=\r?\n)", self._read())
+        return [line.decode(errors="replace") for line in found]
+
+    def _read(self) -> bytes:
         try:
-            text = self._path.read_bytes()
+            return self._path.read_bytes()
         except FileNotFoundError:
-            return []
-        return [int(number) for number in re.findall(rb"TICK (\d+)\r?\n", text)]
+            return b""
 
     def clear(self) -> None:
         """Forget them; only while there is no such guest."""
@@ -164,7 +184,10 @@ class Counter:
         have, deadline = len(self.numbers()), time.monotonic() + seconds
         while len(seen := self.numbers()) < have + more:
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{self._path.name}: {len(seen) - have} counts in {seconds} s")
+                said = self._read()[-1000:].decode(errors="replace")
+                raise TimeoutError(
+                    f"{self._path.name}: {len(seen) - have} counts in {seconds} s; it said {said}"
+                )
             time.sleep(0.05)
         return seen
 

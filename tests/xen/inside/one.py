@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from guests import Counter, note, run, start_libvirt, timed, virsh, xl, xl_config, xml
+from guests import Counter, note, run, start_libvirt, timed, until, virsh, xl, xl_config, xml
+from hotplug import devices, passed_through
 
 import polyvisor
 from polyvisor.errors import PolyvisorError
@@ -160,8 +161,8 @@ def rebooted(host: polyvisor.Connection) -> None:
     counter, number = Counter("again"), domain.info().id
     counter.wait()
     domain.reboot()
-    _until(lambda: domain.info().id not in (None, number), 120)
-    _until(lambda: counter.numbers().count(2) == 2, 120)
+    until(lambda: domain.info().id not in (None, number), 120)
+    until(lambda: counter.numbers().count(2) == 2, 120)
     listed = [line.name for line in host.domains.summaries()]
     note("rebooted", {"listed": listed.count("again"), "state": str(domain.state)})
     gone(host, "again")
@@ -257,24 +258,11 @@ def interop(host: polyvisor.Connection) -> None:
             except (PolyvisorError, RuntimeError, TimeoutError) as error:
                 row[restorer] = f"failed: {error}"
             subprocess.run(["xl", "destroy", "inter"], capture_output=True, check=False)
-            _until(lambda: "inter" not in xl("list"))
+            until(lambda: "inter" not in xl("list"))
         gone(host, "inter")
     note("interop", table)
     for path in Path("/tmp").glob("i.*"):
         path.unlink()
-
-
-def _until(true: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait until something is true.
-
-    Raises:
-        TimeoutError: it does not become so.
-    """
-    deadline = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not in {seconds} s")
-        time.sleep(0.1)
 
 
 def _for(restorer: str, saver: str, image: str) -> str:
@@ -344,13 +332,17 @@ def changes(host: polyvisor.Connection) -> None:
     counter = Counter("changes")
     counter.wait()
     domain.set_vcpus(1)
-    _until(lambda: domain.stats()["vcpu.current"] == 1)
+    until(lambda: domain.stats()["vcpu.current"] == 1)
     domain.set_memory(100 << 20)
-    _until(lambda: domain.info().memory <= 101 << 20)
+    until(lambda: domain.info().memory <= 101 << 20)
     line = next(one.split() for one in xl("list").splitlines() if one.startswith("changes "))
     counter.wait()
     note("changes", {"memory": int(line[2]), "vcpus": int(line[3]), "whole": counter.whole()})
     gone(host, "changes")
+
+
+part(devices)
+part(passed_through)
 
 
 @part

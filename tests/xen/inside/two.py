@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from far import PORT, Wire
+from far import PORT, Wire, start_polyvisord
 from guests import Counter, note, run, start_libvirt, timed, virsh, xml
 
 import polyvisor
@@ -31,20 +31,25 @@ DAEMON = 16510
 TOOK = {"live": 10.0}
 
 
-def answer() -> None:
-    """Serve calls, anew whenever the server has died, until the other host is gone."""
+def configure(address: str) -> None:
+    """Say at which address guests arrive, and that polyvisord trusts its network."""
     config = Path("/root/polyvisor.toml")
     config.write_text(
-        f'[plugins.libxl]\nmigration_address = "{THERE}"\n[plugins.remote]\nauth_tcp = "none"\n'
+        f'[plugins.libxl]\nmigration_address = "{address}"\n[plugins.remote]\nauth_tcp = "none"\n'
     )
     os.environ["POLYVISOR_CONFIG"] = str(config)
+
+
+def answer() -> None:
+    """Serve calls, anew whenever the server has died, until the other host is gone."""
     while True:
-        subprocess.run([sys.executable, "-c", SERVER], check=False)
+        done = subprocess.run([sys.executable, "-X", "faulthandler", "-c", SERVER], check=False)
+        print(f"BED the server has ended: {done.returncode}", flush=True)
         time.sleep(0.2)
 
 
-def wait_for_port(port: int, seconds: float = 240) -> None:
-    """Wait until somebody listens on the other host.
+def wait_for_port(port: int, seconds: float = 240, address: str = THERE) -> None:
+    """Wait until somebody listens on the other host, or another one.
 
     Raises:
         OSError: nobody does.
@@ -52,7 +57,7 @@ def wait_for_port(port: int, seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while True:
         try:
-            socket.create_connection((THERE, port), timeout=2).close()
+            socket.create_connection((address, port), timeout=2).close()
             return
         except OSError:
             if time.monotonic() > deadline:
@@ -248,6 +253,40 @@ def killed(host: polyvisor.Connection, wire: Wire) -> None:
     domain.undefine()
 
 
+def peer_to_peer(host: polyvisor.Connection, wire: Wire) -> None:
+    """A guest moves as its source drives: this process, and on the way back polyvisord there."""
+    wire.call("test", "polyvisord", (THERE, DAEMON), {})
+    start_polyvisord(HERE, DAEMON)
+    wait_for_port(DAEMON)
+    wait_for_port(DAEMON, address=HERE)
+    here, there = (f"xen+tcp://{address}:{DAEMON}/system" for address in (HERE, THERE))
+    guest = Guest(wire, "peer")
+    domain = host.domains.create(xml("peer", 29, "pvh", 112))
+    guest.here.wait(4)
+    out = timed(lambda: domain.migrate(there, peer_to_peer=True))
+    left, whole = host.domains.get("peer") is not None, guest.counts_on_there()
+    before = guest.here.numbers()
+    guest.here.clear()
+    with polyvisor.open(there) as peer:
+        moved = peer.domains["peer"]
+        back = timed(lambda: moved.migrate(here, peer_to_peer=True))
+        left_there = peer.domains.get("peer") is not None
+    guest.here.wait(3)
+    counted = before + guest.there() + guest.here.numbers()
+    note(
+        "peer-to-peer",
+        {
+            "left": left,
+            "whole there": whole,
+            "left there": left_there,
+            "here": str(host.domains["peer"].state),
+            "whole": counted == list(range(1, len(counted) + 1)),
+            "seconds": [round(out, 1), round(back, 1)],
+        },
+    )
+    host.domains["peer"].destroy()
+
+
 def libvirt(host: polyvisor.Connection, wire: Wire) -> None:
     """A guest moves from libvirt's daemon here to polyvisord there, and back, by virsh.
 
@@ -305,11 +344,13 @@ def main() -> None:
     """Be the one host or the other."""
     Path("/etc/hosts").write_text(f"127.0.0.1 localhost\n{HERE} h1\n{THERE} h2\n")
     if os.uname().nodename == "h2":
+        configure(THERE)
         answer()
+    configure(HERE)
     chosen = os.environ.get("PARTS", "").split()
     wire = wait_for_peer()
     with polyvisor.open("xen:///system") as host:
-        for part in (live, stopped, undone, libvirt, killed):
+        for part in (live, stopped, undone, peer_to_peer, libvirt, killed):
             if chosen and part.__name__ not in chosen:
                 continue
             started = time.monotonic()
