@@ -22,8 +22,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, Self
 
 from polyvisor.errors import InvalidArgument, SaveImageError, Unsupported
-from polyvisor.saveimage import EditsDefinition, ImageHeader, VersionedStream
-from polyvisor_libxl.exactly import read_exactly
+from polyvisor.saveimage import (
+    EditsDefinition,
+    ImageHeader,
+    VersionedStream,
+    decoded,
+    read_exactly,
+)
 from polyvisor_libxl.images import LEGACY, MIGRATION_V2, XenImage
 
 if TYPE_CHECKING:
@@ -77,7 +82,7 @@ class LibvirtLibxlFormat(XenImage, VersionedStream, EditsDefinition):
 
     def read_header(self, image: BinaryIO, *, path: str) -> ImageHeader:
         """Read the header; see :meth:`polyvisor.saveimage.SaveFormat.read_header`."""
-        head = read_exactly(image, HEADER_SIZE, path, 0, "the header")
+        head = read_exactly(image, HEADER_SIZE, path=path, offset=0, what="the header")
         order = "<"
         magic, version, length, unused = struct.unpack(order + _LAYOUT, head)
         if magic != MAGIC:
@@ -105,7 +110,7 @@ class LibvirtLibxlFormat(XenImage, VersionedStream, EditsDefinition):
                 path=path,
                 offset=20,
             )
-        data = read_exactly(image, length, path, HEADER_SIZE, "the XML")
+        data = read_exactly(image, length, path=path, offset=HEADER_SIZE, what="the XML")
         text, zero, _ = data.partition(b"\0")
         if not zero or data[-1]:
             raise SaveImageError(
@@ -117,12 +122,7 @@ class LibvirtLibxlFormat(XenImage, VersionedStream, EditsDefinition):
             raise SaveImageError(
                 f"{path}: there is no XML in front of its zero byte", path=path, offset=HEADER_SIZE
             )
-        try:
-            xml = text.decode()
-        except UnicodeDecodeError as error:
-            raise SaveImageError(
-                f"{path}: the XML is not UTF-8", path=path, offset=HEADER_SIZE + error.start
-            ) from error
+        xml = decoded(text, path=path, offset=HEADER_SIZE, what="the XML")
         return ImageHeader(
             format=self.name,
             version=version,

@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import attrs
 
 from polyvisor.errors import SaveImageError, Unsupported
-from polyvisor.saveimage import EditsDefinition, ImageHeader
-from polyvisor_libxl.exactly import read_exactly
+from polyvisor.saveimage import EditsDefinition, ImageHeader, decoded, read_exactly
 from polyvisor_libxl.images import LEGACY, MIGRATION_V2, XenImage
 
 if TYPE_CHECKING:
@@ -55,7 +54,7 @@ class XlFormat(XenImage, EditsDefinition):
 
     def bare_header(self, image: BinaryIO, *, path: str) -> ImageHeader:
         """Read the header; the configuration is left as it is, in ``native``."""
-        head = read_exactly(image, HEADER_SIZE, path, 0, "the header")
+        head = read_exactly(image, HEADER_SIZE, path=path, offset=0, what="the header")
         order = "<"
         magic, mark, mandatory, _, length = struct.unpack(order + _LAYOUT, head)
         if magic != MAGIC:
@@ -85,7 +84,7 @@ class XlFormat(XenImage, EditsDefinition):
                 path=path,
                 offset=44,
             )
-        data = read_exactly(image, length, path, HEADER_SIZE, "the optional data")
+        data = read_exactly(image, length, path=path, offset=HEADER_SIZE, what="the optional data")
         config, rest = self._config(data, order, path)
         return ImageHeader(
             format=self.name,
@@ -117,14 +116,8 @@ class XlFormat(XenImage, EditsDefinition):
                 path=path,
                 offset=HEADER_SIZE + 3 + size,
             )
-        try:
-            return text.decode(), data[4 + size :]
-        except UnicodeDecodeError as error:
-            raise SaveImageError(
-                f"{path}: the configuration is not UTF-8",
-                path=path,
-                offset=HEADER_SIZE + 4 + error.start,
-            ) from error
+        config = decoded(text, path=path, offset=HEADER_SIZE + 4, what="the configuration")
+        return config, data[4 + size :]
 
     def read_header(self, image: BinaryIO, *, path: str) -> ImageHeader:
         """Read the header; see :meth:`polyvisor.saveimage.SaveFormat.read_header`."""

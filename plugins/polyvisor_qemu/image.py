@@ -11,7 +11,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO
 
 from polyvisor.errors import SaveImageError, Unsupported
-from polyvisor.saveimage import EditsDefinition, ImageHeader, SaveFormat
+from polyvisor.saveimage import (
+    EditsDefinition,
+    ImageHeader,
+    SaveFormat,
+    decoded,
+    read_exactly,
+)
 
 if TYPE_CHECKING:
     from polyvisor.model import DomainSpec
@@ -40,7 +46,7 @@ class QemuSaveFormat(SaveFormat, EditsDefinition):
 
     def read_header(self, image: BinaryIO, *, path: str) -> ImageHeader:
         """See :meth:`polyvisor.saveimage.SaveFormat.read_header`."""
-        head = _read(image, HEADER_SIZE, path, 0, "the header")
+        head = read_exactly(image, HEADER_SIZE, path=path, offset=0, what="the header")
         order = "<"
         magic, version, length, running, compressed, cookie_at = struct.unpack(
             order + _LAYOUT, head
@@ -89,7 +95,7 @@ class QemuSaveFormat(SaveFormat, EditsDefinition):
                 path=path,
                 offset=32,
             )
-        data = _read(image, length, path, HEADER_SIZE, "the definition")
+        data = read_exactly(image, length, path=path, offset=HEADER_SIZE, what="the definition")
         end = cookie_at or length
         text, zero, _ = data[:end].partition(b"\0")
         if not zero:
@@ -98,14 +104,7 @@ class QemuSaveFormat(SaveFormat, EditsDefinition):
                 path=path,
                 offset=HEADER_SIZE + end - 1,
             )
-        try:
-            xml = text.decode()
-        except UnicodeDecodeError as error:
-            raise SaveImageError(
-                f"{path}: the definition is not UTF-8",
-                path=path,
-                offset=HEADER_SIZE + error.start,
-            ) from error
+        xml = decoded(text, path=path, offset=HEADER_SIZE, what="the definition")
         return ImageHeader(
             format=self.name,
             version=version,
@@ -168,14 +167,3 @@ class QemuSaveFormat(SaveFormat, EditsDefinition):
 
 def _padded(data: bytes) -> bytes:
     return data.ljust(-(-(len(data) + _PADDING) // _PADDING) * _PADDING, b"\0")
-
-
-def _read(image: BinaryIO, size: int, path: str, offset: int, what: str) -> bytes:
-    data = image.read(size)
-    if len(data) < size:
-        raise SaveImageError(
-            f"{path}: cut off in {what}: {len(data)} of {size} bytes are there",
-            path=path,
-            offset=offset + len(data),
-        )
-    return data

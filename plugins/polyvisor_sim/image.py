@@ -30,7 +30,13 @@ from struct import Struct
 from typing import TYPE_CHECKING, BinaryIO, Literal
 
 from polyvisor.errors import InvalidArgument, SaveImageError
-from polyvisor.saveimage import EditsDefinition, ImageHeader, SaveFormat
+from polyvisor.saveimage import (
+    EditsDefinition,
+    ImageHeader,
+    SaveFormat,
+    decoded,
+    read_exactly,
+)
 from polyvisor_sim.versions import VERSIONS
 
 if TYPE_CHECKING:
@@ -59,19 +65,18 @@ class TestImageFormat(SaveFormat, EditsDefinition):
 
     def read_header(self, image: BinaryIO, *, path: str) -> ImageHeader:
         """Read the header; see :meth:`polyvisor.saveimage.SaveFormat.read_header`."""
-        magic = _read(image, len(MAGIC), path, 0, "the magic bytes")
+        magic = read_exactly(image, len(MAGIC), path=path, offset=0, what="the magic bytes")
         if magic != MAGIC:
             raise _fault(path, 0, f"not an image of the test driver: it begins with {magic!r}")
-        raw = _read(image, _LENGTH, path, len(MAGIC), "the length of the XML")
+        raw = read_exactly(
+            image, _LENGTH, path=path, offset=len(MAGIC), what="the length of the XML"
+        )
         order, length = _length(raw)
         if order is None:
             raise _fault(path, len(MAGIC), f"the XML is {length} bytes long, at most {MOST_XML}")
         start = len(MAGIC) + _LENGTH
-        body = _read(image, length, path, start, "the XML")
-        try:
-            xml = body.decode()
-        except UnicodeDecodeError as error:
-            raise _fault(path, start + error.start, "the XML is not UTF-8") from error
+        body = read_exactly(image, length, path=path, offset=start, what="the XML")
+        xml = decoded(body, path=path, offset=start, what="the XML")
         end = start + length
         tail = image.read(_TAIL.size)
         promised = xml.endswith(_PROMISE)
@@ -150,15 +155,6 @@ def _length(raw: bytes) -> tuple[str | None, int]:
         if 0 < length <= MOST_XML:
             return order, length
     return None, int.from_bytes(raw, "little")
-
-
-def _read(image: BinaryIO, size: int, path: str, offset: int, what: str) -> bytes:
-    data = image.read(size)
-    while len(data) < size and (more := image.read(size - len(data))):
-        data += more
-    if len(data) < size:
-        raise _fault(path, offset + len(data), f"it is cut off in {what}")
-    return data
 
 
 def _fault(path: str, offset: int, fault: str) -> SaveImageError:

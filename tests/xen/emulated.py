@@ -66,8 +66,6 @@ class Host:
             f"bed.address={address},{bed}/initrd-dom0",
             "-drive", f"file={bed}/disk,format=raw,if=none,id=disk,snapshot=on,cache=unsafe",
             "-device", "virtio-blk-pci,drive=disk",
-            # For a guest to have: inside/hotplug.py.
-            "-device", "pci-testdev,addr=0x10",
             "-virtfs", f"local,path={work},mount_tag=host,security_model=none", *network,
         ]  # fmt: skip
         with self.log.open("wb") as log:

@@ -8,7 +8,8 @@ classes of its own, to be derived from as well: :class:`VersionedStream`,
 :class:`EditsDefinition`, :class:`InspectsStream`, :class:`VerifiesStream`,
 :class:`ConvertsImages`. What is done with them, whatever the format, are functions:
 :func:`inspect`, :func:`examine`, :func:`verify`, :func:`convert`,
-:func:`change_definition`, :func:`picture`.
+:func:`change_definition`, :func:`picture`. Formats read their headers with
+:func:`read_exactly` and :func:`decoded`.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         VerifiesStream,
         VersionedStream,
     )
+    from polyvisor.saveimage._fields import decoded, read_exactly
     from polyvisor.saveimage._findings import (
         Finding,
         Inspection,
@@ -62,11 +64,13 @@ __all__ = [
     "VersionedStream",
     "change_definition",
     "convert",
+    "decoded",
     "examine",
     "identify",
     "inspect",
     "open_format",
     "picture",
+    "read_exactly",
     "verify",
 ]
 
@@ -88,8 +92,10 @@ __getattr__, __dir__ = attach(
         "VersionedStream": "_abilities",
         "change_definition": "_tools",
         "convert": "_tools",
+        "decoded": "_fields",
         "examine": "_tools",
         "picture": "_picture",
+        "read_exactly": "_fields",
         "verify": "_tools",
     },
 )

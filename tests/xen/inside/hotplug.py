@@ -24,14 +24,6 @@ NIC = """\
   <mac address='00:16:3e:0a:0b:0c'/><source bridge='bed0'/>
 </interface>
 """
-#: The device that ``emulated.py`` gives the host for this.
-ADDRESS = "0000:00:10.0"
-PCIBACK = Path("/sys/bus/pci/drivers/pciback")
-PCI = """\
-<hostdev mode='subsystem' type='pci' managed='no'>
-  <source><address domain='0x0000' bus='0x00' slot='0x10' function='0x0'/></source>
-</hostdev>
-"""
 
 
 def _image(name: str) -> Path:
@@ -89,31 +81,3 @@ def devices(host: polyvisor.Connection) -> None:
     run("ip", "link", "del", "bed0")
     for path in (file, behind):
         path.unlink()
-
-
-def passed_through(host: polyvisor.Connection) -> None:
-    """A PCI device of the host comes to a PV guest, without an IOMMU, and goes."""
-    # As `xl pci-assignable-add` does, but for the quarantine that takes an IOMMU.
-    (PCIBACK / "new_slot").write_text(ADDRESS)
-    (PCIBACK / "bind").write_text(ADDRESS)
-    domain = host.domains.create(xml("passed", 28, memory=112))
-    counter = Counter("passed")
-    counter.wait()
-    domain.attach_device(PCI)
-    until(lambda: len(counter.said()) >= 1, 120)
-    listed = xl("pci-list", "passed").split()
-    domain.detach_device(PCI)
-    until(lambda: len(counter.said()) >= 2, 120)
-    note(
-        "passed-through",
-        {
-            "said": counter.said(),
-            "listed": ADDRESS in listed,
-            "left": xl("pci-list", "passed").count(ADDRESS),
-            "held": len(domain.spec().devices.hostdevs),
-            "whole": counter.whole(),
-        },
-    )
-    domain.destroy()
-    (PCIBACK / "unbind").write_text(ADDRESS)
-    (PCIBACK / "remove_slot").write_text(ADDRESS)

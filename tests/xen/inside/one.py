@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from endings import ballooned, crashes, kept
 from guests import Counter, note, run, start_libvirt, timed, until, virsh, xl, xl_config, xml
-from hotplug import devices, passed_through
+from hotplug import devices
 
 import polyvisor
 from polyvisor.errors import PolyvisorError
@@ -166,6 +167,10 @@ def rebooted(host: polyvisor.Connection) -> None:
     listed = [line.name for line in host.domains.summaries()]
     note("rebooted", {"listed": listed.count("again"), "state": str(domain.state)})
     gone(host, "again")
+
+
+for each in (crashes, kept, ballooned):
+    part(each)
 
 
 def _differing(one: object, other: object, path: str = "") -> Iterator[str]:
@@ -342,7 +347,6 @@ def changes(host: polyvisor.Connection) -> None:
 
 
 part(devices)
-part(passed_through)
 
 
 @part
