@@ -500,6 +500,7 @@ class DomainCollection(Mapping["str | int | UUID", "Domain"]):
         *,
         spec: SpecSource | None = None,
         paused: bool | None = None,
+        bypass_cache: bool = False,
         progress: ProgressCallback | None = None,
     ) -> Domain:
         """Start the domain saved in an image; the image stays.
@@ -508,6 +509,7 @@ class DomainCollection(Mapping["str | int | UUID", "Domain"]):
             path: the image.
             spec: a changed definition to restore with; must be ABI-compatible.
             paused: whether it is to be paused then; ``None``: as when it was saved.
+            bypass_cache: read the image past the host's cache, which it would fill.
             progress: called with :class:`~polyvisor.jobs.JobProgress`.
 
         Raises:
@@ -520,7 +522,11 @@ class DomainCollection(Mapping["str | int | UUID", "Domain"]):
         connection = self._connection
         connection._check_writable("restore")
         save = connection._need(connection._driver.save, "save.file")
-        options = SaveOptions(paused=paused, spec=None if spec is None else as_spec(spec))
+        options = SaveOptions(
+            paused=paused,
+            spec=None if spec is None else as_spec(spec),
+            bypass_cache=bypass_cache,
+        )
         with Job("restore", progress) as job:
             return self._handle(connection, save.restore(os.fspath(path), options, job))
 

@@ -114,12 +114,15 @@ class Domain(Changing, Seat):
     # Life
 
     @verb
-    def start(self, *, paused: bool = False, force_boot: bool = False) -> None:
+    def start(
+        self, *, paused: bool = False, force_boot: bool = False, bypass_cache: bool = False
+    ) -> None:
         """Start it; a managed save image is resumed from.
 
         Args:
             paused: leave its vCPUs stopped.
             force_boot: boot afresh and drop a managed save image.
+            bypass_cache: read a managed save image past the host's cache.
 
         Raises:
             OperationInvalid: it is active already.
@@ -127,7 +130,7 @@ class Domain(Changing, Seat):
         """
         from polyvisor.driver import DomainOptions
 
-        options = DomainOptions(paused=paused, force_boot=force_boot)
+        options = DomainOptions(paused=paused, force_boot=force_boot, bypass_cache=bypass_cache)
         self._connection._driver.domains.start(self.uuid, options)
 
     @verb
@@ -198,6 +201,7 @@ class Domain(Changing, Seat):
         spec: SpecSource | None = None,
         paused: bool | None = None,
         compression: str | None = None,
+        bypass_cache: bool = False,
         progress: ProgressCallback | None = None,
     ) -> None:
         """Save it to an image file and stop it.
@@ -210,6 +214,7 @@ class Domain(Changing, Seat):
             spec: a changed definition to store in it.
             paused: whether it is to be paused when restored; ``None``: as it is now.
             compression: ``"none"``, ``"gzip"`` …; ``None``: as configured.
+            bypass_cache: write it past the host's cache, which it would fill.
             progress: called with :class:`~polyvisor.jobs.JobProgress`.
 
         Raises:
@@ -225,19 +230,33 @@ class Domain(Changing, Seat):
             paused=paused,
             spec=None if spec is None else as_spec(spec),
             compression=compression,
+            bypass_cache=bypass_cache,
         )
         with Job("save", progress) as job:
             part.save(self.uuid, os.fspath(path), options, job)
 
     @verb
-    def managed_save(self, *, progress: ProgressCallback | None = None) -> None:
-        """Save it into an image of the driver's own, from which the next start resumes."""
+    def managed_save(
+        self,
+        *,
+        paused: bool | None = None,
+        bypass_cache: bool = False,
+        progress: ProgressCallback | None = None,
+    ) -> None:
+        """Save it into an image of the driver's own, from which the next start resumes.
+
+        Args:
+            paused: whether it is to be paused then; ``None``: as it is now.
+            bypass_cache: write the image past the host's cache, which it would fill.
+            progress: called with :class:`~polyvisor.jobs.JobProgress`.
+        """
         from polyvisor.driver import SaveOptions
         from polyvisor.jobs import Job
 
         part = self._connection._need(self._connection._driver.save, "save.managed")
         with Job("managed save", progress) as job:
-            part.managed_save(self.uuid, SaveOptions(), job)
+            options = SaveOptions(paused=paused, bypass_cache=bypass_cache)
+            part.managed_save(self.uuid, options, job)
 
     @property
     def has_managed_save(self) -> bool:

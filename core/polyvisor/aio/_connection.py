@@ -230,13 +230,16 @@ class DomainCollection(Items[str | int | UUID, Domain]):
         *,
         spec: SpecSource | None = None,
         paused: bool | None = None,
+        bypass_cache: bool = False,
         progress: ProgressCallback | None = None,
     ) -> Domain:
         """Start the domain saved in an image; the image stays."""
         return Domain(
             self._host,
             await self._crew.job(
-                lambda control: self.sync.restore(path, spec=spec, paused=paused, progress=control),
+                lambda control: self.sync.restore(
+                    path, spec=spec, paused=paused, bypass_cache=bypass_cache, progress=control
+                ),
                 progress,
             ),
         )

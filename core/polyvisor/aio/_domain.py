@@ -215,9 +215,13 @@ class Domain(Changing, Seat):
         """Return figures under the names of ``virsh domstats``."""
         return await self._run(self.sync.stats)
 
-    async def start(self, *, paused: bool = False, force_boot: bool = False) -> None:
+    async def start(
+        self, *, paused: bool = False, force_boot: bool = False, bypass_cache: bool = False
+    ) -> None:
         """Start it; a managed save image is resumed from."""
-        await self._run(self.sync.start, paused=paused, force_boot=force_boot)
+        await self._run(
+            self.sync.start, paused=paused, force_boot=force_boot, bypass_cache=bypass_cache
+        )
 
     async def shutdown(self) -> None:
         """Ask the guest to shut down and return at once; see :meth:`wait`."""
@@ -262,19 +266,36 @@ class Domain(Changing, Seat):
         spec: SpecSource | None = None,
         paused: bool | None = None,
         compression: str | None = None,
+        bypass_cache: bool = False,
         progress: ProgressCallback | None = None,
     ) -> None:
         """Save it to an image file and stop it."""
         await self._crew.job(
             lambda control: self.sync.save(
-                path, spec=spec, paused=paused, compression=compression, progress=control
+                path,
+                spec=spec,
+                paused=paused,
+                compression=compression,
+                bypass_cache=bypass_cache,
+                progress=control,
             ),
             progress,
         )
 
-    async def managed_save(self, *, progress: ProgressCallback | None = None) -> None:
+    async def managed_save(
+        self,
+        *,
+        paused: bool | None = None,
+        bypass_cache: bool = False,
+        progress: ProgressCallback | None = None,
+    ) -> None:
         """Save it into an image of the driver's own, from which the next start resumes."""
-        await self._crew.job(lambda control: self.sync.managed_save(progress=control), progress)
+        await self._crew.job(
+            lambda control: self.sync.managed_save(
+                paused=paused, bypass_cache=bypass_cache, progress=control
+            ),
+            progress,
+        )
 
     @property
     def has_managed_save(self) -> Awaitable[bool]:

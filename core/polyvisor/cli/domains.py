@@ -141,10 +141,11 @@ def undefine_command(domain: str, managed_save: bool, snapshots: bool) -> None:
 @domain_argument
 @option("--paused", is_flag=True, help="Leave its vCPUs stopped.")
 @option("--force-boot", is_flag=True, help="Boot afresh, drop a managed save image.")
-def start_command(domain: str, paused: bool, force_boot: bool) -> None:
+@option("--bypass-cache", is_flag=True, help="Read its managed save image past the host's cache.")
+def start_command(domain: str, paused: bool, force_boot: bool, bypass_cache: bool) -> None:
     """Start DOMAIN, from its managed save image if it has one."""
     found = session().domain(domain)
-    found.start(paused=paused, force_boot=force_boot)
+    found.start(paused=paused, force_boot=force_boot, bypass_cache=bypass_cache)
     session().done(f"Domain '{found.name}' started", uuid=found.uuid)
 
 

@@ -11,6 +11,7 @@ _SAVED_STATE = (
     option("--running", "state", flag_value="running", help="Let it run when restored."),
     option("--paused", "state", flag_value="paused", help="Leave it paused when restored."),
 )
+_BYPASS_CACHE = option("--bypass-cache", is_flag=True, help="Keep it out of the host's cache.")
 
 
 def _paused(state: str | None) -> bool | None:
@@ -23,8 +24,11 @@ def _paused(state: str | None) -> bool | None:
 @option("--xml", "xml", type=path(), help="Store the definition in this file instead.")
 @_SAVED_STATE[0]
 @_SAVED_STATE[1]
+@_BYPASS_CACHE
 @option("--verbose", is_flag=True, help="Show progress even without a terminal.")
-def save_command(domain: str, file: str, xml: str | None, state: str | None, verbose: bool) -> None:
+def save_command(
+    domain: str, file: str, xml: str | None, state: str | None, bypass_cache: bool, verbose: bool
+) -> None:
     """Save the running DOMAIN to FILE and stop it."""
     from polyvisor.cli.domains import read_spec
 
@@ -32,7 +36,13 @@ def save_command(domain: str, file: str, xml: str | None, state: str | None, ver
     name = found.name
     spec = None if xml is None else read_spec(xml)
     with session().progress("save", verbose=verbose) as progress:
-        found.save(file, spec=spec, paused=_paused(state), progress=progress)
+        found.save(
+            file,
+            spec=spec,
+            paused=_paused(state),
+            bypass_cache=bypass_cache,
+            progress=progress,
+        )
     session().done(f"Domain '{name}' saved to {file}", uuid=found.uuid, file=file)
 
 
@@ -41,15 +51,22 @@ def save_command(domain: str, file: str, xml: str | None, state: str | None, ver
 @option("--xml", "xml", type=path(), help="Use the definition in this file instead.")
 @_SAVED_STATE[0]
 @_SAVED_STATE[1]
+@_BYPASS_CACHE
 @option("--verbose", is_flag=True, help="Show progress even without a terminal.")
-def restore_command(file: str, xml: str | None, state: str | None, verbose: bool) -> None:
+def restore_command(
+    file: str, xml: str | None, state: str | None, bypass_cache: bool, verbose: bool
+) -> None:
     """Start the domain saved in FILE; the file stays."""
     from polyvisor.cli.domains import read_spec
 
     spec = None if xml is None else read_spec(xml)
     with session().progress("restore", verbose=verbose) as progress:
         found = session().connection.domains.restore(
-            file, spec=spec, paused=_paused(state), progress=progress
+            file,
+            spec=spec,
+            paused=_paused(state),
+            bypass_cache=bypass_cache,
+            progress=progress,
         )
     session().done(f"Domain restored from {file}", uuid=found.uuid, name=found.name)
 
@@ -118,12 +135,15 @@ def save_image_edit_command(file: str, state: str | None) -> None:
 
 @command("managedsave")
 @domain_argument
+@_SAVED_STATE[0]
+@_SAVED_STATE[1]
+@_BYPASS_CACHE
 @option("--verbose", is_flag=True, help="Show progress even without a terminal.")
-def managedsave_command(domain: str, verbose: bool) -> None:
+def managedsave_command(domain: str, state: str | None, bypass_cache: bool, verbose: bool) -> None:
     """Save DOMAIN and stop it; its next start goes on from there."""
     found = session().domain(domain)
     with session().progress("managed save", verbose=verbose) as progress:
-        found.managed_save(progress=progress)
+        found.managed_save(paused=_paused(state), bypass_cache=bypass_cache, progress=progress)
     session().done(f"Domain '{found.name}' state saved by polyvisor", uuid=found.uuid)
 
 

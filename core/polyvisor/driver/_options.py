@@ -20,11 +20,13 @@ class DomainOptions:
         paused: leave its vCPUs stopped.
         autodestroy: destroy it when the connection closes.
         force_boot: boot afresh even if there is a managed save image, and drop that.
+        bypass_cache: read a managed save image past the host's cache.
     """
 
     paused: bool = False
     autodestroy: bool = False
     force_boot: bool = False
+    bypass_cache: bool = False
 
 
 @attrs.frozen
@@ -36,11 +38,13 @@ class SaveOptions:
             ``None``: as it was when it was saved.
         spec: a changed definition to store or to restore with, or ``None``.
         compression: ``"none"``, ``"gzip"``, ``"zstd"`` …; ``None``: as configured.
+        bypass_cache: write and read the image past the host's cache.
     """
 
     paused: bool | None = None
     spec: DomainSpec | None = None
     compression: str | None = None
+    bypass_cache: bool = False
 
 
 @attrs.frozen

@@ -15,7 +15,7 @@ from polyvisor.errors import InvalidArgument, SaveImageError, Unsupported
 if TYPE_CHECKING:
     from polyvisor.saveimage import ImageHeader
 
-__all__ = ["compressing", "read_stream"]
+__all__ = ["Pump", "compressing", "read_stream", "write_all"]
 
 _CHUNK = 1 << 20
 
@@ -85,21 +85,41 @@ def compressing(compression: str, fd: int) -> Iterator[int]:
 
     def pump(source: int) -> None:
         while data := os.read(source, _CHUNK):
-            _write(fd, compressor.compress(data))
-        _write(fd, compressor.flush())
+            write_all(fd, compressor.compress(data))
+        write_all(fd, compressor.flush())
 
-    with _Pump(pump, reads=True) as end:
+    with Pump(pump, reads=True) as end:
         yield end
 
 
 @contextmanager
-def read_stream(header: ImageHeader, fd: int, path: str) -> Iterator[int]:
+def read_stream(
+    header: ImageHeader, fd: int, path: str, *, bypass_cache: bool = False
+) -> Iterator[int]:
     """Give a descriptor that reads the stream of the image open as ``fd``, decompressed.
+
+    Args:
+        header: the image's.
+        fd: the image.
+        path: what it is to be called.
+        bypass_cache: read it past the host's cache.
 
     Raises:
         SaveImageError: it is not compressed as the header says, or ends too soon.
     """
     os.lseek(fd, header.stream_offset, os.SEEK_SET)
+    if not bypass_cache:
+        with _decompressed(header, fd, path) as end:
+            yield end
+        return
+    from polyvisor.local._direct import reading
+
+    with reading(fd, path) as source, _decompressed(header, source, path) as end:
+        yield end
+
+
+@contextmanager
+def _decompressed(header: ImageHeader, fd: int, path: str) -> Iterator[int]:
     if header.compression == "none":
         yield fd
         return
@@ -132,7 +152,7 @@ def read_stream(header: ImageHeader, fd: int, path: str) -> Iterator[int]:
                 while data:
                     if current.eof:
                         current = decompressor()
-                    _write(sink, current.decompress(data))
+                    write_all(sink, current.decompress(data))
                     data = current.unused_data if current.eof else b""
         except OSError as error:
             if isinstance(error, BrokenPipeError):
@@ -145,7 +165,7 @@ def read_stream(header: ImageHeader, fd: int, path: str) -> Iterator[int]:
         if not current.eof:
             raise SaveImageError(f"{path}: its stream ends too soon", path=path)
 
-    with _Pump(pump, reads=False) as end:
+    with Pump(pump, reads=False) as end:
         yield end
 
 
@@ -195,7 +215,7 @@ class _Program:
         self.words = words or f"{self._name} ended with {self.status}"
 
 
-class _Pump:
+class Pump:
     """A thread with one end of a pipe; the other end is lent.
 
     Args:
@@ -239,7 +259,8 @@ def _ends() -> tuple[int, int]:
     return first.detach(), second.detach()
 
 
-def _write(fd: int, data: bytes) -> None:
+def write_all(fd: int, data: bytes | memoryview) -> None:
+    """Write all of some data."""
     view = memoryview(data)
     while view:
         view = view[os.write(fd, view) :]

@@ -315,7 +315,9 @@ class LocalDomains(Domains):
 
         try:
             with Job("restore") as job:
-                choice = SaveOptions(paused=True if options.paused else None)
+                choice = SaveOptions(
+                    paused=True if options.paused else None, bypass_cache=options.bypass_cache
+                )
                 restore(self._keeper, path, choice, job, managed=hold)
         except (SaveImageError, StorageError) as error:
             raise type(error)(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import attrs
@@ -162,7 +164,13 @@ def write_image(
                 image, spec, was_running=resume, compression=compression
             )
             image.flush()
-            with compressing(compression, file.fd) as fd:
+            with ExitStack() as stack:
+                fd = file.fd
+                if options.bypass_cache:
+                    from polyvisor.local._direct import writing
+
+                    fd = stack.enter_context(writing(fd, file.path))
+                fd = stack.enter_context(compressing(compression, fd))
                 hypervisor.save_stream(hold.guest, fd, job)
             job.check()
             complete()
@@ -267,11 +275,14 @@ def restore(
         paused = options.paused
         run = header.was_running is not False if paused is None else not paused
         assert spec.uuid is not None
+        opened = partial(
+            read_stream, header, image.fileno(), path, bypass_cache=options.bypass_cache
+        )
         if managed is not None:
-            _restore(managed, spec, image.fileno(), path, header, job, run=run, used_up=path)
+            _restore(managed, spec, header, opened, job, run=run, used_up=path)
         else:
             with keeper.hold(spec.uuid, "restore", may_be_missing=True) as hold:
-                _restore(hold, spec, image.fileno(), path, header, job, run=run, used_up=None)
+                _restore(hold, spec, header, opened, job, run=run, used_up=None)
         return spec.uuid
 
 
@@ -292,9 +303,8 @@ def open_image(path: str) -> BinaryIO:
 def _restore(
     hold: Hold,
     spec: DomainSpec,
-    fd: int,
-    path: str,
     header: ImageHeader,
+    opened: Callable[[], AbstractContextManager[int]],
     job: Job,
     *,
     run: bool,
@@ -316,7 +326,7 @@ def _restore(
 
     def make(guest: Guest) -> dict[str, Any]:
         guest.stream_version = header.stream_version
-        with read_stream(header, fd, path) as stream:
+        with opened() as stream:
             return hypervisor.restore_stream(guest, spec, stream, job)
 
     with hold.keeper.home.jobs.shown(str(hold.uuid), job):

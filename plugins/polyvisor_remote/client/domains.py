@@ -30,7 +30,7 @@ __all__ = ["RemoteDomains"]
 
 _L = ListDomains
 # virDomainCreateFlags
-_PAUSED, _AUTODESTROY, _FORCE_BOOT = 1, 2, 8
+_PAUSED, _AUTODESTROY, _BYPASS_CACHE, _FORCE_BOOT = 1, 2, 4, 8
 # virDomainXMLFlags
 _SECURE, _INACTIVE = 1, 2
 # virDomainUndefineFlagsValues
@@ -438,4 +438,5 @@ def _start_flags(options: DomainOptions) -> int:
         (_PAUSED if options.paused else 0)
         | (_AUTODESTROY if options.autodestroy else 0)
         | (_FORCE_BOOT if options.force_boot else 0)
+        | (_BYPASS_CACHE if options.bypass_cache else 0)
     )

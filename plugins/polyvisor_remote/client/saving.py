@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["RemoteSave"]
 
 # virDomainSaveRestoreFlags
-_RUNNING, _PAUSED = 2, 4
+_BYPASS_CACHE, _RUNNING, _PAUSED = 1, 2, 4
 
 
 class RemoteSave(Save):
@@ -112,4 +112,5 @@ def _chosen(options: SaveOptions) -> tuple[int, str | None]:
             feature="save.file",
         )
     flags = 0 if options.paused is None else (_PAUSED if options.paused else _RUNNING)
+    flags |= _BYPASS_CACHE if options.bypass_cache else 0
     return flags, None if options.spec is None else options.spec.to_xml()

@@ -326,6 +326,34 @@ def test_save_to_a_full_disk(hosts: Hosts, tiny: Path) -> None:
     assert domain not in hosts.open().domains.list()
 
 
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_save_past_the_cache(hosts: Hosts, compression: str) -> None:
+    """With ``bypass_cache`` nothing but the header of an image stays in the host's cache."""
+
+    def cached(image: Path) -> int:
+        told = subprocess.run(
+            ["fincore", "--bytes", "--noheadings", "--output", "RES", image],
+            check=True,
+            capture_output=True,
+        )
+        return int(told.stdout)
+
+    host = hosts.open()
+    domain = host.domains.create(hosts.counting(memory=64))
+    hosts.wait_for_count()
+    sizes = {}
+    for bypass_cache in (False, True):
+        image = hosts.root / "image"
+        domain.save(image, compression=compression, bypass_cache=bypass_cache)
+        sizes[bypass_cache] = cached(image)
+        host.domains.restore(image, bypass_cache=bypass_cache)
+        hosts.wait_for_count()
+        if bypass_cache:
+            assert cached(image) <= sizes[True]
+    assert sizes[True] <= 16384 < sizes[False]
+    domain.destroy()
+
+
 def test_save_into_a_missing_folder(hosts: Hosts) -> None:
     """The guest is not even stopped."""
     host = hosts.open()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,21 +41,34 @@ def consecutive(numbers: list[int]) -> bool:
     return all(later == earlier + 1 for earlier, later in itertools.pairwise(numbers))
 
 
+def _need_direct(folder: Path) -> None:
+    """Skip where files cannot be written past the cache."""
+    try:
+        os.close(os.open(folder / "direct", os.O_CREAT | os.O_WRONLY | os.O_DIRECT))
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        pytest.skip(f"the file system of {folder} has no O_DIRECT")
+
+
 @requires("save.file")
 class TestSaving:
     """What was saved comes back as it was."""
 
+    @pytest.mark.parametrize("bypass_cache", [False, True], ids=["cached", "direct"])
     def test_nothing_is_lost(
-        self, host: Connection, domain: Domain, target: Target, tmp_path: Path
+        self, host: Connection, domain: Domain, target: Target, tmp_path: Path, bypass_cache: bool
     ) -> None:
         """The guest goes on counting after a restore where it stood when it was saved."""
         image = tmp_path / "image"
+        if bypass_cache:
+            _need_direct(tmp_path)
         domain.start()
         if target.ticks is not None:
             target.wait_for_ticks(domain, 3)
-        domain.save(image)
+        domain.save(image, bypass_cache=bypass_cache)
         assert domain.status() == polyvisor.DomainStatus(DomainState.SHUTOFF, StateReason.SAVED)
-        restored = host.domains.restore(image)
+        restored = host.domains.restore(image, bypass_cache=bypass_cache)
         assert restored == domain
         assert domain.status() == polyvisor.DomainStatus(DomainState.RUNNING, StateReason.RESTORED)
         assert image.exists()

@@ -25,7 +25,11 @@ _GRACEFUL = 1
 def options(flags: int, function: str) -> DomainOptions:
     """Return how to start, of the flags that say so."""
     check_flags(flags, _CREATE, function)
-    return DomainOptions(paused=bool(flags & PAUSED), force_boot=bool(flags & FORCE_BOOT))
+    return DomainOptions(
+        paused=bool(flags & PAUSED),
+        force_boot=bool(flags & FORCE_BOOT),
+        bypass_cache=bool(flags & BYPASS_CACHE),
+    )
 
 
 def destroy_at_end(session: Session, uuid: UUID, flags: int) -> None:

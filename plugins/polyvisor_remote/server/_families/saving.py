@@ -34,7 +34,11 @@ def _options(flags: int, xml: str | None, function: str) -> SaveOptions:
     if flags & _RUNNING and flags & _PAUSED:
         raise Failure(8, "running and paused flags are mutually exclusive")
     paused = bool(flags & _PAUSED) if flags & (_RUNNING | _PAUSED) else None
-    return SaveOptions(paused=paused, spec=None if xml is None else as_spec(xml))
+    return SaveOptions(
+        paused=paused,
+        spec=None if xml is None else as_spec(xml),
+        bypass_cache=bool(flags & _BYPASS_CACHE),
+    )
 
 
 def _save(session: Session, dom: Any, path: str, options: SaveOptions) -> None:
