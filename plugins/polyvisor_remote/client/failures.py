@@ -37,6 +37,7 @@ _MISSING = {number: kind for kind, number in errors.NotFound.NUMBERS.items()} | 
     99: "device",
     101: "nwfilter binding",
     102: "checkpoint",
+    104: "backup",
 }
 #: What a number means. Where several of our errors have one number, that which a server says
 #: with it most; which of them was meant is seen in :data:`_WORDS`.
@@ -86,6 +87,7 @@ _PATTERNS = (
     (55, ("is already active as", "domain with this UUID is active already"), errors.AlreadyExists),
     (68, ("Timed out", "timed out", "was still active", "did not"), errors.Timeout),
     (1, ("is in use by a block job",), errors.OperationInvalid),
+    (8, ("does not have an active block job",), errors.OperationInvalid),
     (1, ("cannot find character device", "cannot find default console"), errors.NotFound),
     (9, ("Active console session exists",), errors.Busy),
     (55, ("no such screen",), errors.NotFound),

@@ -47,7 +47,11 @@ _PROBES: Mapping[str, tuple[Any, ...]] = {
     "migration.offline": ("connect_supports_feature", int(Feature.MIGRATION_OFFLINE)),
     "migration.peer-to-peer": ("connect_supports_feature", int(Feature.MIGRATION_P2P)),
     "snapshots.memory": ("domain_snapshot_create_xml", _NOBODY, "<domainsnapshot/>", 0),
+    "snapshots.disk": ("domain_snapshot_create_xml", _NOBODY, "<domainsnapshot/>", 16),
     "snapshots.revert": ("domain_revert_to_snapshot", ("none", _NOBODY), 0),
+    "checkpoints": ("domain_list_all_checkpoints", _NOBODY, 0, 0),
+    "backup": ("domain_backup_get_xml_desc", _NOBODY, 0),
+    "block.jobs": ("domain_get_block_job_info", _NOBODY, "vda", 0),
     "devices.attach": ("domain_attach_device_flags", _NOBODY, "<disk/>", 1),
     "devices.memory": ("domain_set_memory_flags", _NOBODY, 1024, 1),
     "devices.vcpus": ("domain_set_vcpus_flags", _NOBODY, 1, 1),
@@ -70,7 +74,6 @@ _MISSING = "the client for libvirt's protocol does not do this yet"
 _REASONS = {
     "save.edit": "images are files of the server's host; read and change them there",
     "migration.tunnelled": "the stream goes from server to server",
-    "snapshots.disk": "the server does not say; it is tried where it is asked for",
 }
 
 

@@ -8,9 +8,10 @@ from polyvisor.driver import SnapshotOptions
 from polyvisor.errors import NotFound
 from polyvisor.jobs import Job
 from polyvisor.model import SnapshotSpec
+from polyvisor.support import SupportStatus
 from polyvisor_remote.server._families.arguments import check_flags
 from polyvisor_remote.server.dispatch import serves
-from polyvisor_remote.server.failures import Failure, unsupported
+from polyvisor_remote.server.failures import NO_SUPPORT, Failure, unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -111,11 +112,20 @@ def create_xml(session: Session, arguments: Any) -> tuple[Any]:
         current=bool(flags & _CURRENT),
     )
     _part(session, "domain_snapshot_create_xml")
+    if options.disk_only:
+        _need_disk_only(session)
     snapshots = session.connection.domains[session.uuid(arguments.dom)].snapshots
     made = snapshots.create(options=options, quiesce=bool(flags & _QUIESCE))
     if flags & _FORGET:
         snapshots.delete(made.name, metadata_only=True)
     return ((made.name, arguments.dom),)
+
+
+def _need_disk_only(session: Session) -> None:
+    """Refuse what the driver denies, before a domain is looked for."""
+    answer = session.connection.support["snapshots.disk"]
+    if answer.status in (SupportStatus.UNSUPPORTED, SupportStatus.NOT_IMPLEMENTED):
+        raise Failure(NO_SUPPORT, answer.reason)
 
 
 @serves("domain_snapshot_get_xml_desc")
