@@ -202,7 +202,7 @@ class SimHypervisor(SimChanges, LocalHypervisor, SavesGuests, MigratesGuests, Wa
                 "sim.boots": moment.boots,
                 "sim.ticks-per-second": known.rate,
                 "sim.dirty-pages": known.dirty,
-                "sim.working-set": machine.pattern(moment.boots).working_set,
+                "sim.working-set": machine.working_set,
             },
         )
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from polyvisor_sim.console import console_file
-from polyvisor_sim.pages import PAGE_SIZE, Pattern
+from polyvisor_sim.pages import PAGE_SIZE, Pattern, working_set_of
 from polyvisor_sim.parameters import Parameters
 
 if TYPE_CHECKING:
@@ -97,11 +97,18 @@ class Machine:
         known = self.parameters
         return Pattern(self.memory // PAGE_SIZE, known.seed + boots, known.dirty, known.working_set)
 
+    @property
+    def working_set(self) -> int:
+        """How many pages it writes in turn, whatever boot it is in."""
+        return working_set_of(self.memory // PAGE_SIZE, self.parameters.working_set)
+
     # Time
 
     def at(self, time: int) -> Moment:
         """Return the machine as it is at host time ``time``."""
         run = self.run + (0 if self.resumed is None else max(0, time - self.resumed))
+        if self.placid:
+            return Moment(run, self.boots, self.booted, self._ticks(run - self.booted))
         boots, booted, due = self.boots, self.booted, self.due
         life, end = self._life()
         while True:

@@ -21,7 +21,7 @@ from struct import Struct
 
 import attrs
 
-__all__ = ["BOOT_PAGES", "PAGE_SIZE", "Pattern"]
+__all__ = ["BOOT_PAGES", "PAGE_SIZE", "Pattern", "working_set_of"]
 
 #: Bytes in a page.
 PAGE_SIZE = 4096
@@ -40,6 +40,11 @@ def _coprime_stride(count: int) -> int:
     while gcd(stride, count) != 1:
         stride += 1
     return stride
+
+
+def working_set_of(pages: int, wanted: int) -> int:
+    """Return how many pages are written in turn, of so many in all."""
+    return min(wanted, pages - min(BOOT_PAGES, pages))
 
 
 @attrs.frozen
@@ -63,7 +68,7 @@ class Pattern:
 
     def __attrs_post_init__(self) -> None:
         first = min(BOOT_PAGES, self.pages)
-        working_set = min(self.working_set, self.pages - first)
+        working_set = working_set_of(self.pages, self.working_set)
         stride = _coprime_stride(working_set) if working_set else 1
         fix = object.__setattr__  # attrs' own way to set a frozen instance's derived fields
         fix(self, "working_set", working_set)

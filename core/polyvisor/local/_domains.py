@@ -179,9 +179,14 @@ class LocalDomains(Domains):
             one for one in records if one.active and one.intent is None and not keeper.must_end(one)
         ]
         looks = self._hypervisor.figures([keeper.guest(one) for one in asked]) if asked else ()
-        told = dict(zip((one.uuid for one in asked), looks, strict=True))
+        # Those that were asked are some of all, in the same order.
+        told = zip(asked, looks, strict=True)
+        following, seen = next(told, (None, None))
         for record in records:
-            figures = told.get(record.uuid)
+            figures = None
+            if record is following:
+                figures = seen
+                following, seen = next(told, (None, None))
             if figures is None or not same_state(figures.seen, record):
                 # What does not answer is not asked again, only looked at.
                 now = keeper.fresh(record, deep=figures is not None)

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Channel"]
 
-#: Bytes taken at once.
-_CHUNK = 262144
+#: Bytes taken at once, and of a long message; room for more than there is costs time.
+_CHUNK, _CHUNK_LONG = 32768, 262144
 #: The place of the pump among those who wait; a call's serial is never 0.
 _PUMP = 0
 _ERROR = int(Status.ERROR)
@@ -267,6 +267,8 @@ class Channel:
         """Let somebody else read who waits."""
         with self._lock:
             self._reading = False
+            if not self._waiting and not self._streams:
+                return
             for slot in chain(self._waiting.values(), self._streams.values()):
                 if slot.wake is not None:
                     slot.wake.release()
@@ -301,7 +303,8 @@ class Channel:
     def _read(self) -> None:
         """Take in what comes next."""
         try:
-            data = self.pipe.receive(_CHUNK, self._interval)
+            most = _CHUNK if self._reader.missing <= _CHUNK else _CHUNK_LONG
+            data = self.pipe.receive(most, self._interval)
             if data is None:
                 self._ask()
                 return

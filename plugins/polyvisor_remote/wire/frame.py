@@ -191,6 +191,12 @@ class FrameReader:
             if self._have < self._need:
                 return []
             data = b"".join(self._chunks)
+        elif len(data) >= HEADER_SIZE:
+            # Most often it is one message and nothing else.
+            length, program, version, procedure, kind, serial, status = _unpack_header(data)
+            if length == len(data) <= self.limit and kind != 4 and kind != 5:
+                payload = data[HEADER_SIZE:]
+                return [Message(program, version, procedure, kind, serial, status, payload)]
         messages: list[Message] = []
         at, end = 0, len(data)
         need = _count.size
