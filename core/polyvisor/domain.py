@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyvisor.errors import InvalidArgument
 from polyvisor.handles._changing import Changing
+from polyvisor.handles._moving import Moving
 from polyvisor.handles._seat import Seat
 from polyvisor.handles._verb import verb
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Domain", "DomainSnapshots"]
 
 
-class Domain(Changing, Seat):
+class Domain(Changing, Moving, Seat):
     """A handle of one domain: a connection and a UUID, hashable and cheap.
 
     What changes is asked for with each call and never kept here. All methods may raise
@@ -269,83 +270,6 @@ class Domain(Changing, Seat):
         """Drop the managed save image, if there is one."""
         part = self._connection._need(self._connection._driver.save, "save.managed")
         part.remove_managed_save(self.uuid)
-
-    # Moving
-
-    @verb
-    def migrate(
-        self,
-        destination: Connection | str,
-        *,
-        live: bool = True,
-        offline: bool = False,
-        persistent: bool | None = None,
-        undefine_source: bool = False,
-        paused: bool = False,
-        peer_to_peer: bool = False,
-        tunnelled: bool = False,
-        post_copy: bool = False,
-        copy_storage: str | None = None,
-        bandwidth: int | None = None,
-        downtime: float | None = None,
-        timeout: float | None = None,
-        name: str | None = None,
-        spec: SpecSource | None = None,
-        uri: str | None = None,
-        progress: ProgressCallback | None = None,
-    ) -> Domain:
-        """Move it to another host; whatever fails, exactly one side has it afterwards.
-
-        Args:
-            destination: an open connection, or a target for :func:`polyvisor.open`.
-            live: keep the guest running meanwhile.
-            offline: move only the definition of a domain that does not run.
-            persistent: define it over there; ``None``: as it is here.
-            undefine_source: forget its definition here.
-            paused: leave the guest paused over there.
-            peer_to_peer: let the source open the destination and drive.
-            tunnelled: carry the stream inside the connection.
-            post_copy: allow switching before all memory is there.
-            copy_storage: ``"all"`` or ``"incremental"`` to copy disks too.
-            bandwidth: bytes per second at most.
-            downtime: seconds the guest may stand still.
-            timeout: seconds after which it is finished with the guest stopped.
-            name: its name over there.
-            spec: its definition over there; must be ABI-compatible.
-            uri: where the destination is to listen for the stream.
-            progress: called with :class:`~polyvisor.jobs.JobProgress`.
-
-        Returns:
-            The domain on the destination.
-
-        Raises:
-            MigrationError: says which phase failed on which side, what was undone and
-                who has the domain.
-            Cancelled: :meth:`abort_job` was called; it is here, as before.
-            Unsupported: one side cannot do what was asked.
-        """
-        from polyvisor.connection import as_spec
-        from polyvisor.driver import MigrationOptions
-        from polyvisor.migration import migrate
-
-        options = MigrationOptions(
-            live=live,
-            offline=offline,
-            persistent=persistent,
-            undefine_source=undefine_source,
-            paused=paused,
-            peer_to_peer=peer_to_peer,
-            tunnelled=tunnelled,
-            post_copy=post_copy,
-            copy_storage=copy_storage,
-            bandwidth=bandwidth,
-            downtime=downtime,
-            timeout=timeout,
-            name=name,
-            spec=None if spec is None else as_spec(spec),
-            uri=uri,
-        )
-        return migrate(self, destination, options, progress)
 
     # Jobs
 

@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from typing import Self
+from typing import Any, Self
 
 import attrs
 
@@ -70,6 +70,7 @@ class Job:
         self._reason: str | None = None
         self._event_fd: int | None = None
         self._failure: Exception | None = None
+        self._wishes: dict[str, Any] = {}
         if isinstance(progress, JobControl):
             progress._steer(self)
 
@@ -141,6 +142,17 @@ class Job:
         """Raise :class:`~polyvisor.errors.Cancelled` if the job was cancelled."""
         if self._reason is not None:
             raise Cancelled(f"{self.operation}: {self._reason}", operation=self.operation)
+
+    def wish(self, **wishes: Any) -> None:
+        """Ask the worker for something by name, for its next :meth:`wishes`. Thread-safe."""
+        with self._lock:
+            self._wishes.update(wishes)
+
+    def wishes(self) -> dict[str, Any]:
+        """Return what was asked for since the last call, by name."""
+        with self._lock:
+            taken, self._wishes = self._wishes, {}
+        return taken
 
     def fileno(self) -> int:
         """Return a descriptor that becomes readable when the job is cancelled."""

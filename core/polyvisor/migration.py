@@ -16,6 +16,7 @@ undone is done in the reverse order of the phases.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import attrs
@@ -34,6 +35,7 @@ from polyvisor.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
     from uuid import UUID
 
     from polyvisor.connection import Connection
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from polyvisor.jobs import Job, ProgressCallback
     from polyvisor.model import DomainSpec
 
-__all__ = ["MigrationOptions", "migrate"]
+__all__ = ["MigrationOptions", "check", "migrate"]
 
 
 def migrate(
@@ -75,7 +77,15 @@ def migrate(
     else:
         over_there = destination
     try:
-        _check(source, over_there, options)
+        if over_there.readonly:
+            raise InvalidArgument(f"migrate: the connection to {over_there.uri} is read-only")
+        check(source, options, leaving=True)
+        check(over_there, options, leaving=False)
+        if source.uri == over_there.uri:
+            raise OperationInvalid(
+                f"migrate: source and destination are the same host ({source.uri})",
+                operation="migrate",
+            )
         options = attrs.evolve(options, source=source.uri, destination=over_there.uri)
         # Not every destination can tell from the cookie what it is here.
         here = source._driver.domains.summary(domain.uuid)
@@ -83,7 +93,7 @@ def migrate(
             options = attrs.evolve(options, persistent=here.persistent)
         if here.state is DomainState.PAUSED:
             options = attrs.evolve(options, paused=True)
-        with Job("migration", progress) as job:
+        with Job("migration", progress) as job, _aborting(job, options):
             uuid = _Run(source, over_there, domain.uuid, options, job).run()
     except BaseException:
         if over_there is not destination:
@@ -96,32 +106,141 @@ def migrate(
     return Domain(destination, uuid)
 
 
-def _check(source: Connection, destination: Connection, options: MigrationOptions) -> None:
-    """Refuse what one side's support table rules out, before anything is touched."""
-    if destination.readonly:
-        raise InvalidArgument(f"migrate: the connection to {destination.uri} is read-only")
-    if options.copy_storage not in (None, "all", "incremental"):
+#: What an option other than its default needs on both sides.
+_NEEDED = {
+    "offline": "migration.offline",
+    "peer_to_peer": "migration.peer-to-peer",
+    "tunnelled": "migration.tunnelled",
+    "post_copy": "migration.post-copy",
+    "post_copy_resume": "migration.post-copy",
+    "post_copy_bandwidth": "migration.post-copy",
+    "copy_storage": "migration.storage",
+    "disks": "migration.storage",
+    "disks_uri": "migration.storage",
+    "auto_converge": "migration.auto-converge",
+    "compression": "migration.compression",
+    "parallel": "migration.parallel",
+    "tls": "migration.tls",
+}
+#: What it needs where the guest leaves from.
+_NEEDED_HERE = {
+    "bandwidth": "migration.limits",
+    "downtime": "migration.limits",
+    "abort_on_error": "migration.abort-on-error",
+}
+#: Options that do nothing without another one.
+_PARTS = {
+    "post_copy_resume": "post_copy",
+    "post_copy_bandwidth": "post_copy",
+    "disks": "copy_storage",
+    "disks_uri": "copy_storage",
+    "auto_converge_initial": "auto_converge",
+    "auto_converge_increment": "auto_converge",
+    "compression_level": "compression",
+    "compression_threads": "compression",
+    "decompression_threads": "compression",
+    "xbzrle_cache": "compression",
+    "parallel_connections": "parallel",
+    "tls_destination": "tls",
+}
+#: The least and the most that a number may be.
+_RANGES = {
+    "bandwidth": (1, 1 << 62),
+    "post_copy_bandwidth": (1, 1 << 62),
+    "downtime": (0, 2000),
+    "timeout": (0, 1 << 31),
+    "auto_converge_initial": (1, 99),
+    "auto_converge_increment": (1, 99),
+    "compression_level": (0, 9),
+    "compression_threads": (1, 255),
+    "decompression_threads": (1, 255),
+    "xbzrle_cache": (4096, 1 << 62),
+    "parallel_connections": (1, 255),
+}
+_WORDS = {
+    "copy_storage": ("all", "incremental"),
+    "timeout_action": ("suspend", "post-copy", "abort"),
+}
+
+
+def check(
+    connection: Connection,
+    options: MigrationOptions,
+    *,
+    leaving: bool,
+    past: Collection[str] = (),
+) -> None:
+    """Refuse options that make no sense or that one side rules out, before it is touched.
+
+    Args:
+        connection: that side.
+        options: the options.
+        leaving: the side is the source.
+        past: options not to look at.
+
+    Raises:
+        InvalidArgument: they make no sense.
+        Unsupported: the side cannot do what one of them asks for; names it.
+    """
+    _check_values(options)
+    if connection._driver.migration is None:
+        raise connection._unsupported("migration.live")
+    support = connection.support
+    moving = "migration.live" if options.live else "migration.stopped"
+    if not options.offline and not support.usable(moving):
+        raise connection._unsupported(moving)
+    needed = _NEEDED | _NEEDED_HERE if leaving else _NEEDED
+    for field in attrs.fields(MigrationOptions):
+        feature = needed.get(field.name)
+        if feature is None or field.name in past or support.usable(feature):
+            continue
+        if getattr(options, field.name) != field.default:
+            raise _refused(connection, field.name, feature)
+    suspends = options.timeout is not None and options.timeout_action == "suspend"
+    if leaving and suspends and not support.usable("migration.timeout"):
+        raise _refused(connection, "timeout", "migration.timeout")
+
+
+def _check_values(options: MigrationOptions) -> None:
+    for option, words in _WORDS.items():
+        value = getattr(options, option)
+        if value is not None and value not in words:
+            raise InvalidArgument(f"migrate: {option} is {' or '.join(words)}, not {value!r}")
+    for option, (least, most) in _RANGES.items():
+        value = getattr(options, option)
+        if value is not None and not least <= value <= most:
+            raise InvalidArgument(f"migrate: {option} is from {least} to {most}, not {value!r}")
+    for part, whole in _PARTS.items():
+        if getattr(options, part) not in (None, False) and not getattr(options, whole):
+            raise InvalidArgument(f"migrate: {part} does nothing without {whole}; give both")
+    if options.timeout_action == "post-copy" and not options.post_copy:
         raise InvalidArgument(
-            f"migrate: copy_storage is 'all' or 'incremental', not {options.copy_storage!r}"
+            "migrate: timeout_action 'post-copy' does nothing without post_copy; give both"
         )
-    wanted = [
-        ("migration.offline", options.offline),
-        ("migration.live", options.live and not options.offline),
-        ("migration.stopped", not options.live and not options.offline),
-        ("migration.peer-to-peer", options.peer_to_peer),
-        ("migration.tunnelled", options.tunnelled),
-        ("migration.post-copy", options.post_copy),
-        ("migration.storage", options.copy_storage is not None),
-    ]
-    for side in (source, destination):
-        for feature, asked in wanted:
-            if asked and (side._driver.migration is None or not side.support.usable(feature)):
-                raise side._unsupported(feature)
-    if source.uri == destination.uri:
-        raise OperationInvalid(
-            f"migrate: source and destination are the same host ({source.uri})",
-            operation="migrate",
-        )
+
+
+def _refused(side: Connection, option: str, feature: str) -> Unsupported:
+    told = side._unsupported(feature)
+    return Unsupported(
+        f"migrate with {option}: {told.message}", feature=feature, plugin=told.plugin
+    )
+
+
+@contextmanager
+def _aborting(job: Job, options: MigrationOptions) -> Iterator[None]:
+    """Cancel the job when its time is up, if that is what is to be done then."""
+    if options.timeout is None or options.timeout_action != "abort":
+        yield
+        return
+    import threading
+
+    words = f"it was not done after {options.timeout:g} s"
+    timer = threading.Timer(options.timeout, job.cancel, (words,))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 class _Run:

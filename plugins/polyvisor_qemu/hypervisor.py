@@ -427,9 +427,17 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         self, guest: Guest, spec: DomainSpec, version: int, listen: str | None
     ) -> tuple[dict[str, Any], str]:
         """See :func:`polyvisor_qemu.migration.receive`."""
+        from polyvisor.driver import MigrationOptions
+
+        return self.receive_with(guest, spec, version, MigrationOptions(uri=listen))
+
+    def receive_with(
+        self, guest: Guest, spec: DomainSpec, version: int, options: MigrationOptions
+    ) -> tuple[dict[str, Any], str]:
+        """See :func:`polyvisor_qemu.migration.receive`."""
         from polyvisor_qemu.migration import receive
 
-        return receive(self, guest, spec, listen)
+        return receive(self, guest, spec, options)
 
     def send(
         self, guest: Guest, uri: str, version: int, options: MigrationOptions, job: Job

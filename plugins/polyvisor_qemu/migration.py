@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import socket
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.errors import HypervisorError, PolyvisorError, Timeout
@@ -11,6 +13,7 @@ from polyvisor.states import DomainState
 from polyvisor_qemu import stream
 from polyvisor_qemu.cmdline import RUN_FD
 from polyvisor_qemu.launch import last_words
+from polyvisor_qemu.means import commands
 from polyvisor_qemu.qmp import Gone, QmpError, connect
 
 if TYPE_CHECKING:
@@ -27,13 +30,16 @@ CONNECTING = 30.0
 
 
 def receive(
-    hypervisor: QemuHypervisor, guest: Guest, spec: DomainSpec, listen: str | None
+    hypervisor: QemuHypervisor, guest: Guest, spec: DomainSpec, options: MigrationOptions
 ) -> tuple[dict[str, Any], str]:
     """Start a QEMU that listens for a stream.
 
     Raises:
         HypervisorError: it cannot listen there.
+        InvalidArgument: such means do not go together.
     """
+    listen = options.uri
+    means = commands(options, leaving=False)
     if listen is not None:
         # QEMU knows more kinds, one of which runs programs.
         listen = ":".join(_kind_of(listen))
@@ -42,9 +48,9 @@ def receive(
         with hypervisor.monitor(guest) as monitor:
             if listen is None:
                 # QEMU has its run folder under this name, however long the real path is.
-                stream.begin_in(monitor, f"unix:/proc/self/fd/{RUN_FD}/migration")
+                stream.begin_in(monitor, f"unix:/proc/self/fd/{RUN_FD}/migration", means=means)
                 return runtime, f"unix:{guest.run_dir}/migration"
-            stream.begin_in(monitor, listen)
+            stream.begin_in(monitor, listen, means=means)
             return runtime, listen
     except BaseException as error:
         hypervisor.destroy(guest)
@@ -60,21 +66,36 @@ def receive(
 def send(
     hypervisor: QemuHypervisor, guest: Guest, uri: str, options: MigrationOptions, job: Job
 ) -> dict[str, Any]:
-    """Let QEMU send the guest into a connection that we make."""
+    """Let QEMU send the guest into a connection that we make, or that it makes itself."""
+    means = commands(options, leaving=True)
     was_running = guest.state is DomainState.RUNNING
     if was_running and not options.live:
         hypervisor.suspend(guest)
     job.report("memory")
     try:
-        with hypervisor.monitor(guest) as monitor, _connected(uri) as wire:
+        with hypervisor.monitor(guest) as monitor, ExitStack() as opened:
+            where: int | str
+            if options.parallel:
+                # QEMU makes further connections as it made the first.
+                where = opened.enter_context(_reached(guest, uri))
+            else:
+                where = opened.enter_context(_connected(uri)).fileno()
             stream.begin_out(
                 monitor,
-                wire.fileno(),
+                where,
                 "migrate",
                 options.bandwidth or stream.UNLIMITED,
                 stream.DOWNTIME if options.downtime is None else options.downtime,
+                means,
             )
-            info = stream.wait_out(monitor, guest, job, "memory", stop_after=options.timeout)
+            info = stream.wait_out(
+                monitor,
+                guest,
+                job,
+                "memory",
+                stop_after=options.timeout if options.timeout_action == "suspend" else None,
+                abort_on_error=options.abort_on_error,
+            )
     except BaseException:
         if was_running:
             with suppress(PolyvisorError):
@@ -109,6 +130,25 @@ def take_back(hypervisor: QemuHypervisor, guest: Guest) -> None:
     """Stop a migration that is still going on; the guest stays stopped."""
     with hypervisor.monitor(guest) as monitor:
         stream.abandon(monitor, "migrate")
+
+
+@contextmanager
+def _reached(guest: Guest, uri: str) -> Iterator[str]:
+    """Give an address in QEMU's words that leads its source to where a destination listens."""
+    kind, place = _kind_of(uri)
+    if kind != "unix":
+        yield f"{kind}:{place}"
+        return
+    # A socket's path may be longer than the kernel takes: QEMU goes by a link in its run folder.
+    folder, name = os.path.split(place)
+    link = f"{guest.run_dir}/peer"
+    with suppress(FileNotFoundError):
+        os.unlink(link)
+    os.symlink(folder, link)
+    try:
+        yield f"unix:/proc/self/fd/{RUN_FD}/peer/{name}"
+    finally:
+        os.unlink(link)
 
 
 def _connected(uri: str) -> socket.socket:

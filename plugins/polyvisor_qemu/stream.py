@@ -7,18 +7,29 @@ from __future__ import annotations
 
 import select
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.errors import HypervisorError, PolyvisorError, Timeout
+from polyvisor_qemu.means import plain
 from polyvisor_qemu.qmp import QmpError
 
 if TYPE_CHECKING:
     from polyvisor.jobs import Job
     from polyvisor.local import Guest
-    from polyvisor_qemu.qmp import Monitor
+    from polyvisor_qemu.qmp import Command, Monitor
 
-__all__ = ["DOWNTIME", "UNLIMITED", "abandon", "begin_in", "begin_out", "wait_in", "wait_out"]
+__all__ = [
+    "DOWNTIME",
+    "UNLIMITED",
+    "abandon",
+    "begin_in",
+    "begin_out",
+    "steer",
+    "wait_in",
+    "wait_out",
+]
 
 #: Bytes per second: as good as no limit, which QEMU has no word for.
 UNLIMITED = 1 << 50
@@ -39,41 +50,53 @@ _EVENTS: tuple[str, dict[str, Any]] = (
 )
 
 
-def begin_out(monitor: Monitor, fd: int, fdname: str, bandwidth: int, downtime: float) -> None:
+def begin_out(
+    monitor: Monitor,
+    where: int | str,
+    fdname: str,
+    bandwidth: int,
+    downtime: float,
+    means: Sequence[Command] = (_EVENTS,),
+) -> None:
     """Let QEMU begin to write a guest.
 
     Args:
         monitor: its monitor.
-        fd: where to.
-        fdname: a name for it, for :func:`abandon`.
+        where: a descriptor, or an address that QEMU is to connect to itself.
+        fdname: a name for the descriptor, for :func:`abandon`.
         bandwidth: bytes per second at most.
         downtime: seconds for which it may stand still.
+        means: what tells it how.
 
     Raises:
         QmpError: QEMU refuses; it writes nothing.
     """
     limits = {"max_bandwidth": bandwidth, "downtime_limit": int(downtime * 1000)}
+    told: list[Command] = [*means, ("migrate-set-parameters", limits)]
+    uri = where if isinstance(where, str) else f"fd:{fdname}"
+    if not isinstance(where, str):
+        told.append(("getfd", {"fdname": fdname}))
     try:
         monitor.execute_all(
-            _EVENTS,
-            ("migrate-set-parameters", limits),
-            ("getfd", {"fdname": fdname}),
-            ("migrate", {"uri": f"fd:{fdname}"}),
-            fds=(fd,),
+            *told, ("migrate", {"uri": uri}), fds=() if isinstance(where, str) else (where,)
         )
     except QmpError:
         with suppress(PolyvisorError):
             cancel(monitor)
+            plain(monitor)
         raise
 
 
-def begin_in(monitor: Monitor, uri: str, fd: int | None = None) -> None:
+def begin_in(
+    monitor: Monitor, uri: str, fd: int | None = None, means: Sequence[Command] = (_EVENTS,)
+) -> None:
     """Let QEMU begin to read a guest.
 
     Args:
         monitor: its monitor.
         uri: where it listens, or ``fd:NAME``.
         fd: the descriptor that is to have that name.
+        means: what tells it how.
 
     Raises:
         QmpError: QEMU refuses.
@@ -81,7 +104,7 @@ def begin_in(monitor: Monitor, uri: str, fd: int | None = None) -> None:
     fdname = uri.removeprefix("fd:")
     named = [] if fd is None else [("getfd", {"fdname": fdname})]
     monitor.execute_all(
-        _EVENTS, *named, ("migrate-incoming", {"uri": uri}), fds=() if fd is None else (fd,)
+        *means, *named, ("migrate-incoming", {"uri": uri}), fds=() if fd is None else (fd,)
     )
 
 
@@ -92,8 +115,18 @@ def wait_out(
     phase: str,
     *,
     stop_after: float | None = None,
+    abort_on_error: bool = False,
 ) -> dict[str, Any]:
     """Wait for the end of an outgoing migration; cancel it if the job is cancelled.
+
+    Args:
+        monitor: its monitor.
+        guest: the guest.
+        job: told of its progress; its wishes are
+            :class:`~polyvisor.driver.Steering`'s fields.
+        phase: what the job's reports name.
+        stop_after: seconds after which the guest is stopped.
+        abort_on_error: fail if one of the guest's disks fails meanwhile.
 
     Returns:
         QEMU's figures (query-migrate).
@@ -111,7 +144,10 @@ def wait_out(
                     look = time.monotonic() - begun >= LOOK_FIRST
                 elif event["event"] == "MIGRATION":
                     look = event["data"]["status"] in ("completed", "failed", "cancelled")
+                elif event["event"] == "BLOCK_IO_ERROR" and abort_on_error:
+                    raise _disk_failed(event["data"], guest)
             job.check()
+            steer(monitor, job.wishes())
             now = time.monotonic()
             if look or now - looked >= LOOK_EVERY:
                 looked = now
@@ -132,7 +168,37 @@ def wait_out(
     except BaseException:
         with suppress(PolyvisorError):
             cancel(monitor)
+            plain(monitor)
         raise
+
+
+def steer(monitor: Monitor, wishes: dict[str, Any]) -> None:
+    """Change a migration that is under way.
+
+    Args:
+        monitor: the source's monitor.
+        wishes: fields of :class:`~polyvisor.driver.Steering`.
+    """
+    if not wishes:
+        return
+    values = {
+        "max-bandwidth": wishes.get("bandwidth"),
+        "max-postcopy-bandwidth": wishes.get("post_copy_bandwidth"),
+        "downtime-limit": int(wishes["downtime"] * 1000) if "downtime" in wishes else None,
+    }
+    changed = {name: value for name, value in values.items() if value is not None}
+    if changed:
+        monitor.execute_all(("migrate-set-parameters", changed))
+
+
+def _disk_failed(data: dict[str, Any], guest: Guest) -> HypervisorError:
+    words = str(data.get("reason", "it does not say why"))
+    return HypervisorError(
+        f"domain {guest.name!r}: its disk {data.get('device') or data.get('node-name')} failed "
+        f"while it was being sent: {words}",
+        domain=guest.name,
+        native_message=words,
+    )
 
 
 def _failed(info: dict[str, Any], guest: Guest) -> HypervisorError:
@@ -193,6 +259,7 @@ def abandon(monitor: Monitor, fdname: str) -> None:
         fdname: name of the descriptor that QEMU may have been given for it.
     """
     cancel(monitor)
+    plain(monitor)
     if monitor.execute("query-status")["status"] == "running":
         monitor.execute("stop")
     # It was killed before it said what to do with the descriptor: QEMU would keep it.

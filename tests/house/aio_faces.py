@@ -38,6 +38,7 @@ ROOMS: dict[str, tuple[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
         "Domains and their snapshots",
         (
             ("handles._changing", ("Changing",)),
+            ("handles._moving", ("Moving",)),
             ("handles._seat", ("Seat",)),
             ("domain", ("Domain", "DomainSnapshots")),
         ),
@@ -120,21 +121,20 @@ SPECIAL = {
     ),
 }
 STREAMS = frozenset({("Connection", "events")})
-# Given by Items.
-ITEMS = frozenset({"get"})
+ITEMS = frozenset({"get"})  # given by Items
 
 # What is done with a result when the task that waited for it is gone.
 DISCARD = {
     ("Seat", "open_console"): "os.close",
     ("StorageVolume", "open"): "lambda file: file.close()",
-    ("Domain", "migrate"): (
+    ("Moving", "migrate"): (
         "lambda made: made.connection.close() if isinstance(destination, str) else None"
     ),
 }
 
 # How a result becomes a handle where its connection may be another one.
 WRAPPED = {
-    ("Domain", "migrate"): "Domain(_where(destination, made), made)",
+    ("Moving", "migrate"): "Domain(_where(destination, made), made)",
 }
 
 EXTRA = {

@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from polyvisor.domain import DomainSnapshots as SyncDomainSnapshots
     from polyvisor.driver import SnapshotInfo, SnapshotOptions
     from polyvisor.handles._changing import Changing as SyncChanging
+    from polyvisor.handles._moving import Moving as SyncMoving
     from polyvisor.handles._seat import Seat as SyncSeat
     from polyvisor.jobs import JobProgress, ProgressCallback
     from polyvisor.model import DomainSpec
     from polyvisor.states import DomainInfo, DomainState, DomainStatus
 
-__all__ = ["Changing", "Domain", "DomainSnapshots", "Seat"]
+__all__ = ["Changing", "Domain", "DomainSnapshots", "Moving", "Seat"]
 
 
 class Changing(Face):
@@ -109,6 +110,118 @@ class Changing(Face):
         await self._run(self.sync.set_metadata, uri, prefix, xml, live=live, config=config)
 
 
+class Moving(Face):
+    """Migration of a domain, and its steering."""
+
+    __slots__ = ()
+
+    sync: SyncMoving
+
+    async def migrate(
+        self,
+        destination: Connection | str,
+        *,
+        live: bool = True,
+        offline: bool = False,
+        persistent: bool | None = None,
+        undefine_source: bool = False,
+        paused: bool = False,
+        peer_to_peer: bool = False,
+        tunnelled: bool = False,
+        post_copy: bool = False,
+        post_copy_resume: bool = False,
+        post_copy_bandwidth: int | None = None,
+        copy_storage: str | None = None,
+        disks: Sequence[str] | None = None,
+        disks_uri: str | None = None,
+        bandwidth: int | None = None,
+        downtime: float | None = None,
+        timeout: float | None = None,
+        timeout_action: str = "suspend",
+        auto_converge: bool = False,
+        auto_converge_initial: int | None = None,
+        auto_converge_increment: int | None = None,
+        compression: Sequence[str] = (),
+        compression_level: int | None = None,
+        compression_threads: int | None = None,
+        decompression_threads: int | None = None,
+        xbzrle_cache: int | None = None,
+        parallel: bool = False,
+        parallel_connections: int | None = None,
+        tls: bool = False,
+        tls_destination: str | None = None,
+        abort_on_error: bool = False,
+        unsafe: bool = False,
+        listen_address: str | None = None,
+        name: str | None = None,
+        spec: SpecSource | None = None,
+        uri: str | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Domain:
+        """Move it to another host; whatever fails, exactly one side has it afterwards."""
+        made = await self._crew.job(
+            lambda control: self.sync.migrate(
+                inner(destination),
+                live=live,
+                offline=offline,
+                persistent=persistent,
+                undefine_source=undefine_source,
+                paused=paused,
+                peer_to_peer=peer_to_peer,
+                tunnelled=tunnelled,
+                post_copy=post_copy,
+                post_copy_resume=post_copy_resume,
+                post_copy_bandwidth=post_copy_bandwidth,
+                copy_storage=copy_storage,
+                disks=disks,
+                disks_uri=disks_uri,
+                bandwidth=bandwidth,
+                downtime=downtime,
+                timeout=timeout,
+                timeout_action=timeout_action,
+                auto_converge=auto_converge,
+                auto_converge_initial=auto_converge_initial,
+                auto_converge_increment=auto_converge_increment,
+                compression=compression,
+                compression_level=compression_level,
+                compression_threads=compression_threads,
+                decompression_threads=decompression_threads,
+                xbzrle_cache=xbzrle_cache,
+                parallel=parallel,
+                parallel_connections=parallel_connections,
+                tls=tls,
+                tls_destination=tls_destination,
+                abort_on_error=abort_on_error,
+                unsafe=unsafe,
+                listen_address=listen_address,
+                name=name,
+                spec=spec,
+                uri=uri,
+                progress=control,
+            ),
+            progress,
+            discard=lambda made: made.connection.close() if isinstance(destination, str) else None,
+        )
+        return Domain(_where(destination, made), made)
+
+    async def steer_migration(
+        self,
+        *,
+        bandwidth: int | None = None,
+        post_copy_bandwidth: int | None = None,
+        downtime: float | None = None,
+        post_copy: bool = False,
+    ) -> None:
+        """Change its migration that is under way, from any thread or process."""
+        await self._run(
+            self.sync.steer_migration,
+            bandwidth=bandwidth,
+            post_copy_bandwidth=post_copy_bandwidth,
+            downtime=downtime,
+            post_copy=post_copy,
+        )
+
+
 class Seat(Face):
     """Console, screen, keyboard and core of a domain."""
 
@@ -158,7 +271,7 @@ class Seat(Face):
         )
 
 
-class Domain(Changing, Seat):
+class Domain(Changing, Moving, Seat):
     """A handle of one domain: a connection and a UUID, hashable and cheap."""
 
     __slots__ = ()
@@ -305,53 +418,6 @@ class Domain(Changing, Seat):
     async def remove_managed_save(self) -> None:
         """Drop the managed save image, if there is one."""
         await self._run(self.sync.remove_managed_save)
-
-    async def migrate(
-        self,
-        destination: Connection | str,
-        *,
-        live: bool = True,
-        offline: bool = False,
-        persistent: bool | None = None,
-        undefine_source: bool = False,
-        paused: bool = False,
-        peer_to_peer: bool = False,
-        tunnelled: bool = False,
-        post_copy: bool = False,
-        copy_storage: str | None = None,
-        bandwidth: int | None = None,
-        downtime: float | None = None,
-        timeout: float | None = None,
-        name: str | None = None,
-        spec: SpecSource | None = None,
-        uri: str | None = None,
-        progress: ProgressCallback | None = None,
-    ) -> Domain:
-        """Move it to another host; whatever fails, exactly one side has it afterwards."""
-        made = await self._crew.job(
-            lambda control: self.sync.migrate(
-                inner(destination),
-                live=live,
-                offline=offline,
-                persistent=persistent,
-                undefine_source=undefine_source,
-                paused=paused,
-                peer_to_peer=peer_to_peer,
-                tunnelled=tunnelled,
-                post_copy=post_copy,
-                copy_storage=copy_storage,
-                bandwidth=bandwidth,
-                downtime=downtime,
-                timeout=timeout,
-                name=name,
-                spec=spec,
-                uri=uri,
-                progress=control,
-            ),
-            progress,
-            discard=lambda made: made.connection.close() if isinstance(destination, str) else None,
-        )
-        return Domain(_where(destination, made), made)
 
     async def job(self) -> JobProgress | None:
         """Return how far the save or migration is that runs on it, from any process."""

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         MigrationOptions,
         Outcome,
         Prepared,
+        Steering,
     )
     from polyvisor.driver._objects import (
         DefinedObjects,
@@ -105,6 +106,7 @@ __all__ = [
     "SnapshotOptions",
     "Snapshots",
     "StartedObjects",
+    "Steering",
     "StoragePools",
     "Tuning",
     "Usability",
@@ -155,6 +157,7 @@ __getattr__, __dir__ = attach(
         "SnapshotOptions": "_options",
         "Snapshots": "_parts",
         "StartedObjects": "_objects",
+        "Steering": "_migration",
         "StoragePools": "_objects",
         "Tuning": "_tuning",
         "Usability": "_usability",

@@ -13,13 +13,23 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from polyvisor.errors import Unsupported
+
 if TYPE_CHECKING:
     from uuid import UUID
 
     from polyvisor.jobs import Job
     from polyvisor.model import DomainSpec
 
-__all__ = ["Begun", "Finished", "Migration", "MigrationOptions", "Outcome", "Prepared"]
+__all__ = [
+    "Begun",
+    "Finished",
+    "Migration",
+    "MigrationOptions",
+    "Outcome",
+    "Prepared",
+    "Steering",
+]
 
 
 @attrs.frozen
@@ -34,12 +44,38 @@ class MigrationOptions:
         paused: leave the guest paused on the destination.
         peer_to_peer: let the source drive.
         tunnelled: carry the stream inside the connection.
-        post_copy: allow switching before all memory is there.
+        post_copy: allow switching before all memory is there; the switch itself is
+            :meth:`Migration.steer`'s, or ``timeout_action``'s.
+        post_copy_resume: go on with a migration that broke off after the switch.
+        post_copy_bandwidth: bytes per second at most after the switch, or ``None``.
         copy_storage: ``"all"`` or ``"incremental"`` to copy disks too.
+        disks: targets of the disks to copy, such as ``"vda"``; ``None`` for all that the
+            guest can write to and does not share.
+        disks_uri: where the destination is to listen for them (``tcp://HOST:PORT``,
+            ``unix:PATH``), or ``None``.
         bandwidth: bytes per second at most, or ``None``.
         downtime: seconds the guest may stand still, or ``None`` for the default.
-        timeout: seconds after which a live migration is finished with the guest
-            stopped, or ``None``.
+        timeout: seconds after which a live migration is brought to its end, or ``None``.
+        timeout_action: how: ``"suspend"`` stops the guest, so that what is left is soon
+            sent; ``"post-copy"`` switches; ``"abort"`` cancels.
+        auto_converge: slow down a guest that writes faster than can be sent.
+        auto_converge_initial: percent of its time that it is held up by at first.
+        auto_converge_increment: percent by which that grows with each pass.
+        compression: methods of packing the stream, such as ``"xbzrle"`` (what changed of a
+            page) and ``"mt"`` (deflate, in threads); with ``parallel`` ``"zlib"`` or ``"zstd"``.
+        compression_level: how hard to try with ``"mt"``, 0 to 9, or ``None``.
+        compression_threads: threads that pack, or ``None``.
+        decompression_threads: threads that unpack, or ``None``.
+        xbzrle_cache: bytes of memory kept to compare with, or ``None``.
+        parallel: send over several connections at once.
+        parallel_connections: how many, or ``None`` for the default.
+        tls: encrypt the stream, with the certificates that the drivers are set up with.
+        tls_destination: the name in the destination's certificate, if it is not the one
+            under which the source reaches it.
+        abort_on_error: give up if the guest's disks fail meanwhile.
+        unsafe: skip what the driver checks of the safety of shared disks.
+        listen_address: address that the destination listens on, if it is not the one that
+            it names to the source.
         name: name on the destination, or ``None`` to keep it.
         spec: definition for the destination, or ``None``; must be ABI-compatible.
         uri: where the destination is to listen for the stream, or ``None``.
@@ -55,15 +91,52 @@ class MigrationOptions:
     peer_to_peer: bool = False
     tunnelled: bool = False
     post_copy: bool = False
+    post_copy_resume: bool = False
+    post_copy_bandwidth: int | None = None
     copy_storage: str | None = None
+    disks: tuple[str, ...] | None = None
+    disks_uri: str | None = None
     bandwidth: int | None = None
     downtime: float | None = None
     timeout: float | None = None
+    timeout_action: str = "suspend"
+    auto_converge: bool = False
+    auto_converge_initial: int | None = None
+    auto_converge_increment: int | None = None
+    compression: tuple[str, ...] = ()
+    compression_level: int | None = None
+    compression_threads: int | None = None
+    decompression_threads: int | None = None
+    xbzrle_cache: int | None = None
+    parallel: bool = False
+    parallel_connections: int | None = None
+    tls: bool = False
+    tls_destination: str | None = None
+    abort_on_error: bool = False
+    unsafe: bool = False
+    listen_address: str | None = None
     name: str | None = None
     spec: DomainSpec | None = None
     uri: str | None = None
     destination: str | None = None
     source: str | None = None
+
+
+@attrs.frozen
+class Steering:
+    """What is to be different about a migration that is under way.
+
+    Attributes:
+        bandwidth: bytes per second at most from now on, or ``None`` to leave it.
+        post_copy_bandwidth: the same after the switch to post-copy.
+        downtime: seconds the guest may stand still, or ``None`` to leave it.
+        post_copy: switch now.
+    """
+
+    bandwidth: int | None = None
+    post_copy_bandwidth: int | None = None
+    downtime: float | None = None
+    post_copy: bool = False
 
 
 @attrs.frozen
@@ -185,3 +258,15 @@ class Migration(ABC):
         A migration that is still open but that nobody works on any more is aborted by
         being asked about.
         """
+
+    def steer(self, uuid: UUID, steering: Steering) -> None:
+        """Source: change a migration of the domain that is under way, whoever runs it.
+
+        Raises:
+            OperationInvalid: none is.
+            Unsupported: the driver cannot.
+        """
+        raise Unsupported(
+            "steer a migration: this driver cannot change one that is under way",
+            feature="migration.steering",
+        )

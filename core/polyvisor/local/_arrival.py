@@ -115,7 +115,9 @@ class Arrival:
             definition=before.definition if before is not None else None,
             reason=StateReason.MIGRATING,
         )
-        guest.runtime, uri = self._hypervisor.receive(guest, self._spec, version, self._options.uri)
+        guest.runtime, uri = self._hypervisor.receive_with(
+            guest, self._spec, version, self._options
+        )
         self._hold.change()
         return uri
 

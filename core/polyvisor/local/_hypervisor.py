@@ -410,6 +410,15 @@ class MigratesGuests(ABC):
             The runtime facts, and the URI that the source connects to.
         """
 
+    def receive_with(
+        self, guest: Guest, spec: DomainSpec, version: int, options: MigrationOptions
+    ) -> tuple[dict[str, Any], str]:
+        """Destination: do :meth:`receive`, knowing how the guest will be sent.
+
+        For a hypervisor whose destination must be told; ``options.uri`` is where to listen.
+        """
+        return self.receive(guest, spec, version, options.uri)
+
     @abstractmethod
     def send(
         self, guest: Guest, uri: str, version: int, options: MigrationOptions, job: Job

@@ -13,7 +13,17 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from polyvisor.driver import Begun, Finished, Migration, MigrationOptions, Outcome, Prepared
+import attrs
+
+from polyvisor.driver import (
+    Begun,
+    Finished,
+    Migration,
+    MigrationOptions,
+    Outcome,
+    Prepared,
+    Steering,
+)
 from polyvisor.errors import MigrationError, OperationInvalid, PolyvisorError
 
 if TYPE_CHECKING:
@@ -79,6 +89,14 @@ class LocalMigration(Migration):
                 from polyvisor.local._departure import unsettled
 
                 raise unsettled(hold)
+
+    def steer(self, uuid: UUID, steering: Steering) -> None:
+        record = self._keeper.need(uuid)
+        if record.intent is None or record.intent["op"] != "migrate-out":
+            raise _not_leaving(record.name)
+        wishes = {name: value for name, value in attrs.asdict(steering).items() if value}
+        if not self._keeper.home.jobs.wish(str(uuid), wishes):
+            raise _not_leaving(record.name)
 
     # Destination
 
@@ -158,3 +176,11 @@ class LocalMigration(Migration):
             _, departure = self._departures.popitem()
             with suppress(PolyvisorError):
                 departure.confirm(cancelled=True)
+
+
+def _not_leaving(name: str) -> OperationInvalid:
+    return OperationInvalid(
+        f"steer the migration of {name!r}: it is not being migrated from here",
+        domain=name,
+        operation="steer migration",
+    )

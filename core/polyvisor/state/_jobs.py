@@ -45,6 +45,10 @@ class JobBoard(ABC):
     def cancel(self, name: str, reason: str) -> bool:
         """Cancel the job; return whether there was one."""
 
+    @abstractmethod
+    def wish(self, name: str, wishes: dict[str, Any]) -> bool:
+        """Ask the job for something, in plain JSON values; return whether there was one."""
+
     @contextmanager
     def shown(self, name: str, job: Job) -> Iterator[None]:
         """Do :meth:`show` for the time of a ``with`` block."""
@@ -81,6 +85,12 @@ class MemoryJobBoard(JobBoard):
         job = self._jobs.get(name)
         if job is not None:
             job.cancel(reason)
+        return job is not None
+
+    def wish(self, name: str, wishes: dict[str, Any]) -> bool:
+        job = self._jobs.get(name)
+        if job is not None:
+            job.wish(**wishes)
         return job is not None
 
 
@@ -140,7 +150,10 @@ class SocketJobBoard(JobBoard):
     def cancel(self, name: str, reason: str) -> bool:
         return self._ask(name, {"ask": "cancel", "reason": reason}) is not None
 
-    def _ask(self, name: str, question: dict[str, str]) -> dict[str, Any] | None:
+    def wish(self, name: str, wishes: dict[str, Any]) -> bool:
+        return self._ask(name, {"ask": "wish", "wishes": wishes}) is not None
+
+    def _ask(self, name: str, question: dict[str, Any]) -> dict[str, Any] | None:
         if not os.path.exists(f"{self._folder}/{name}"):
             return None
         import json
@@ -183,9 +196,11 @@ class _SocketPosting(threading.Thread, Posting):
                     answer = self._answer(json.loads(asker.recv(65536)))
                     asker.send(json.dumps(answer).encode())
 
-    def _answer(self, question: dict[str, str]) -> dict[str, Any]:
+    def _answer(self, question: dict[str, Any]) -> dict[str, Any]:
         if question["ask"] == "cancel":
             self._job.cancel(question["reason"])
+        elif question["ask"] == "wish":
+            self._job.wish(**question["wishes"])
         return attrs.asdict(self._job.latest)
 
     def close(self) -> None:

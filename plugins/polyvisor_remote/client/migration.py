@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.driver import Begun, Finished, Migration, Outcome, Prepared
-from polyvisor.errors import ConnectError, NotFound, OperationInvalid, PolyvisorError, Unsupported
+from polyvisor.errors import ConnectError, NotFound, OperationInvalid, PolyvisorError
 from polyvisor.uri import ConnectionUri
 from polyvisor_remote.client.jobs import watched
 from polyvisor_remote.server.numbers import Feature, Migrate
@@ -52,11 +52,6 @@ class RemoteMigration(Migration):
         """Source: ask what the domain is, and have it held."""
         from polyvisor.model import DomainSpec
 
-        if options.timeout is not None:
-            raise Unsupported(
-                "migrate: a remote connection cannot stop the guest after a time; set a downtime",
-                feature="migration.live",
-            )
         if _by_the_source(options):
             return Begun(DomainSpec.from_xml(self._domains.xml(uuid)))
         flags = _flags(options) | self._protection

@@ -45,6 +45,7 @@ _PROBES: Mapping[str, tuple[Any, ...]] = {
     "migration.live": ("domain_migrate_begin3_params", _NOBODY, [], 1),
     "migration.stopped": ("domain_migrate_begin3_params", _NOBODY, [], 0),
     "migration.offline": ("connect_supports_feature", int(Feature.MIGRATION_OFFLINE)),
+    "migration.limits": ("domain_migrate_set_max_downtime", _NOBODY, 300, 0),
     "migration.peer-to-peer": ("connect_supports_feature", int(Feature.MIGRATION_P2P)),
     "snapshots.memory": ("domain_snapshot_create_xml", _NOBODY, "<domainsnapshot/>", 0),
     "snapshots.disk": ("domain_snapshot_create_xml", _NOBODY, "<domainsnapshot/>", 16),
@@ -74,6 +75,7 @@ _MISSING = "the client for libvirt's protocol does not do this yet"
 _REASONS = {
     "save.edit": "images are files of the server's host; read and change them there",
     "migration.tunnelled": "the stream goes from server to server",
+    "migration.timeout": "the client cannot stop the guest after a time; set a downtime",
 }
 
 

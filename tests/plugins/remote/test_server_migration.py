@@ -154,9 +154,38 @@ def test_phases_out_of_order_are_refused(hosts: list[str]) -> None:
         named = params({"destination_name": "m"})
         assert source.refused("domain_migrate_finish3_params", named, b"", 1, 0).code == INVALID
         assert source.refused("domain_migrate_prepare3_params", [], b"", 1).code == 8
-        unknown = params({"migrate_disks": "vda"})
+        unknown = params({"persistent_xml": "<domain/>"})
         assert source.refused("domain_migrate_begin3_params", dom, unknown, 1).code == 84
+        alone = params({"migrate_disks": "vda"})
+        assert source.refused("domain_migrate_begin3_params", dom, alone, 1).code == 8
         assert source.refused("domain_migrate_begin3_params", dom, [], 1 << 30).code == 8
+
+
+@pytest.mark.parametrize(
+    ("flag", "option"),
+    [
+        (64, "copy_storage"),
+        (2048, "compression"),
+        (4096, "abort_on_error"),
+        (8192, "auto_converge"),
+        (32768, "post_copy"),
+        (65536, "tls"),
+        (131072, "parallel"),
+    ],
+)
+def test_a_means_that_the_driver_lacks_is_refused(hosts: list[str], flag: int, option: str) -> None:
+    """By its name, before anything is touched, on either side."""
+    with WireClient(hosts[0], SIM) as source:
+        dom = source.call("domain_define_xml", GUEST).dom
+        dom = source.call("domain_create_with_flags", dom, 0).dom
+        error = source.refused("domain_migrate_begin3_params", dom, [], LIVE | flag)
+        assert f"migrate with {option}: " in error.message
+        assert error.code == 3
+        given = params({"destination_xml": GUEST})
+        error = source.refused("domain_migrate_prepare3_params", given, b"", LIVE | flag)
+        if option != "abort_on_error":
+            assert f"migrate with {option}: " in error.message
+        source.call("domain_destroy", dom)
 
 
 XEN = """<domain type='xen'><name>t</name><uuid>6f0e1c1a-7d0c-4a6b-9f57-000000000077</uuid>

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import polyvisor
-from polyvisor.errors import AlreadyExists, Cancelled, MigrationError, OperationInvalid
+from polyvisor.errors import (
+    AlreadyExists,
+    Cancelled,
+    InvalidArgument,
+    MigrationError,
+    OperationInvalid,
+)
 from polyvisor.states import DomainState, StateReason
 from polyvisor.testing._target import Target, requires
 from polyvisor.testing.suite._saving import consecutive
@@ -81,6 +88,69 @@ class TestMigration:
         domain.start()
         domain.suspend()
         assert domain.migrate(peer).state is DomainState.PAUSED
+
+    @pytest.mark.parametrize(
+        ("feature", "means"),
+        [
+            ("migration.limits", {"bandwidth": 1 << 40, "downtime": 1}),
+            ("migration.timeout", {"timeout": 600}),
+            ("migration.auto-converge", {"auto_converge": True, "auto_converge_initial": 30}),
+            ("migration.compression", {"compression": ["xbzrle"], "xbzrle_cache": 1 << 26}),
+            ("migration.parallel", {"parallel": True, "parallel_connections": 2}),
+            ("migration.abort-on-error", {"abort_on_error": True}),
+        ],
+    )
+    def test_by_other_means(
+        self,
+        host: Connection,
+        peer: Connection,
+        domain: Domain,
+        target: Target,
+        feature: str,
+        means: dict[str, Any],
+    ) -> None:
+        """However it is sent, it runs on over there without losing a count."""
+        if not (host.support.usable(feature) and peer.support.usable(feature)):
+            pytest.skip(f"{feature} is not claimed")
+        domain.start()
+        if target.ticks is not None:
+            target.wait_for_ticks(domain, 3)
+        moved = domain.migrate(peer, **means)
+        assert moved.state is DomainState.RUNNING
+        if target.ticks is not None:
+            assert consecutive(list(target.wait_for_ticks(moved, 3)))
+
+    def test_a_time_limit_that_aborts(self, peer: Connection, domain: Domain) -> None:
+        """When the time is up it is cancelled, and the domain runs on where it was."""
+        domain.start()
+        with pytest.raises(Cancelled, match="not done after 0"):
+            domain.migrate(
+                peer,
+                timeout=0,
+                timeout_action="abort",
+                progress=lambda progress: time.sleep(0.2),
+            )
+        assert domain.state is DomainState.RUNNING
+        assert not list(peer.domains)
+
+    @pytest.mark.parametrize(
+        ("wrong", "told"),
+        [
+            ({"copy_storage": "some"}, "copy_storage is all or incremental"),
+            ({"timeout_action": "panic"}, "timeout_action is suspend or post-copy or abort"),
+            ({"auto_converge": True, "auto_converge_initial": 100}, "from 1 to 99, not 100"),
+            ({"parallel_connections": 2}, "does nothing without parallel"),
+            ({"timeout": 1, "timeout_action": "post-copy"}, "does nothing without post_copy"),
+        ],
+    )
+    def test_options_that_make_no_sense(
+        self, peer: Connection, domain: Domain, wrong: dict[str, Any], told: str
+    ) -> None:
+        """They are refused in words before anything is touched."""
+        domain.start()
+        with pytest.raises(InvalidArgument, match=told):
+            domain.migrate(peer, **wrong)
+        assert domain.state is DomainState.RUNNING
 
     @requires("migration.offline")
     def test_offline(self, peer: Connection, domain: Domain) -> None:

@@ -32,8 +32,33 @@ if TYPE_CHECKING:
 _KNOWN = int(~Migrate(0))
 #: Parameters that may occur several times (``VIR_MIGRATE_PARAM_*``).
 _REPEATED = ("migrate_disks", "compression")
-#: Those that a driver has no use for, so that they must not be given.
-_REFUSED = ("migrate_disks", "disks_port", "disks_uri", "compression", "listen_address")
+#: Those that have the name of an option, by that name.
+_PLAIN = {
+    "name": "destination_name",
+    "uri": "migrate_uri",
+    "listen_address": "listen_address",
+    "disks_uri": "disks_uri",
+    "auto_converge_initial": "auto_converge.initial",
+    "auto_converge_increment": "auto_converge.increment",
+    "compression_level": "compression.mt.level",
+    "compression_threads": "compression.mt.threads",
+    "decompression_threads": "compression.mt.dthreads",
+    "xbzrle_cache": "compression.xbzrle.cache",
+    "parallel_connections": "parallel.connections",
+    "tls_destination": "tls.destination",
+}
+#: What else there is a meaning for.
+_OTHERS = (
+    "destination_xml",
+    "bandwidth",
+    "bandwidth.postcopy",
+    "migrate_disks",
+    "compression",
+    "disks_port",
+    "graphics_uri",
+)
+#: What libvirt packs with if it is not said how.
+_PACKED = ("xbzrle",)
 _BANDWIDTH_UNIT = 1 << 20  # MiB/s
 _UNSUPPORTED_ARG = 84
 
@@ -53,10 +78,14 @@ def _part(session: Session, procedure: str) -> Migration:
     return part
 
 
-def _options(flags: int, given: dict[str, Any], function: str) -> MigrationOptions:
+def _options(
+    session: Session, flags: int, given: dict[str, Any], function: str, *, leaving: bool
+) -> MigrationOptions:
+    from polyvisor.migration import check
+
     check_flags(flags, _KNOWN, function)
-    for name in _REFUSED:
-        if name in given:
+    for name in given:
+        if name not in _OTHERS and name not in _PLAIN.values():
             raise Failure(_UNSUPPORTED_ARG, f"{function}: the parameter {name} has no effect here")
     copy = None
     if flags & Migrate.NON_SHARED_INC:
@@ -64,8 +93,13 @@ def _options(flags: int, given: dict[str, Any], function: str) -> MigrationOptio
     elif flags & Migrate.NON_SHARED_DISK:
         copy = "all"
     xml = given.get("destination_xml")
-    bandwidth = given.get("bandwidth") or None
-    return MigrationOptions(
+    disks = given.get("migrate_disks")
+    packed = tuple(given.get("compression") or ())
+    port = given.get("disks_port")
+    plain: dict[str, Any] = {option: given.get(name) for option, name in _PLAIN.items()}
+    if port and plain["disks_uri"] is None:
+        plain["disks_uri"] = f"tcp://:{port}"
+    options = MigrationOptions(
         live=bool(flags & Migrate.LIVE),
         offline=bool(flags & Migrate.OFFLINE),
         persistent=bool(flags & Migrate.PERSIST_DEST),
@@ -74,12 +108,28 @@ def _options(flags: int, given: dict[str, Any], function: str) -> MigrationOptio
         peer_to_peer=bool(flags & Migrate.PEER2PEER),
         tunnelled=bool(flags & Migrate.TUNNELLED),
         post_copy=bool(flags & Migrate.POSTCOPY),
+        post_copy_resume=bool(flags & Migrate.POSTCOPY_RESUME),
+        post_copy_bandwidth=_bytes(given.get("bandwidth.postcopy")),
         copy_storage=copy,
-        bandwidth=None if bandwidth is None else bandwidth * _BANDWIDTH_UNIT,
-        name=given.get("destination_name"),
+        disks=None if not disks else tuple(disks),
+        bandwidth=_bytes(given.get("bandwidth")),
+        auto_converge=bool(flags & Migrate.AUTO_CONVERGE),
+        compression=packed or (_PACKED if flags & Migrate.COMPRESSED else ()),
+        parallel=bool(flags & Migrate.PARALLEL),
+        tls=bool(flags & Migrate.TLS),
+        abort_on_error=bool(flags & Migrate.ABORT_ON_ERROR),
+        unsafe=bool(flags & Migrate.UNSAFE),
         spec=None if xml is None else as_spec(xml),
-        uri=given.get("migrate_uri"),
+        **plain,
     )
+    # A guest can arrive through a tunnel wherever one can arrive.
+    past = () if leaving else ("tunnelled", "peer_to_peer")
+    check(session.connection, options, leaving=leaving, past=past)
+    return options
+
+
+def _bytes(mebibytes: int | None) -> int | None:
+    return mebibytes * _BANDWIDTH_UNIT if mebibytes else None
 
 
 def _departures(session: Session) -> dict[UUID, _Departure]:
@@ -97,7 +147,9 @@ def begin(session: Session, arguments: Any) -> tuple[bytes, str]:
     """Source: say what the domain is, and hold it."""
     part = _part(session, "domain_migrate_begin3_params")
     given = mapping(arguments.params, repeated=_REPEATED)
-    options = _options(arguments.flags, given, "virDomainMigrateBegin3Params")
+    options = _options(
+        session, arguments.flags, given, "virDomainMigrateBegin3Params", leaving=True
+    )
     uuid = session.uuid(arguments.dom)
     job = Job("migration")
     begun = part.begin(uuid, options, job)
@@ -170,7 +222,7 @@ def _prepare(
     if xml is None:
         raise Failure(8, f"{function}: no definition was sent")
     spec = as_spec(xml)
-    options = _options(arguments.flags, given, function)
+    options = _options(session, arguments.flags, given, function, leaving=False)
     if listen is not None:
         options = attrs.evolve(options, uri=listen)
     prepared = part.prepare(spec, arguments.cookie_in or None, options)
@@ -195,7 +247,9 @@ def perform(session: Session, arguments: Any) -> tuple[bytes]:
     given = mapping(arguments.params, repeated=_REPEATED)
     uuid = session.uuid(arguments.dom)
     if arguments.dconnuri is not None:
-        options = _options(arguments.flags, given, "virDomainMigratePerform3Params")
+        options = _options(
+            session, arguments.flags, given, "virDomainMigratePerform3Params", leaving=True
+        )
         _drive(session, uuid, arguments.dconnuri, options)
         return (b"",)
     departure = _departures(session).get(uuid)
@@ -216,22 +270,10 @@ def _drive(session: Session, uuid: UUID, destination: str, options: MigrationOpt
     """Migrate to a connection that the daemon itself opens."""
     connection = session.connection
     domain: Domain = connection.domains[uuid]
-    domain.migrate(
-        destination,
-        live=options.live,
-        offline=options.offline,
-        persistent=options.persistent,
-        undefine_source=options.undefine_source,
-        paused=options.paused,
-        peer_to_peer=True,
-        tunnelled=options.tunnelled,
-        post_copy=options.post_copy,
-        copy_storage=options.copy_storage,
-        bandwidth=options.bandwidth,
-        name=options.name,
-        spec=options.spec,
-        uri=options.uri,
-    )
+    means = attrs.asdict(options, recurse=False)
+    for told in ("source", "destination"):
+        del means[told]
+    domain.migrate(destination, **{**means, "peer_to_peer": True})
 
 
 @serves("domain_migrate_finish3_params", slow=True)

@@ -1,0 +1,101 @@
+"""The means of a migration as QEMU knows them: capabilities and parameters of either side.
+
+Their names are those of QEMU's qapi/migration.json; which side needs which, and what goes with
+what, is as libvirt has it (src/qemu/qemu_migration_params.c).
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from polyvisor.errors import InvalidArgument, PolyvisorError
+
+if TYPE_CHECKING:
+    from polyvisor.driver import MigrationOptions
+    from polyvisor_qemu.qmp import Command, Monitor
+
+__all__ = ["commands", "plain"]
+
+#: What packs the stream: the capability; those of ``parallel`` are a parameter's values.
+_PACKERS = {"xbzrle": "xbzrle", "mt": "compress"}
+_PARALLEL_PACKERS = ("zlib", "zstd")
+#: Capabilities that stay on from one migration to the next.
+_STAY = frozenset({"events"})
+
+
+def commands(options: MigrationOptions, *, leaving: bool) -> list[Command]:
+    """Return what tells QEMU how a guest is to be sent, before anything else of a migration.
+
+    Args:
+        options: how.
+        leaving: the guest leaves from here, and does not arrive.
+
+    Raises:
+        InvalidArgument: such means do not go together.
+    """
+    _check(options)
+    on = ["events"]
+    on += [_PACKERS[method] for method in options.compression if method in _PACKERS]
+    if options.parallel:
+        on.append("multifd")
+    if options.auto_converge and leaving:
+        on.append("auto-converge")
+    told: list[Command] = [
+        (
+            "migrate-set-capabilities",
+            {"capabilities": [{"capability": name, "state": True} for name in on]},
+        )
+    ]
+    values = {
+        "multifd-channels": options.parallel_connections,
+        "xbzrle-cache-size": options.xbzrle_cache,
+        "compress-level": options.compression_level,
+        "compress-threads": options.compression_threads,
+        "decompress-threads": options.decompression_threads,
+    }
+    if options.parallel:
+        values["multifd-channels"] = options.parallel_connections or 2
+    if leaving:
+        values["cpu-throttle-initial"] = options.auto_converge_initial
+        values["cpu-throttle-increment"] = options.auto_converge_increment
+        values["max-postcopy-bandwidth"] = options.post_copy_bandwidth
+    parameters: dict[str, Any] = {name: v for name, v in values.items() if v is not None}
+    for method in options.compression:
+        if method in _PARALLEL_PACKERS:
+            parameters["multifd-compression"] = method
+    if parameters:
+        told.append(("migrate-set-parameters", parameters))
+    return told
+
+
+def _check(options: MigrationOptions) -> None:
+    known = (*_PACKERS, *_PARALLEL_PACKERS)
+    for method in options.compression:
+        if method not in known:
+            raise InvalidArgument(
+                f"migrate: compression {method!r} is not QEMU's; it has {', '.join(known)}"
+            )
+        if options.parallel and method in _PACKERS:
+            raise InvalidArgument(
+                f"migrate: compression {method!r} does not go with parallel; use zlib or zstd"
+            )
+        if not options.parallel and method in _PARALLEL_PACKERS:
+            raise InvalidArgument(
+                f"migrate: compression {method!r} needs parallel; without it use xbzrle or mt"
+            )
+
+
+def plain(monitor: Monitor) -> None:
+    """Turn the means of a migration that failed off, lest they be the next one's, or a save's."""
+    with suppress(PolyvisorError):
+        on = [
+            each["capability"]
+            for each in monitor.execute("query-migrate-capabilities")
+            if each["state"] and each["capability"] not in _STAY
+        ]
+        if on:
+            off = [{"capability": name, "state": False} for name in on]
+            monitor.execute("migrate-set-capabilities", capabilities=off)
+        if "multifd" in on:
+            monitor.execute("migrate-set-parameters", multifd_compression="none")
