@@ -5,10 +5,12 @@ from __future__ import annotations
 import socket
 from uuid import uuid4
 
+import attrs
 import pytest
 
 from polyvisor.driver import MigrationOptions
 from polyvisor.errors import (
+    AlreadyExists,
     ConfigError,
     HypervisorError,
     InvalidArgument,
@@ -106,6 +108,32 @@ def test_a_cookie_of_another_domain_is_refused(domain, peer):
     cookie = LibxlCookie("guest", uuid4(), "elsewhere", 2).to_bytes()
     with pytest.raises(MigrationError, match="it is of the domain"):
         peer.driver.migration.prepare(begun(domain).spec, cookie, MigrationOptions())
+
+
+@pytest.mark.parametrize(
+    ("there", "why"),
+    [
+        ("other name", "its UUID belongs to the domain 'other' here"),
+        ("other UUID", "the name belongs to the domain with UUID"),
+        ("running", "a domain with its UUID is active here"),
+        ("by another toolstack", "a domain with its UUID is active here"),
+    ],
+)
+def test_a_destination_where_one_is_in_the_way(domain, peer, hosts, there, why):
+    """A domain of the same name or UUID over there refuses it; it runs on here, and alone."""
+    spec = domain.spec(inactive=True)
+    if there == "other name":
+        peer.domains.define(attrs.evolve(spec, name="other"))
+    elif there == "other UUID":
+        peer.domains.define(attrs.evolve(spec, uuid=uuid4()))
+    elif there == "running":
+        peer.domains.define(spec).start()
+    else:
+        hosts.beside(host="b").domains.create(spec)
+    with pytest.raises((AlreadyExists, MigrationError), match=why):
+        domain.migrate(peer)
+    assert domain.state is DomainState.RUNNING
+    assert len(list(peer.domains)) == 1
 
 
 def test_ports_are_tried_in_turn(domain, peer, hosts):
