@@ -133,7 +133,7 @@ class LibxlDriver(LocalDriver):
                 "migration.stopped": _YES,
                 "migration.offline": _YES,
                 "migration.peer-to-peer": _YES,
-                "migration.tunnelled": "guests arrive so, by polyvisord; none leaves so yet",
+                "migration.tunnelled": _YES,
                 "migration.post-copy": none,
                 "migration.storage": none,
                 "migration.limits": none,

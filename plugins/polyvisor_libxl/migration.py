@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.errors import (
@@ -21,6 +22,8 @@ from polyvisor.jobs import Job
 from polyvisor_libxl.saving import write
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from polyvisor.driver import MigrationOptions
     from polyvisor.local import Guest
     from polyvisor.model import DomainSpec
@@ -253,12 +256,24 @@ def _listen_tcp(address: str, port: int) -> socket.socket:
 def _listen_unix(path: str) -> socket.socket:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
-        listener.bind(path)
+        with _short(path) as name:
+            listener.bind(name)
         listener.listen(1)
     except OSError as error:
         listener.close()
         raise HypervisorError(f"cannot listen on {path}: {error.strerror}") from error
     return listener
+
+
+@contextmanager
+def _short(path: str) -> Iterator[str]:
+    """Give a socket's path in a form that fits into ``sun_path``, however long it is."""
+    folder, name = os.path.split(path)
+    fd = os.open(folder or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{fd}/{name}"
+    finally:
+        os.close(fd)
 
 
 def _split(uri: str) -> tuple[str, str]:
@@ -298,7 +313,8 @@ def _connected(uri: str) -> socket.socket:
     try:
         if kind == "unix":
             wire = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-            wire.connect(rest)
+            with _short(rest) as name:
+                wire.connect(name)
             return wire
         wire = socket.create_connection(_place(uri, rest), timeout=CONNECTING)
         wire.settimeout(None)

@@ -65,7 +65,7 @@ SIM = SupportTable(
         "migration.stopped": SupportStatus.SUPPORTED,
         "migration.offline": SupportStatus.SUPPORTED,
         "migration.peer-to-peer": SupportStatus.SUPPORTED,
-        "migration.tunnelled": "the stream has a socket of its own so far",
+        "migration.tunnelled": Support(_CANNOT, "both sides talk while a guest moves"),
         "migration.post-copy": "a guest runs where all of its memory is, so far",
         "migration.storage": _NO_DISKS,
         "migration.limits": SupportStatus.SUPPORTED,

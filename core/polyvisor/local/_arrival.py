@@ -115,9 +115,11 @@ class Arrival:
             definition=before.definition if before is not None else None,
             reason=StateReason.MIGRATING,
         )
-        guest.runtime, uri = self._hypervisor.receive_with(
-            guest, self._spec, version, self._options
-        )
+        options = self._options
+        if options.uri is None and options.tunnelled and guest.run_dir is not None:
+            # The source is in this process, and nobody else is to come in.
+            options = attrs.evolve(options, uri=f"unix:{guest.run_dir}/migration")
+        guest.runtime, uri = self._hypervisor.receive_with(guest, self._spec, version, options)
         self._hold.change()
         return uri
 

@@ -189,7 +189,7 @@ class Departure:
         if intent["phase"] == "sent":
             # The destination has all it needs. Whoever says "cancelled" may have lost its
             # connection in the very moment of the commit: better ask.
-            answer = _ask(self._keeper, intent)
+            answer = _ask(hold)
             if answer is Outcome.FINISHED:
                 let_go(hold)
                 raise MigrationError(
@@ -271,7 +271,7 @@ def settle_departure(hold: Hold) -> None:
     if intent["phase"] == "begun":
         hold.change(intent=None)  # Nothing was sent, so the destination cannot have it.
         return
-    answer = _ask(hold.keeper, intent)
+    answer = _ask(hold)
     if answer is Outcome.FINISHED:
         let_go(hold)
         return
@@ -295,15 +295,23 @@ def settle_departure(hold: Hold) -> None:
     hold.change(intent={**intent, "unsettled": why}, durable=True)
 
 
-def _ask(keeper: Keeper, intent: dict[str, Any]) -> Outcome | None:
-    """Ask the destination what became of a migration; ``None`` if it cannot be asked."""
+def _ask(hold: Hold) -> Outcome | None:
+    """Ask the destination what became of a migration; ``None`` if it cannot be asked.
+
+    One that keeps no outcomes, such as libvirt, has the domain from prepare on until it gives it
+    up: if it has none, it has aborted.
+    """
     from polyvisor.connection import open as open_connection
 
-    if intent["peer"] is None or keeper.home.roots is None:
+    intent = hold.known.intent
+    if intent is None or intent["peer"] is None or hold.keeper.home.roots is None:
         return None
     with suppress(PolyvisorError), open_connection(intent["peer"]) as peer:
         if peer.driver.migration is not None:
-            return peer.driver.migration.outcome(intent["id"])
+            answer = peer.driver.migration.outcome(intent["id"])
+            if answer is Outcome.UNKNOWN and not peer.driver.domains.exists(hold.uuid):
+                return Outcome.ABORTED
+            return answer
     return None
 
 

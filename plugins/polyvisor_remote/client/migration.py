@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.driver import Begun, Finished, Migration, Outcome, Prepared
-from polyvisor.errors import ConnectError, NotFound, OperationInvalid, PolyvisorError
+from polyvisor.errors import ConnectError, NotFound, OperationInvalid, PolyvisorError, Unsupported
 from polyvisor.uri import ConnectionUri
 from polyvisor_remote.client.jobs import watched
 from polyvisor_remote.server.numbers import Feature, Migrate
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from polyvisor.jobs import Job
     from polyvisor.model import DomainSpec
     from polyvisor_remote.client.driver import RemoteDriver
+    from polyvisor_remote.client.tunnel import Tunnel
 
 __all__ = ["RemoteMigration"]
 
@@ -41,6 +42,8 @@ class RemoteMigration(Migration):
         self._domains = driver.domains
         #: Names of the domains that are on their way here, which finish goes by.
         self._arriving: dict[UUID, str] = {}
+        #: What carries the streams of those that come inside the connection.
+        self._tunnels: dict[UUID, Tunnel] = {}
 
     @cached_property
     def _protection(self) -> int:
@@ -54,6 +57,12 @@ class RemoteMigration(Migration):
 
         if _by_the_source(options):
             return Begun(DomainSpec.from_xml(self._domains.xml(uuid)))
+        if options.tunnelled:
+            raise Unsupported(
+                "migrate: the way from one server to another is theirs, and so is the tunnel; "
+                "migrate peer to peer",
+                feature="migration.tunnelled",
+            )
         flags = _flags(options) | self._protection
         answer = self._domains.call(uuid, "domain_migrate_begin3_params", _params(options), flags)
         return Begun(DomainSpec.from_xml(answer.xml), answer.cookie_out or None)
@@ -65,13 +74,22 @@ class RemoteMigration(Migration):
         if _by_the_source(options):
             return Prepared(None)
         name = options.name or spec.name
-        answer = self._driver.link.call(
-            "domain_migrate_prepare3_params",
+        asked = (
             _params(options, name=name, xml=spec.to_xml()),
             cookie or b"",
             _flags(options),
         )
         assert spec.uuid is not None
+        if options.tunnelled:
+            from polyvisor_remote.client.tunnel import Tunnel
+
+            answer, stream = self._driver.link.begin(
+                "domain_migrate_prepare_tunnel3_params", *asked
+            )
+            self._arriving[spec.uuid] = name
+            self._tunnels[spec.uuid] = tunnel = Tunnel(stream)
+            return Prepared(tunnel.uri, answer.cookie_out or None)
+        answer = self._driver.link.call("domain_migrate_prepare3_params", *asked)
         self._arriving[spec.uuid] = name
         return Prepared(answer.uri_out, answer.cookie_out or None)
 
@@ -119,6 +137,9 @@ class RemoteMigration(Migration):
         name = self._arriving.get(uuid)
         if name is None:
             return Finished(self._looked(uuid, options))
+        tunnel = self._tunnels.pop(uuid, None)
+        if tunnel is not None:
+            tunnel.close(cancelled=cancelled)
         try:
             answer = self._driver.link.call(
                 "domain_migrate_finish3_params",

@@ -47,6 +47,7 @@ _PROBES: Mapping[str, tuple[Any, ...]] = {
     "migration.offline": ("connect_supports_feature", int(Feature.MIGRATION_OFFLINE)),
     "migration.limits": ("domain_migrate_set_max_downtime", _NOBODY, 300, 0),
     "migration.peer-to-peer": ("connect_supports_feature", int(Feature.MIGRATION_P2P)),
+    "migration.tunnelled": ("domain_migrate_prepare_tunnel3_params", [], b"", 1 | 4),
     "snapshots.memory": ("domain_snapshot_create_xml", _NOBODY, "<domainsnapshot/>", 0),
     "snapshots.disk": ("domain_snapshot_create_xml", _NOBODY, "<domainsnapshot/>", 16),
     "snapshots.revert": ("domain_revert_to_snapshot", ("none", _NOBODY), 0),
@@ -74,7 +75,6 @@ _MISSING = "the client for libvirt's protocol does not do this yet"
 #: Why not, where it is known.
 _REASONS = {
     "save.edit": "images are files of the server's host; read and change them there",
-    "migration.tunnelled": "the stream goes from server to server",
     "migration.timeout": "the client cannot stop the guest after a time; set a downtime",
 }
 

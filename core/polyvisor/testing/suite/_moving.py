@@ -67,6 +67,16 @@ class TestMigration:
         assert moved.connection is peer
         assert moved.state is DomainState.RUNNING
 
+    @requires("migration.tunnelled", "migration.peer-to-peer")
+    def test_tunnelled(self, peer: Connection, domain: Domain, target: Target) -> None:
+        """The stream comes inside the connection; no other way in is opened."""
+        domain.start()
+        moved = domain.migrate(peer, peer_to_peer=True, tunnelled=True)
+        assert moved.state is DomainState.RUNNING
+        assert not domain.active
+        if target.ticks is not None:
+            assert consecutive(list(target.wait_for_ticks(moved, 3)))
+
     def test_by_uri(self, peer: Connection, domain: Domain, target: Target) -> None:
         """A destination may be named instead of opened."""
         domain.start()

@@ -14,6 +14,7 @@ import attrs
 from polyvisor.connection import as_spec
 from polyvisor.driver import MigrationOptions
 from polyvisor.jobs import Job
+from polyvisor.support import SupportStatus
 from polyvisor_remote.server._families.arguments import check_flags, reference
 from polyvisor_remote.server.dispatch import serves
 from polyvisor_remote.server.failures import Failure, unsupported
@@ -176,10 +177,14 @@ def prepare(session: Session, arguments: Any) -> tuple[bytes, str | None]:
 @serves("domain_migrate_prepare_tunnel3_params", slow=True, streams=True)
 def prepare_tunnel(session: Session, arguments: Any, stream: Stream) -> tuple[bytes]:
     """Destination: make ready to receive what comes with the stream that follows."""
+    procedure = "domain_migrate_prepare_tunnel3_params"
+    support = session.driver.support()
+    if support["migration.tunnelled"].status is SupportStatus.UNSUPPORTED:
+        raise unsupported(procedure)
     with tempfile.TemporaryDirectory(prefix="polyvisord-") as folder:
         # Ours alone: nobody but us can come in by it, and it is gone when we have.
         uri = f"unix:{folder}/stream"
-        prepared, _ = _prepare(session, arguments, "domain_migrate_prepare_tunnel3_params", uri)
+        prepared, _ = _prepare(session, arguments, procedure, uri)
         stream.sink = _Tunnel(f"{folder}/stream")
     return (prepared.cookie or b"",)
 
@@ -200,7 +205,10 @@ class _Tunnel(Sink):
             raise
 
     def data(self, piece: bytes) -> None:
-        self._socket.sendall(piece)
+        try:
+            self._socket.sendall(piece)
+        except OSError as error:
+            raise Failure(9, f"the guest is taken in no longer: {error.strerror}") from error
 
     def hole(self, length: int) -> None:
         raise Failure(9, "a migration has no holes")
@@ -273,7 +281,8 @@ def _drive(session: Session, uuid: UUID, destination: str, options: MigrationOpt
     means = attrs.asdict(options, recurse=False)
     for told in ("source", "destination"):
         del means[told]
-    domain.migrate(destination, **{**means, "peer_to_peer": True})
+    moved = domain.migrate(destination, **{**means, "peer_to_peer": True})
+    moved.connection.close()
 
 
 @serves("domain_migrate_finish3_params", slow=True)
