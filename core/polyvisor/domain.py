@@ -165,16 +165,39 @@ class Domain(Changing, Moving, Seat):
         self._connection._driver.domains.resume(self.uuid)
 
     @verb
-    def undefine(self, *, managed_save: bool = False, snapshots: bool = False) -> None:
+    def undefine(
+        self,
+        *,
+        managed_save: bool = False,
+        snapshots: bool = False,
+        checkpoints: bool = False,
+        nvram: bool | None = None,
+        tpm: bool | None = None,
+    ) -> None:
         """Forget its definition; an active domain becomes transient.
 
         Args:
             managed_save: remove its managed save image too.
             snapshots: remove its snapshots too.
+            checkpoints: remove its checkpoints too.
+            nvram: remove the file in which its firmware keeps variables, or keep it; ``None``:
+                refuse if there is one.
+            tpm: remove what its emulated TPM keeps, or keep it; ``None``: remove it unless it
+                is defined as persistent.
+
+        Raises:
+            OperationInvalid: something belongs to it and it was not said to remove that.
         """
-        self._connection._driver.domains.undefine(
-            self.uuid, managed_save=managed_save, snapshots=snapshots
+        from polyvisor.driver import UndefineOptions
+
+        options = UndefineOptions(
+            managed_save=managed_save,
+            snapshots=snapshots,
+            checkpoints=checkpoints,
+            nvram=nvram,
+            tpm=tpm,
         )
+        self._connection._driver.domains.undefine(self.uuid, options)
 
     @verb
     def set_autostart(self, autostart: bool = True) -> None:

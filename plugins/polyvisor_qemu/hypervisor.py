@@ -175,6 +175,22 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         spec = laid_out(spec)
         return attrs.evolve(spec, devices=attrs.evolve(spec.devices, emulator=emulator))
 
+    def nvram(self, spec: DomainSpec) -> str | None:
+        """Return the file of UEFI variables that the definition names, or that we chose."""
+        loader, stated = spec.os.loader, spec.os.nvram
+        if stated is not None and stated.path:
+            path = stated.path
+        elif spec.os.firmware_name == "efi" or (loader is not None and loader.type == "pflash"):
+            path = self.host().variables(spec)
+        else:
+            return None
+        return path if os.path.isfile(path) else None
+
+    def tpm_state(self, spec: DomainSpec) -> str | None:
+        """Return swtpm's folder."""
+        folder = self.host().tpm_folder(spec)
+        return folder if os.path.isdir(folder) else None
+
     def check_start(self, spec: DomainSpec) -> None:
         """Refuse missing disk images and emulators, and KVM where it does not work."""
         emulator = self._emulator(spec)

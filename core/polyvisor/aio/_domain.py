@@ -360,9 +360,24 @@ class Domain(Changing, Moving, Seat):
         """Let its vCPUs run on."""
         await self._run(self.sync.resume)
 
-    async def undefine(self, *, managed_save: bool = False, snapshots: bool = False) -> None:
+    async def undefine(
+        self,
+        *,
+        managed_save: bool = False,
+        snapshots: bool = False,
+        checkpoints: bool = False,
+        nvram: bool | None = None,
+        tpm: bool | None = None,
+    ) -> None:
         """Forget its definition; an active domain becomes transient."""
-        await self._run(self.sync.undefine, managed_save=managed_save, snapshots=snapshots)
+        await self._run(
+            self.sync.undefine,
+            managed_save=managed_save,
+            snapshots=snapshots,
+            checkpoints=checkpoints,
+            nvram=nvram,
+            tpm=tpm,
+        )
 
     async def set_autostart(self, autostart: bool = True) -> None:
         """Start it together with the host from now on, or not."""

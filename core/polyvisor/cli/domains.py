@@ -129,11 +129,29 @@ def run_command(file: str, paused: bool, wait: bool, timeout: float | None) -> N
 @domain_argument
 @option("--managed-save", is_flag=True, help="Remove its managed save image too.")
 @option("--snapshots-metadata", "snapshots", is_flag=True, help="Remove its snapshots too.")
-def undefine_command(domain: str, managed_save: bool, snapshots: bool) -> None:
+@option("--checkpoints-metadata", "checkpoints", is_flag=True, help="Remove its checkpoints too.")
+@option("--nvram", "nvram", flag_value="remove", help="Remove its firmware's variables too.")
+@option("--keep-nvram", "nvram", flag_value="keep", help="Keep its firmware's variables.")
+@option("--tpm", "tpm", flag_value="remove", help="Remove what its emulated TPM keeps too.")
+@option("--keep-tpm", "tpm", flag_value="keep", help="Keep what its emulated TPM keeps.")
+def undefine_command(
+    domain: str,
+    managed_save: bool,
+    snapshots: bool,
+    checkpoints: bool,
+    nvram: str | None,
+    tpm: str | None,
+) -> None:
     """Forget DOMAIN's definition; if it runs, it becomes transient."""
     found = session().domain(domain)
     name = found.name
-    found.undefine(managed_save=managed_save, snapshots=snapshots)
+    found.undefine(
+        managed_save=managed_save,
+        snapshots=snapshots,
+        checkpoints=checkpoints,
+        nvram=None if nvram is None else nvram == "remove",
+        tpm=None if tpm is None else tpm == "remove",
+    )
     session().done(f"Domain '{name}' has been undefined", uuid=found.uuid)
 
 

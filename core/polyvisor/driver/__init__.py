@@ -53,7 +53,12 @@ if TYPE_CHECKING:
         StoragePools,
         Volumes,
     )
-    from polyvisor.driver._options import DomainOptions, SaveOptions, SnapshotOptions
+    from polyvisor.driver._options import (
+        DomainOptions,
+        SaveOptions,
+        SnapshotOptions,
+        UndefineOptions,
+    )
     from polyvisor.driver._parts import (
         Annotations,
         Devices,
@@ -109,6 +114,7 @@ __all__ = [
     "Steering",
     "StoragePools",
     "Tuning",
+    "UndefineOptions",
     "Usability",
     "Volumes",
 ]
@@ -160,6 +166,7 @@ __getattr__, __dir__ = attach(
         "Steering": "_migration",
         "StoragePools": "_objects",
         "Tuning": "_tuning",
+        "UndefineOptions": "_options",
         "Usability": "_usability",
         "Volumes": "_objects",
     },

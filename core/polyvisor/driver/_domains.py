@@ -12,7 +12,7 @@ from polyvisor.errors import NotFound
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from polyvisor.driver._options import DomainOptions
+    from polyvisor.driver._options import DomainOptions, UndefineOptions
     from polyvisor.jobs import JobProgress
     from polyvisor.model import DomainSpec
     from polyvisor.states import DomainInfo, DomainStatus, DomainSummary
@@ -116,17 +116,15 @@ class Domains(ABC):
         """
 
     @abstractmethod
-    def undefine(self, uuid: UUID, *, managed_save: bool = False, snapshots: bool = False) -> None:
+    def undefine(self, uuid: UUID, options: UndefineOptions) -> None:
         """Forget the definition; an active domain becomes transient.
 
         Args:
             uuid: the domain.
-            managed_save: remove its managed save image too.
-            snapshots: remove its snapshots too.
+            options: what is removed with it.
 
         Raises:
-            OperationInvalid: there is a managed save image or a snapshot and it was
-                not said to remove it.
+            OperationInvalid: something belongs to it and it was not said to remove that.
         """
 
     @abstractmethod

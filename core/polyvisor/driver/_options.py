@@ -9,7 +9,7 @@ import attrs
 if TYPE_CHECKING:
     from polyvisor.model import DomainSpec, SnapshotSpec
 
-__all__ = ["DomainOptions", "SaveOptions", "SnapshotOptions"]
+__all__ = ["DomainOptions", "SaveOptions", "SnapshotOptions", "UndefineOptions"]
 
 
 @attrs.frozen
@@ -69,3 +69,24 @@ class SnapshotOptions:
     halt: bool = False
     redefine: bool = False
     current: bool = False
+
+
+@attrs.frozen
+class UndefineOptions:
+    """What is to become of what belongs to a domain whose definition is forgotten.
+
+    Attributes:
+        managed_save: remove its managed save image.
+        snapshots: remove its snapshots.
+        checkpoints: remove its checkpoints.
+        nvram: remove the file in which its firmware keeps variables, or keep it; ``None``:
+            refuse if there is one.
+        tpm: remove what its emulated TPM keeps, or keep it; ``None``: as its definition says,
+            which is to remove it unless the TPM has ``persistent_state='yes'``.
+    """
+
+    managed_save: bool = False
+    snapshots: bool = False
+    checkpoints: bool = False
+    nvram: bool | None = None
+    tpm: bool | None = None

@@ -25,7 +25,7 @@ from polyvisor.states import DomainState, DomainSummary, StateReason
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from polyvisor.driver import DomainOptions
+    from polyvisor.driver import DomainOptions, UndefineOptions
     from polyvisor.jobs import JobProgress
     from polyvisor.local._hold import Hold
     from polyvisor.local._keeper import Keeper
@@ -229,33 +229,45 @@ class LocalDomains(Domains):
                 )
         return uuid
 
-    def undefine(self, uuid: UUID, *, managed_save: bool = False, snapshots: bool = False) -> None:
+    def undefine(self, uuid: UUID, options: UndefineOptions) -> None:
+        from polyvisor.local._belongings import doomed_tpm, remove_all
         from polyvisor.local._points import checkpoint_family
 
         with self._keeper.hold(uuid, "undefine") as hold:
             record = hold.known
             if not record.persistent:
                 raise hold.invalid("it is transient, there is no definition to forget")
-            if record.managed_save is not None and not managed_save:
+            if record.managed_save is not None and not options.managed_save:
                 raise hold.invalid(
                     "it has a managed save image; remove that too (managed_save), or start it "
                     "and shut it down first"
                 )
-            if not record.active and not snapshots:
+            if not record.active:
                 count = len(self._store.snapshots(uuid))
-                if count:
+                if count and not options.snapshots:
                     raise hold.invalid(f"it has {count} snapshot(s); remove them too (snapshots)")
-                from polyvisor.local._points import checkpoint_family
-
                 count = len(self._store.objects(checkpoint_family(uuid)))
-                if count:
-                    raise hold.invalid(f"it has {count} checkpoint(s); remove them too (snapshots)")
+                if count and not options.checkpoints:
+                    raise hold.invalid(
+                        f"it has {count} checkpoint(s); remove them too (checkpoints)"
+                    )
+            assert record.definition is not None
+            spec = record.definition.spec()
+            nvram = self._hypervisor.nvram(spec)
+            if nvram is not None and options.nvram is None:
+                raise hold.invalid(
+                    f"its firmware keeps variables in {nvram}; say whether to remove that too, or "
+                    f"to keep it (nvram)"
+                )
+            doomed = [nvram] if nvram is not None and options.nvram else []
             if record.active:
                 hold.change(
                     (EventKind.UNDEFINED, "removed"), definition=None, autostart=False, durable=True
                 )
+                remove_all(doomed)
             else:
-                hold.change(intent={"op": "undefine"}, durable=True)
+                doomed += doomed_tpm(self._hypervisor, spec, options.tpm)
+                hold.change(intent={"op": "undefine", "doomed": doomed}, durable=True)
                 forget_definition(hold)
 
     def set_autostart(self, uuid: UUID, autostart: bool) -> None:
@@ -480,11 +492,14 @@ class LocalDomains(Domains):
 
 def forget_definition(hold: Hold) -> None:
     """Carry out the intent ``undefine``: the domain is inactive and goes with its files."""
+    from polyvisor.local._belongings import remove_all
     from polyvisor.state._files import remove_file
 
-    path = hold.known.managed_save
+    path, intent = hold.known.managed_save, hold.known.intent
     if path is not None:
         remove_file(path)
+    assert intent is not None
+    remove_all(intent.get("doomed", ()))
     hold.remove((EventKind.UNDEFINED, "removed"), durable=True)
 
 

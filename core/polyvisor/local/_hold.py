@@ -11,6 +11,7 @@ import attrs
 
 from polyvisor.errors import OperationInvalid, PolyvisorError
 from polyvisor.events import EventKind
+from polyvisor.local._belongings import doomed_tpm, remove_all
 from polyvisor.local._points import checkpoint_family
 from polyvisor.state import Document, NewEvent, Record, boot_id, remove_tree
 from polyvisor.states import DomainState, StateReason
@@ -284,6 +285,8 @@ class Hold:
             remove_tree(record.run_dir)
         self._guest = None
         if forget or not record.persistent:
+            if not forget and reason is not StateReason.MIGRATED and record.live is not None:
+                remove_all(doomed_tpm(self.keeper.hypervisor, record.live.spec()))
             self.remove(*happened, durable=durable, outcome=outcome)
         else:
             record = attrs.evolve(off(record, reason), **changes)

@@ -163,6 +163,14 @@ class LocalHypervisor(ABC):
     def check_start(self, spec: DomainSpec) -> None:
         """Refuse, before anything is touched, what cannot start now (missing files …)."""
 
+    def nvram(self, spec: DomainSpec) -> str | None:
+        """Return the file in which the guest's firmware keeps variables, if there is one."""
+        return None
+
+    def tpm_state(self, spec: DomainSpec) -> str | None:
+        """Return the folder in which the guest's emulated TPM keeps its state, if there is one."""
+        return None
+
     # Running
 
     @abstractmethod

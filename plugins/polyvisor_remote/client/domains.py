@@ -21,7 +21,7 @@ from polyvisor_remote.client.numbers import state_and_reason
 from polyvisor_remote.server.numbers import ListDomains, Stats
 
 if TYPE_CHECKING:
-    from polyvisor.driver import DomainOptions
+    from polyvisor.driver import DomainOptions, UndefineOptions
     from polyvisor.jobs import JobProgress
     from polyvisor.model import DomainSpec
     from polyvisor_remote.client.driver import RemoteDriver
@@ -33,8 +33,6 @@ _L = ListDomains
 _PAUSED, _AUTODESTROY, _BYPASS_CACHE, _FORCE_BOOT = 1, 2, 4, 8
 # virDomainXMLFlags
 _SECURE, _INACTIVE = 1, 2
-# virDomainUndefineFlagsValues
-_MANAGED_SAVE, _SNAPSHOTS, _NVRAM = 1, 2, 4
 _TITLE = 1  # virDomainMetadataType
 #: ``virDomainJobOperation`` by its number.
 _OPERATIONS = {
@@ -299,9 +297,18 @@ class RemoteDomains(Domains):
             error.domain = spec.name
             raise
 
-    def undefine(self, uuid: UUID, *, managed_save: bool = False, snapshots: bool = False) -> None:
+    def undefine(self, uuid: UUID, options: UndefineOptions) -> None:
         """Have a definition forgotten."""
-        flags = (_MANAGED_SAVE if managed_save else 0) | (_SNAPSHOTS if snapshots else 0)
+        chosen = (
+            (options.managed_save, 1),
+            (options.snapshots, 2),
+            (options.nvram, 4),
+            (options.nvram is False, 8),
+            (options.checkpoints, 16),
+            (options.tpm, 32),
+            (options.tpm is False, 64),
+        )
+        flags = sum(flag for asked, flag in chosen if asked)  # virDomainUndefineFlagsValues
         self.call(uuid, "domain_undefine_flags", flags)
 
     def start(self, uuid: UUID, options: DomainOptions) -> None:

@@ -195,7 +195,7 @@ def test_checkpoints_and_definitions(hosts: Hosts, marked: Marked, make_spec: Ma
     marked.domain.destroy()
     with pytest.raises(OperationInvalid, match=r"1 checkpoint\(s\)"):
         marked.domain.undefine()
-    marked.domain.undefine(snapshots=True)
+    marked.domain.undefine(checkpoints=True)
     raw = hosts.root / "raw.img"
     raw.write_bytes(b"\0" * SIZE)
     other = marked.host.domains.define(make_spec(devices=DISK.format("raw", raw)))

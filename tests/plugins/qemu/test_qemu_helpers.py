@@ -42,7 +42,7 @@ def test_uefi(hosts: Hosts, make_spec: Make) -> None:
     domain.start(paused=True)
     assert variables.read_bytes()[-1] == 1, "what the firmware kept is gone"
     domain.destroy()
-    domain.undefine()
+    domain.undefine(nvram=True)
 
 
 TPM = "<tpm model='tpm-tis'><backend type='emulator' version='2.0'></backend></tpm>"

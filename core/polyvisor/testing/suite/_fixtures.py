@@ -26,7 +26,7 @@ def clear(connection: Connection) -> None:
         try:
             if found.active:
                 found.destroy()
-            found.undefine(managed_save=True, snapshots=True)
+            found.undefine(managed_save=True, snapshots=True, checkpoints=True)
         except polyvisor.errors.NotFound:
             continue
 

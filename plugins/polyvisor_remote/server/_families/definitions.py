@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from polyvisor.connection import as_spec
+from polyvisor.driver import UndefineOptions
 from polyvisor_remote.server._families.arguments import check_flags, reference
 from polyvisor_remote.server._families.life import destroy_at_end, options
 from polyvisor_remote.server.dispatch import serves
+from polyvisor_remote.server.failures import Failure
 
 if TYPE_CHECKING:
     from polyvisor.model import DomainSpec
@@ -77,7 +79,7 @@ def create_xml(session: Session, arguments: Any) -> tuple[Any]:
 @serves("domain_undefine", slow=True)
 def undefine(session: Session, arguments: Any) -> None:
     """Forget a definition."""
-    session.driver.domains.undefine(session.uuid(arguments.dom))
+    session.driver.domains.undefine(session.uuid(arguments.dom), UndefineOptions())
 
 
 @serves("domain_undefine_flags", slow=True)
@@ -88,6 +90,17 @@ def undefine_flags(session: Session, arguments: Any) -> None:
     check_flags(flags, known, "virDomainUndefineFlags")
     session.driver.domains.undefine(
         session.uuid(arguments.dom),
-        managed_save=bool(flags & _MANAGED_SAVE),
-        snapshots=bool(flags & _SNAPSHOTS),
+        UndefineOptions(
+            managed_save=bool(flags & _MANAGED_SAVE),
+            snapshots=bool(flags & _SNAPSHOTS),
+            checkpoints=bool(flags & _CHECKPOINTS),
+            nvram=_choice(flags, _NVRAM, _KEEP_NVRAM, "undefine and keep nvram"),
+            tpm=_choice(flags, _TPM, _KEEP_TPM, "undefine and keep TPM"),
+        ),
     )
+
+
+def _choice(flags: int, yes: int, no: int, what: str) -> bool | None:
+    if flags & yes and flags & no:
+        raise Failure(8, f"{what} flags are mutually exclusive")
+    return bool(flags & yes) if flags & (yes | no) else None
