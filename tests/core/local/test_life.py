@@ -332,11 +332,12 @@ def test_figures_of_all_domains(toys, domain, host):
     assert [line.name for line, _ in host.domains.stats(inactive=False)] == ["guest"]
     assert [line.name for line, _ in host.domains.stats(active=False)] == ["another"]
     (guest,) = toys.guest_processes()
-    os.kill(guest, signal.SIGKILL)
-    deadline = 200
-    while toys.guest_processes() and deadline:
-        deadline -= 1
-        select.select([], [], [], 0.05)
+    fd = os.pidfd_open(guest)
+    try:
+        os.kill(guest, signal.SIGKILL)
+        assert select.select([fd], [], [], 20)[0]
+    finally:
+        os.close(fd)
     assert {line.name: figures["state.state"] for line, figures in host.domains.stats()} == {
         "another": 5, "guest": 5,
     }  # fmt: skip
