@@ -101,6 +101,9 @@ class Job:
             dirty_rate: bytes per second.
             downtime: seconds.
             done: last report.
+
+        Raises:
+            Cancelled: the progress function failed, and there is something left to do.
         """
         previous = self.latest
         self.latest = JobProgress(
@@ -124,6 +127,8 @@ class Job:
                 error._polyvisor_callers_own = True  # type: ignore[attr-defined]
                 self._failure = error
                 self.cancel("its progress function failed")
+                if not done:
+                    self.check()
 
     @property
     def cancelled(self) -> bool:

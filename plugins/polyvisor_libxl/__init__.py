@@ -49,6 +49,7 @@ def polyvisor_drivers() -> list[DriverInfo]:
             factory="polyvisor_libxl.driver:LibxlDriver",
             probe="polyvisor_libxl.probe:usable",
             default_uri="xen:///system",
+            target="polyvisor_libxl.conformance:target",
             build="polyvisor_libxl.binding:build",
         )
     ]

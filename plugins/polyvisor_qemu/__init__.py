@@ -36,6 +36,7 @@ def polyvisor_drivers() -> list[DriverInfo]:
             factory="polyvisor_qemu.driver:QemuDriver",
             probe="polyvisor_qemu.probe:usable",
             default_uri="qemu:///session",
+            target="polyvisor_qemu.conformance:target",
         )
     ]
 

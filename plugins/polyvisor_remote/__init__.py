@@ -32,5 +32,6 @@ def polyvisor_drivers() -> list[DriverInfo]:
             transports=("unix", "tcp", "tls", "ssh", "ext"),
             summary="any driver of a libvirtd or polyvisord, here or on another host",
             factory="polyvisor_remote.client.driver:RemoteDriver",
+            target="polyvisor_remote.conformance:target",
         )
     ]

@@ -18,8 +18,9 @@ _GUEST = """<domain type='{}'><name>{}</name><memory unit='MiB'>4</memory><vcpu>
 def sim(folder: Path) -> Mapping[str, Any]:
     """Return the arguments of a target of two hosts below a folder."""
     return {
-        "uri": f"sim:///a?root={folder}",
-        "peer": f"sim:///b?root={folder}",
+        "uri": f"sim:///a?root={folder}/hosts",
+        "peer": f"sim:///b?root={folder}/hosts",
+        "files": folder / "hosts",
         "spec": lambda name: DomainSpec.from_xml(_GUEST.format("sim", escape(name))),
         "against": "simulator",
     }

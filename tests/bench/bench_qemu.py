@@ -41,7 +41,7 @@ def measure(rounds: int) -> list[Row]:
     """Alternate the three, each time in a process of its own."""
     if shutil.which("qemu-system-x86_64") is None:
         raise Missing("QEMU is missing: apt install qemu-system-x86")
-    from polyvisor.demo._bootsector import write_image
+    from polyvisor.testing.counting import write_image
 
     with ExitStack() as left:
         folder = Path(left.enter_context(tempfile.TemporaryDirectory(prefix="pv-", dir="/tmp")))

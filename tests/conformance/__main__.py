@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from polyvisor.support import FEATURES
-from polyvisor.testing.report import Matrix, Outcome, TargetReport
+from polyvisor.testing.report import Matrix, Outcome
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "support-matrix.md"
@@ -46,19 +46,12 @@ def run(folder: Path) -> list[Path]:
     return [path]
 
 
-def against(one: TargetReport) -> str:
-    """Say what a column's driver was run against."""
-    if one.against == "real":
-        return f"real {one.hypervisor} {one.version}".strip()
-    return {"fake": "a stand-in for its library", "simulator": "the simulator"}[one.against]
-
-
 def page(matrix: Matrix) -> str:
     """Return the page."""
     columns = matrix.columns
     lines = ["| | " + " | ".join(f"`{one.target}`" for one in columns) + " |"]
     lines.append("| --- |" + " --- |" * len(columns))
-    lines.append("| run against | " + " | ".join(against(one) for one in columns) + " |")
+    lines.append("| run against | " + " | ".join(one.ran_against for one in columns) + " |")
     for feature, words in FEATURES.items():
         cells = " | ".join(one.features[feature].verdict for one in columns)
         lines.append(f"| `{feature}`: {words} | {cells} |")

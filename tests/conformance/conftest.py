@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from polyvisor.model import DomainSpec
+from polyvisor.testing.counting import read_ticks
 
 if TYPE_CHECKING:
     from polyvisor.domain import Domain
@@ -27,15 +27,6 @@ COUNTING = """\
   </devices>
 </domain>
 """
-
-
-def read_ticks(serial: Path) -> Sequence[int]:
-    """Return the numbers of the whole lines ``tick NNNN`` (hexadecimal) in a serial file."""
-    try:
-        text = serial.read_bytes()
-    except FileNotFoundError:
-        return []
-    return [int(number, 16) for number in re.findall(rb"tick ([0-9A-F]{4})\r?\n", text)]
 
 
 @pytest.fixture

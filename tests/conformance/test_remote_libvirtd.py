@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -96,10 +97,17 @@ def hosts() -> Iterator[tuple[str, str]]:
         yield found[0], found[1]
 
 
+@cache
+def _version() -> str:
+    """Return libvirtd's name and version."""
+    said = subprocess.run(["libvirtd", "--version"], capture_output=True, text=True, check=True)
+    return f"libvirtd {said.stdout.split()[-1]}"
+
+
 @pytest.fixture
 def target(hosts: tuple[str, str], tmp_path: Path, counting_spec, serial_ticks, request) -> Target:
     """Both hosts, and the boot sector's disk."""
-    from polyvisor.demo._bootsector import write_image
+    from polyvisor.testing.counting import write_image
 
     raw, disk = tmp_path / "tick.img", tmp_path / "tick.qcow2"
     write_image(raw)
@@ -119,4 +127,5 @@ def target(hosts: tuple[str, str], tmp_path: Path, counting_spec, serial_ticks, 
         device=_USB_DISK.format,
         slow=5.0,
         served=True,
+        via=_version(),
     )

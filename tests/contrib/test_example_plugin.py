@@ -69,6 +69,17 @@ def test_it_conforms(installed: dict[str, str], tmp_path: Path) -> None:
     assert last.split()[1] == "passed,", last
 
 
+@pytest.mark.slow
+def test_it_can_be_checked(installed: dict[str, str], tmp_path: Path) -> None:
+    """``polyvisor plugins --check`` goes through all its stages."""
+    words = ["polyvisor", "plugins", "--check", "proc", "--json"]
+    stages = json.loads(ask(installed, *words, folder=tmp_path))
+    assert [(one["stage"], one["ok"]) for one in stages] == [
+        (stage, True) for stage in ("import", "hooks", "probe", "driver", "suite")
+    ]
+    assert "tests passed against real" in stages[-1]["text"]
+
+
 @pytest.mark.real
 def test_virsh_drives_it_through_polyvisord(installed: dict[str, str], tmp_path: Path) -> None:
     """A process is defined, started, stopped, let go on and ended by libvirt's own client."""

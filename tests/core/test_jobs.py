@@ -47,7 +47,7 @@ def test_cancelled_before_anybody_waits() -> None:
 
 
 def test_a_failing_progress_function_cancels_and_reaches_the_caller() -> None:
-    """What ``progress`` raises stops the work at its next check, and then leaves the job."""
+    """What ``progress`` raises stops the work, and leaves the job when that is undone."""
     own = ZeroDivisionError("its own")
     calls = []
 
@@ -59,11 +59,10 @@ def test_a_failing_progress_function_cancels_and_reaches_the_caller() -> None:
 
     def work() -> None:
         with Job("save", fail) as job:
-            job.report("memory")
-            job.report("memory")
             try:
-                job.check()
+                job.report("memory")
             except Cancelled:
+                job.report("undone", done=True)
                 undone.append("all of it")
                 raise
 
@@ -102,8 +101,10 @@ def test_what_goes_wrong_while_undoing_is_told() -> None:
 
     def work() -> None:
         with Job("save", fail) as job:
-            job.report("memory")
-            raise StorageError("the disk is full")
+            try:
+                job.report("memory")
+            finally:
+                raise StorageError("the disk is full")
 
     with pytest.raises(StorageError, match="full"):
         work()

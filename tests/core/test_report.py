@@ -85,6 +85,7 @@ def test_reports_of_several_runs_are_one_matrix() -> None:
         "target": "mine",
         "plugin": "mine",
         "against": "real",
+        "via": "a daemon",
         "hypervisor": "<Mine>",
         "version": "1",
         "support": {

@@ -134,7 +134,11 @@ def carry_out(page: str, folder: Path, *, real: bool) -> None:
                 )
 
 
-@pytest.mark.parametrize("page", PAGES)
+# `tox -e docs` runs all of them; of the quick tests only what a newcomer types first is one.
+@pytest.mark.parametrize(
+    "page",
+    [page if page == "README.md" else pytest.param(page, marks=pytest.mark.slow) for page in PAGES],
+)
 def test_what_a_page_says_works(page: str, desk: Path) -> None:
     """Every block that needs no real hypervisor runs as shown."""
     carry_out(page, desk, real=False)

@@ -22,5 +22,6 @@ def polyvisor_drivers() -> list[DriverInfo]:
             factory="polyvisor_proc.driver:ProcDriver",
             probe="polyvisor_proc.probe:usable",
             default_uri="proc:///default",
+            target="polyvisor_proc.target:target",
         )
     ]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 __all__ = ["Stage", "check"]
 
 #: Seconds that the quick part of the suite may take.
-SUITE_SECONDS = 300
+SUITE_SECONDS = 900
+#: Failures after which the rest is not tried.
+ENOUGH = 10
 #: What is left out of it: what takes most of the suite's time.
 SLOW = ("StateMachine", "ManyProcesses", "Migration")
 _MODULE = """\
-import sys
 import pytest
 from polyvisor.plugins import load_object
 from polyvisor.testing import Target
@@ -32,7 +33,8 @@ from polyvisor.testing.suite import *
 
 @pytest.fixture
 def target(tmp_path):
-    return Target(**load_object({target!r}, {plugin!r})(tmp_path))
+    with Target.at(load_object({target!r}, {plugin!r}), tmp_path) as target:
+        yield target
 """
 
 
@@ -128,7 +130,8 @@ def _driver(found: Registry, info: DriverInfo, plugin: str) -> _Answer:
     missing = sorted(getattr(cls, "__abstractmethods__", ()))
     if missing:
         return False, f"{info.factory} lacks {', '.join(missing)}"
-    return True, f"{info.factory} opens {', '.join(f'{one}:///' for one in info.schemes)}"
+    opens = [f"{one}:///" for one in info.schemes] + [f"…+{one}://" for one in info.transports]
+    return True, f"{info.factory} opens {', '.join(opens)}"
 
 
 def _suite(info: DriverInfo, plugin: str) -> _Answer:
@@ -141,15 +144,24 @@ def _suite(info: DriverInfo, plugin: str) -> _Answer:
     import tempfile
     from importlib.util import find_spec
 
+    from polyvisor.testing.report import Matrix, Outcome
+
     missing = [name for name in ("pytest", "hypothesis") if find_spec(name) is None]
     if missing:
         return None, f"not run without {' and '.join(missing)}; pip install 'polyvisor[test]'"
     with tempfile.TemporaryDirectory(prefix="pv-") as folder:
-        file, report = f"{folder}/test_{info.name}.py", f"{folder}/matrix.json"
+        file, kept = f"{folder}/test_{info.name}.py", f"{folder}/matrix.json"
         with open(file, "w", encoding="utf-8") as module:
             module.write(_MODULE.format(target=info.target, plugin=plugin))
         words = ["-q", "-p", "no:cacheprovider", "-c", "/dev/null", "--rootdir", folder]
-        words += ["--basetemp", f"{folder}/t", f"--polyvisor-report={report}", file]
+        words += [
+            "--maxfail",
+            str(ENOUGH),
+            "--basetemp",
+            f"{folder}/t",
+            f"--polyvisor-report={kept}",
+            file,
+        ]
         words += ["-k", " and ".join(f"not {one}" for one in SLOW)]
         try:
             done = subprocess.run(
@@ -165,21 +177,22 @@ def _suite(info: DriverInfo, plugin: str) -> _Answer:
             )
         except subprocess.TimeoutExpired:
             return False, f"{info.name}: it did not end within {SUITE_SECONDS} s"
-        targets: list[Any] = []
-        if os.path.exists(report):
-            with open(report, encoding="utf-8") as data:
-                targets = json.load(data)["targets"]
-    outcomes = [item for one in targets for item in one["outcomes"].items()]
-    passed = sum(word == "passed" for _, word in outcomes)
-    failed = [name for name, word in outcomes if word == "failed"]
+        matrix = Matrix()
+        if os.path.exists(kept):
+            with open(kept, encoding="utf-8") as data:
+                matrix.merge(json.load(data))
+    outcomes = [item for one in matrix.columns for item in one.outcomes.items()]
+    passed = sum(outcome is Outcome.PASSED for _, outcome in outcomes)
+    failed = [name for name, outcome in outcomes if outcome is Outcome.FAILED]
     if failed:
-        return False, f"{info.name}: {len(failed)} of its tests failed: {', '.join(failed)}"
+        more = " or more" if len(failed) >= ENOUGH else ""
+        return False, f"{info.name}: {len(failed)}{more} tests failed: {', '.join(failed)}"
     if done.returncode or not passed:
         last = (done.stdout.strip().splitlines() or ["it said nothing"])[-1]
         return False, f"{info.name}: the suite could not run: {last}"
-    claimed = targets[0]["features"].values()
-    untested = sum(one["usable"] and not one["passed"] for one in claimed)
+    report = matrix.columns[0]
+    untested = sum(one.usable and not one.passed for one in report.features.values())
     return True, (
-        f"{info.name}: {passed} tests passed against {targets[0]['against']}, "
+        f"{info.name}: {passed} tests passed against {report.ran_against}, "
         f"{len(outcomes) - passed} do not apply; {untested} claimed features without a test here"
     )

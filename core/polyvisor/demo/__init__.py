@@ -195,7 +195,7 @@ class _Demo:
 
     def run(self) -> None:
         from polyvisor.connection import open as open_connection
-        from polyvisor.demo._bootsector import write_image
+        from polyvisor.testing.counting import write_image
 
         write_image(f"{self._folder}/tick.img")
         here = self._backend.source.format(root=self._folder)

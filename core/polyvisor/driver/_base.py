@@ -60,8 +60,9 @@ class DriverInfo:
         transports: what it opens after the ``+`` of a URI, whatever the scheme before it, such
             as ``"ssh"`` in ``qemu+ssh://host/system``: for drivers of other hosts' drivers.
         target: ``"module:function"`` that takes an empty folder (a ``pathlib.Path``) and returns
-            the arguments of a :class:`polyvisor.testing.Target` there as a mapping, for
-            ``polyvisor plugins --check``; ``None`` if only the plugin's own tests know.
+            the arguments of a :class:`polyvisor.testing.Target` there as a mapping, or a context
+            manager with them, for ``polyvisor plugins --check``; ``None`` if only the plugin's
+            own tests know.
     """
 
     name: str

@@ -99,6 +99,7 @@ def _facts(target: Target) -> dict[str, Any]:
             "target": connection.uri.partition(":")[0],
             "plugin": connection.plugin,
             "against": target.against,
+            "via": target.via,
             "hypervisor": host.hypervisor,
             "version": host.hypervisor_version,
             "support": {

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 import attrs
 
@@ -47,6 +49,12 @@ class Target:
         consoles: whether something answers at the consoles that guests have.
         served: whether a daemon does the work, so that what a process began goes on when
             that is killed.
+        via: what stands between the driver and the hypervisor, such as ``"polyvisord"``, for
+            the report; ``""`` if nothing does.
+        files: a folder below which the target's hosts have all their files, and nobody else
+            any; ``None`` if there is none. What a test leaves there fails it.
+        keeps: patterns (of :mod:`fnmatch`) of paths below ``files`` that may stay when there is
+            no domain any more.
     """
 
     uri: str
@@ -60,6 +68,23 @@ class Target:
     device: Callable[[os.PathLike[str]], str] = attrs.field(default=_virtio_disk)
     consoles: bool = True
     served: bool = False
+    via: str = ""
+    files: Path | None = None
+    keeps: Sequence[str] = ("*.sqlite*", "*.log", "*/cache/*")
+
+    @classmethod
+    @contextmanager
+    def at(cls, make: Callable[[Path], Any], folder: Path) -> Iterator[Self]:
+        """Hold the target that a :class:`~polyvisor.driver.DriverInfo` names as its ``target``.
+
+        Args:
+            make: the function, which takes the folder and returns arguments of this class as a
+                mapping, or a context manager with them that ends what it began.
+            folder: an empty one.
+        """
+        made = make(folder)
+        with made if hasattr(made, "__enter__") else nullcontext(made) as arguments:
+            yield cls(**arguments)
 
     def wait_for_ticks(self, domain: Domain, more: int) -> Sequence[int]:
         """Wait until the guest has counted ``more`` further times; return all numbers."""

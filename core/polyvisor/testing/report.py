@@ -80,6 +80,7 @@ class TargetReport:
         version: that one's version.
         features: what is shown, by feature.
         outcomes: name of each test → what became of it.
+        via: what stands between the driver and that, or ``""``.
     """
 
     target: str
@@ -89,6 +90,14 @@ class TargetReport:
     version: str
     features: dict[str, Evidence]
     outcomes: dict[str, Outcome] = attrs.field(factory=dict)
+    via: str = ""
+
+    @property
+    def ran_against(self) -> str:
+        """What it was run against, in words."""
+        what = {"fake": "a fake", "simulator": "the simulator"}.get(self.against)
+        what = what or f"real {self.hypervisor} {self.version}".strip()
+        return f"{what} behind {self.via}" if self.via else what
 
     def count(self, outcome: Outcome) -> int:
         """Return how many tests ended so."""
@@ -119,6 +128,7 @@ class Matrix:
                 hypervisor=note["hypervisor"],
                 version=note["version"],
                 features={one: Evidence(**said) for one, said in note["support"].items()},
+                via=note["via"],
             )
         report.outcomes[name] = outcome
         for feature in dict.fromkeys(note["needs"]):
@@ -179,7 +189,7 @@ class Matrix:
     def text(self) -> str:
         """Return it as a table of plain text, and what is behind it below."""
         rows = [["feature", *(one.target for one in self.columns)]]
-        rows.append(["run against", *(one.against for one in self.columns)])
+        rows.append(["run against", *(one.ran_against for one in self.columns)])
         rows += [
             [feature, *(one.features[feature].verdict for one in self.columns)]
             for feature in FEATURES
@@ -201,7 +211,7 @@ class Matrix:
         from html import escape
 
         head = "".join(
-            f"<th>{escape(one.target)}<br><small>{escape(_against(one))}</small></th>"
+            f"<th>{escape(one.target)}<br><small>{escape(one.ran_against)}</small></th>"
             for one in self.columns
         )
         rows = "".join(
@@ -223,12 +233,6 @@ class Matrix:
             f"<table><thead><tr><th>feature</th>{head}</tr></thead>\n<tbody>{rows}</tbody>\n"
             f"<tfoot><tr><th>tests</th>{counts}</tr></tfoot></table></body></html>\n"
         )
-
-
-def _against(report: TargetReport) -> str:
-    if report.against == "real":
-        return f"real {report.hypervisor} {report.version}"
-    return {"fake": "a protocol fake", "simulator": "the simulator"}[report.against]
 
 
 def _cell(evidence: Evidence) -> str:

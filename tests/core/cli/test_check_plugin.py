@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -145,4 +146,28 @@ def test_the_quick_part_of_the_suite(check: Check) -> None:
     code, stages, _ = check(WORKS.format(target=None), "sim")
     assert code == 0, stages
     assert [one["ok"] for one in stages] == [True] * 8
-    assert "tests passed against simulator" in stages[4]["text"]
+    assert "tests passed against the simulator" in stages[4]["text"]
+
+
+@pytest.mark.real
+def test_qemu_is_checked(check: Check) -> None:
+    """Real QEMU runs the counting guest in the quick part of the suite."""
+    missing = [one for one in ("qemu-system-x86_64", "qemu-img") if shutil.which(one) is None]
+    if missing:
+        reason = f"{' and '.join(missing)} missing: apt install qemu-system-x86 qemu-utils"
+        if os.environ.get("POLYVISOR_REQUIRE_REAL") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    code, stages, _ = check(WORKS.format(target=None), "qemu")
+    assert code == 0, stages
+    assert [one["ok"] for one in stages] == [True] * 5
+    assert "tests passed against real QEMU" in stages[4]["text"]
+
+
+@pytest.mark.skipif(os.path.exists("/proc/xen/capabilities"), reason="this is a Xen host")
+def test_where_there_is_no_xen(check: Check) -> None:
+    """The check of a driver whose hypervisor is not here ends at its probe, which says so."""
+    code, stages, _ = check(WORKS.format(target=None), "libxl")
+    assert code == 1
+    assert [one["ok"] for one in stages] == [True, True, False]
+    assert "Xen" in stages[2]["text"]

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 
 
+@pytest.mark.slow
 def test_the_page_says_what_the_suites_say() -> None:
     """Its figures are those measured now; ``python tests/corpora --write`` makes them."""
     done = subprocess.run(

@@ -18,8 +18,8 @@ import attrs
 import pytest
 
 import polyvisor
-from polyvisor.demo._bootsector import write_image
 from polyvisor.model import DomainSpec
+from polyvisor.testing.counting import write_image
 
 #: From linux/prctl.h.
 PR_SET_CHILD_SUBREAPER = 36

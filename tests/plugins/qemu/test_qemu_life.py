@@ -414,7 +414,7 @@ def test_odd_names(hosts: Hosts, name: str) -> None:
 @pytest.mark.parametrize("folder", ["a,b=c", "tür 𝄞", "{run}", "fd/RUN", "l" * 150])
 def test_odd_folders(hosts: Hosts, make_spec: Make, folder: str) -> None:
     """Files are found in folders of any name, by disks, ports and the guest's own sockets."""
-    from polyvisor.demo._bootsector import write_image
+    from polyvisor.testing.counting import write_image
 
     place = hosts.root / "f" / folder
     place.mkdir(parents=True)

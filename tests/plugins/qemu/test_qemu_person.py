@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from polyvisor.demo._bootsector import BOOT_SECTOR
 from polyvisor.errors import (
     Busy,
     HypervisorError,
@@ -28,6 +27,7 @@ from polyvisor.errors import (
 )
 from polyvisor.jobs import Job
 from polyvisor.states import DomainState, StateReason
+from polyvisor.testing.counting import BOOT_SECTOR
 from polyvisor_qemu.keycodes import number_of
 
 if TYPE_CHECKING:

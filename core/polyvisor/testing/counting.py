@@ -1,16 +1,19 @@
-"""A real guest in 512 bytes: it counts aloud on its serial port, about 18 times a second.
+"""A real guest in 512 bytes for x86 machines: it counts aloud, about 18 times a second.
 
-It prints ``tick 0000``, ``tick 0001`` … in hexadecimal, one line for each tick of the
-BIOS's clock. The count is in a register and the program in memory, so a count that goes on
-after a restore or migration shows that both came through. It boots at once, which no
+It is what a hypervisor's ``target`` can run to have :attr:`polyvisor.testing.Target.ticks`.
+
+On its serial port it prints ``tick 0000``, ``tick 0001`` … in hexadecimal, one line for each
+tick of the BIOS's clock. The count is in a register and the program in memory, so a count that
+goes on after a restore or migration shows that both came through. It boots at once, which no
 operating system does under software emulation.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
-__all__ = ["BOOT_SECTOR", "IMAGE_SIZE", "write_image"]
+__all__ = ["BOOT_SECTOR", "IMAGE_SIZE", "read_ticks", "write_image"]
 
 #: Size of the disk image: the least that firmware takes for a disk without complaint.
 IMAGE_SIZE = 1 << 20
@@ -92,3 +95,19 @@ def write_image(path: str | os.PathLike[str]) -> None:
     with open(path, "wb") as image:
         image.write(BOOT_SECTOR)
         image.truncate(IMAGE_SIZE)
+
+
+def read_ticks(path: str | os.PathLike[str]) -> Sequence[int]:
+    """Return the numbers that the guest has counted so far, of whole lines alone.
+
+    Args:
+        path: what its serial port wrote into a file; without it nothing was counted yet.
+    """
+    import re
+
+    try:
+        with open(path, "rb") as file:
+            said = file.read()
+    except FileNotFoundError:
+        return []
+    return [int(number, 16) for number in re.findall(rb"tick ([0-9A-F]{4})\r?\n", said)]
