@@ -45,7 +45,12 @@ def keep_point(store: Store, uuid: UUID, point: CheckpointSpec) -> None:
     """Keep a checkpoint, in place of an earlier one of its name."""
     name = point.name or ""
     old = store.object(checkpoint_family(uuid), name)
-    created = old.data["created"] if old is not None else time.time()
+    if old is not None:
+        created = old.data["created"]
+    else:
+        # After all others, whatever became of the clock since they were made.
+        others = [one.data["created"] for one in store.objects(checkpoint_family(uuid))]
+        created = max(time.time(), *(one + 1e-3 for one in others), 0.0)
     store.put_object(
         ObjectRecord(
             checkpoint_family(uuid),

@@ -144,8 +144,16 @@ class Hosts:
                 continue
         return found
 
-    def start_process(self, code: str, *arguments: str) -> subprocess.Popen[str]:
-        """Start a Python process with ``polyvisor`` and ``uri`` at hand."""
+    def start_process(
+        self, code: str, *arguments: str, env: dict[str, str] | None = None
+    ) -> subprocess.Popen[str]:
+        """Start a Python process with ``polyvisor`` and ``uri`` at hand.
+
+        Args:
+            code: what it does.
+            arguments: for it.
+            env: further variables of its environment.
+        """
         prelude = f"import os, sys, polyvisor\nuri = {self.uri()!r}\n"
         return subprocess.Popen(
             [sys.executable, "-c", prelude + textwrap.dedent(code), *arguments],
@@ -153,11 +161,12 @@ class Hosts:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            env={**os.environ, **(env or {})},
         )
 
-    def run_process(self, code: str, *arguments: str) -> str:
+    def run_process(self, code: str, *arguments: str, env: dict[str, str] | None = None) -> str:
         """Run such a process to its end and return what it printed."""
-        with self.start_process(code, *arguments) as process:
+        with self.start_process(code, *arguments, env=env) as process:
             out, err = process.communicate(timeout=60)
         assert process.returncode == 0, err
         return out

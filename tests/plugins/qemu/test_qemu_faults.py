@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from polyvisor.states import DomainState
 Hosts = Any
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 #: Suspends and resumes a few times; an operation may find the domain in the other state.
 WORK = """
 from polyvisor.errors import OperationInvalid
@@ -54,6 +57,82 @@ def test_twenty_at_one_domain(hosts: Hosts) -> None:
     hosts.wait_for_count()
 
 
+#: A life in which the clock jumps between any two steps, by the number of days in a file.
+JUMPING = """
+import time
+from pathlib import Path
+from polyvisor.errors import Timeout
+from polyvisor.driver import SnapshotOptions
+
+POINT = (
+    "<domaincheckpoint><disks><disk name='hda' checkpoint='no'/>"
+    "<disk name='hdb' checkpoint='bitmap'/></disks></domaincheckpoint>"
+)
+
+def jump(days):
+    before = time.time()
+    Path(os.environ["FAKETIME_TIMESTAMP_FILE"]).write_text(f"{days:+d}d")
+    deadline = time.monotonic() + 20
+    while abs(time.time() - before) < 86400:
+        assert time.monotonic() < deadline, "the clock did not jump"
+
+with polyvisor.open(uri) as host:
+    domain = host.domains["guest"]
+    jump(9000)
+    domain.start()
+    jump(-3000)
+    begun = time.monotonic()
+    try:
+        domain.wait(timeout=0.5)
+    except Timeout:
+        pass
+    assert 0.4 < time.monotonic() - begun < 20
+    names = []
+    for days in (4000, -4000, 2000, -6000):
+        jump(days)
+        names.append(domain.checkpoints.create(POINT))
+        assert domain.checkpoints.list() == names
+    domain.suspend()
+    jump(10)
+    domain.resume()
+    for days in (3000, -3000):
+        domain.save(sys.argv[1], progress=lambda told: told.done and jump(days))
+        host.domains.restore(sys.argv[1])
+    jump(-100)
+    for name in reversed(names):
+        domain.checkpoints.delete(name)
+"""
+
+
+def test_clock_jumps(hosts: Hosts) -> None:
+    """Whatever the host's clock says meanwhile, every step is taken and none waits for it."""
+    if not FAKETIME.exists():
+        pytest.skip("libfaketime is missing: apt install faketime")
+    disk = hosts.root / "disk.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", disk, "1M"], check=True)
+    more = (
+        f"<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
+        f"<source file='{disk}'/><target dev='hdb' bus='ide'/></disk>"
+    )
+    host = hosts.open()
+    domain = host.domains.define(hosts.counting(more=more))
+    clock = hosts.root / "clock"
+    clock.write_text("+0d")
+    hosts.run_process(
+        JUMPING,
+        str(hosts.root / "image"),
+        env={
+            "LD_PRELOAD": str(FAKETIME),
+            "FAKETIME_TIMESTAMP_FILE": str(clock),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        },
+    )
+    assert domain.state is DomainState.RUNNING
+    hosts.wait_for_count()
+    domain.destroy()
+
+
 def test_monitor_socket_removed(hosts: Hosts) -> None:
     """Nothing hangs without it, the error says what is missing, and the guest can be ended."""
     host = hosts.open()
@@ -71,3 +150,21 @@ def test_monitor_socket_removed(hosts: Hosts) -> None:
     assert hosts.processes() == []
     domain.start()
     assert domain.state is DomainState.RUNNING
+
+
+def test_image_that_another_guest_writes(hosts: Hosts) -> None:
+    """A second guest is not let at it, is told why, and leaves nothing; the first runs on."""
+    host = hosts.open()
+    first = host.domains.define(hosts.counting())
+    first.start()
+    (pid,) = hosts.processes()
+    second = host.domains.define(hosts.counting("second"))
+    with pytest.raises(HypervisorError, match='Failed to get "write" lock'):
+        second.start()
+    assert second.state is DomainState.SHUTOFF
+    assert hosts.processes() == [pid]
+    hosts.wait_for_count()
+    first.destroy()
+    second.start()
+    hosts.wait_for_count()
+    second.destroy()
