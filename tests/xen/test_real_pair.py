@@ -36,7 +36,7 @@ def test_what_is_undone(two):
 
 
 def test_peer_to_peer(two):
-    """A guest moves driven by its source, in its process and then by its polyvisord, and back."""
+    """A guest moves driven by its source: a process of ours, and back, tunnelled, polyvisord."""
     seen = two["peer-to-peer"]
     print(f"\npeer to peer, there and back: {seen.pop('seconds')} s")
     assert seen == {

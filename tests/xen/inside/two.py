@@ -254,7 +254,10 @@ def killed(host: polyvisor.Connection, wire: Wire) -> None:
 
 
 def peer_to_peer(host: polyvisor.Connection, wire: Wire) -> None:
-    """A guest moves as its source drives: this process, and on the way back polyvisord there."""
+    """A guest moves as its source drives: this process, and on the way back polyvisord there.
+
+    There it goes over a connection of its own, back inside the one between the daemons.
+    """
     wire.call("test", "polyvisord", (THERE, DAEMON), {})
     start_polyvisord(HERE, DAEMON)
     wait_for_port(DAEMON)
@@ -269,7 +272,7 @@ def peer_to_peer(host: polyvisor.Connection, wire: Wire) -> None:
     guest.here.clear()
     with polyvisor.open(there) as peer:
         moved = peer.domains["peer"]
-        back = timed(lambda: moved.migrate(here, peer_to_peer=True))
+        back = timed(lambda: moved.migrate(here, peer_to_peer=True, tunnelled=True))
         left_there = peer.domains.get("peer") is not None
     guest.here.wait(3)
     counted = before + guest.there() + guest.here.numbers()
