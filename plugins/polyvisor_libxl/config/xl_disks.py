@@ -98,7 +98,9 @@ def rbd_source(text: str) -> DiskSource:
 def _host(text: str) -> SourceHost:
     text = re.sub(r"\\(.)", r"\1", text)
     if text.startswith("["):
-        name, _, rest = text[1:].partition("]")
+        name, bracket, rest = text[1:].rpartition("]")
+        if not bracket:
+            name, rest = rest, ""
         return SourceHost(name=name, port=rest.removeprefix(":") or None)
     name, _, port = text.rpartition(":") if ":" in text else (text, "", "")
     return SourceHost(name=name, port=port or None)

@@ -116,6 +116,23 @@ def test_many_unknown_elements_take_linear_time() -> None:
     assert seconds(8_000) < 40 * max(seconds(1_000), 0.01)
 
 
+@pytest.mark.parametrize(
+    "devices",
+    [
+        "<disk type='file' device='disk'><target dev='hdusb' bus='ide'/></disk>",
+        "<controller type='scsi'/>" * 10_000,
+    ],
+    ids=["thousands of controllers below a disk's", "thousands without a number"],
+)
+def test_controllers_are_numbered_in_linear_time(devices: str) -> None:
+    """Each controller costs the same, however many there are."""
+    head = "<domain type='kvm'><name>a</name><memory>1</memory><os><type>hvm</type></os>"
+    spec = DomainSpec.from_xml(f"{head}<devices>{devices}</devices></domain>")
+    before = time.process_time()
+    assert len(spec.normalised().devices.controllers) > 3000
+    assert time.process_time() - before < 1
+
+
 def test_a_sparse_file_of_a_gibibyte_is_refused_at_once(tmp_path: Path) -> None:
     """A file is not read beyond the limit."""
     path = tmp_path / "huge.xml"

@@ -88,6 +88,8 @@ def test_memory_and_cpus() -> None:
         'disk = [ "format=vhd,vdev=xvda,access=!,backendtype=tap,backend=b,discard,target=/a" ]',
         'disk = [ "format=raw,vdev=xvdb,access=rw,backendtype=qdisk,target=rbd:p/i@s'
         ':auth_supported=none:mon_host=[a\\\\:\\\\:1]\\\\:1\\\\;b:conf=/c" ]',
+        'disk = [ "format=raw,vdev=xvdb,access=rw,backendtype=qdisk,target=rbd:p/i'
+        ':auth_supported=none:mon_host=[a]b\\\\:c]\\\\:1" ]',
         'device_model_args = [ "-a", "b c" ]', 'bootargs = "--a b"',
     ],
 )  # fmt: skip

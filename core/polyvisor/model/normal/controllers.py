@@ -40,11 +40,13 @@ def controllers(
     known = list(_ordered(spec.devices.controllers))
     if own is not None:
         known += own(tuple(known))
+    there: set[tuple[str | None, int | None]] = {(one.type, one.index) for one in known}
     for kind, count in _needed(spec):
         if count > MOST:
             raise Fault(f"a device is on {kind} controller {count}", f"use one up to {MOST}")
         for index in range(count + 1) if kind not in {"virtio-serial", "ccid"} else [count]:
-            if not any(c.type == kind and c.index == index for c in known):
+            if (kind, index) not in there:
+                there.add((kind, index))
                 known.append(Controller(type=kind, index=index))
     return changed(spec, devices=changed(spec.devices, controllers=tuple(known)))
 
@@ -89,15 +91,17 @@ COMPANIONS = {"ich9-uhci1", "ich9-uhci2", "ich9-uhci3"}
 def _numbered(known: list[Controller]) -> list[Controller]:
     result: list[Controller] = []
     used = {(c.type, c.index) for c in known if c.index is not None}
+    free: dict[str | None, int] = {}
     for place, controller in enumerate(known):
         if controller.index is None:
             index = None
             if controller.type == "usb" and (controller.model or "") in COMPANIONS | {"ich9-ehci1"}:
                 index = _shared(controller, result[:place])
             if index is None:
-                index = 0
+                index = free.get(controller.type, 0)
                 while (controller.type, index) in used:
                     index += 1
+                free[controller.type] = index
             used.add((controller.type, index))
             controller = changed(controller, index=index)
         result.append(controller)
