@@ -2,7 +2,8 @@
 
 ``_connect``    connections, and what opens them
 ``_domain``     domains, snapshots, checkpoints; ``_objects``: networks, storage and the like
-``_events``     events and the loop
+``_migration``  moving domains; ``_stream``: consoles, pictures, the content of volumes
+``_events``     events; ``_loop``: the loop in which functions are called
 ``_wire``       procedures as methods, and where they are served
 ``_error``      the error; ``_constants``: numbers and names
 """
@@ -13,11 +14,18 @@ from libvirt._connect import open, openAuth, openReadOnly, virConnect
 from libvirt._constants import constants
 from libvirt._domain import virDomain, virDomainCheckpoint, virDomainSnapshot
 from libvirt._error import libvirtError, registerErrorHandler, virGetLastError, virResetLastError
-from libvirt._events import (
+from libvirt._loop import (
+    _EventCB,  # noqa: F401 - loops of others name these types
+    _TimerCB,  # noqa: F401
+    virEventAddHandle,
     virEventAddTimeout,
+    virEventInvokeFreeCallback,
     virEventRegisterDefaultImpl,
+    virEventRegisterImpl,
+    virEventRemoveHandle,
     virEventRemoveTimeout,
     virEventRunDefaultImpl,
+    virEventUpdateHandle,
     virEventUpdateTimeout,
 )
 from libvirt._objects import (
@@ -29,6 +37,7 @@ from libvirt._objects import (
     virStoragePool,
     virStorageVol,
 )
+from libvirt._stream import virStream
 
 _constants = constants()
 globals().update(_constants)
@@ -44,10 +53,15 @@ __all__ = [
     "virDomain",
     "virDomainCheckpoint",
     "virDomainSnapshot",
+    "virEventAddHandle",
     "virEventAddTimeout",
+    "virEventInvokeFreeCallback",
     "virEventRegisterDefaultImpl",
+    "virEventRegisterImpl",
+    "virEventRemoveHandle",
     "virEventRemoveTimeout",
     "virEventRunDefaultImpl",
+    "virEventUpdateHandle",
     "virEventUpdateTimeout",
     "virGetLastError",
     "virInterface",
@@ -58,6 +72,7 @@ __all__ = [
     "virSecret",
     "virStoragePool",
     "virStorageVol",
+    "virStream",
     *_constants,
 ]
 

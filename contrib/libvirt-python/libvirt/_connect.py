@@ -6,6 +6,7 @@ import uuid
 from typing import Any, Self
 
 from libvirt import _domain, _error, _events, _objects  # noqa: F401 - classes register themselves
+from libvirt._stream import virStream
 from libvirt._wire import Served, opened, uses
 from polyvisor.errors import PolyvisorError
 
@@ -27,6 +28,8 @@ class virConnect(Served):
         self._conn = self
         self._link, self._scheme = opened(name, readonly=readonly)
         self._heard = _events.Heard(self)
+        #: What ``domainEventRegister`` was given, with the numbers of those wishes.
+        self._plain: list[tuple[Any, int]] = []
         self._alive = True
 
     def close(self) -> int:
@@ -101,18 +104,64 @@ class virConnect(Served):
             for one in records
         ]
 
+    def newStream(self, flags: int = 0) -> virStream:
+        """Make a stream, which is nothing before something is opened on it."""
+        return virStream(self, flags)
+
     # Events
 
-    def domainEventRegisterAny(self, dom: Any, eventID: int, cb: Any, opaque: Any) -> int:
-        """Have a function called for each event of a kind, of a domain or of all."""
+    def _tell(self, structure: str, of: Any, event: int, cb: Any, opaque: Any) -> int:
         try:
-            return self._heard.add(dom, eventID, cb, opaque)
+            return self._heard.add(structure, of, event, cb, opaque)
         except PolyvisorError as error:
             raise _error.of(error, self._scheme) from None
 
-    def domainEventDeregisterAny(self, callbackID: int) -> None:
+    def _tell_no_more(self, callbackID: int) -> int:
+        try:
+            self._heard.remove(callbackID)
+        except PolyvisorError as error:
+            raise _error.of(error, self._scheme) from None
+        return 0
+
+    def domainEventRegisterAny(self, dom: Any, eventID: int, cb: Any, opaque: Any) -> int:
+        """Have a function called for each event of a kind, of a domain or of all."""
+        return self._tell("domain", dom, eventID, cb, opaque)
+
+    def domainEventRegister(self, cb: Any, opaque: Any) -> int:
+        """Have a function called for each change of a domain's state."""
+        number = self._tell("domain", None, 0, cb, opaque)
+        self._plain.append((cb, number))
+        return 0
+
+    def domainEventDeregister(self, cb: Any) -> int:
         """Have it called no more."""
-        self._heard.remove(callbackID)
+        for entry in self._plain:
+            if entry[0] == cb:
+                self._plain.remove(entry)
+                return self._tell_no_more(entry[1])
+        raise _error.libvirtError("the function was not registered")
+
+    def networkEventRegisterAny(self, net: Any, eventID: int, cb: Any, opaque: Any) -> int:
+        """Have a function called for each event of a kind, of a network or of all."""
+        return self._tell("network", net, eventID, cb, opaque)
+
+    def storagePoolEventRegisterAny(self, pool: Any, eventID: int, cb: Any, opaque: Any) -> int:
+        """Have a function called for each event of a kind, of a storage pool or of all."""
+        return self._tell("storage_pool", pool, eventID, cb, opaque)
+
+    def nodeDeviceEventRegisterAny(self, dev: Any, eventID: int, cb: Any, opaque: Any) -> int:
+        """Have a function called for each event of a kind, of a device or of all."""
+        return self._tell("node_device", dev, eventID, cb, opaque)
+
+    def secretEventRegisterAny(self, secret: Any, eventID: int, cb: Any, opaque: Any) -> int:
+        """Have a function called for each event of a kind, of a secret or of all."""
+        return self._tell("secret", secret, eventID, cb, opaque)
+
+    domainEventDeregisterAny = _tell_no_more
+    networkEventDeregisterAny = _tell_no_more
+    storagePoolEventDeregisterAny = _tell_no_more
+    nodeDeviceEventDeregisterAny = _tell_no_more
+    secretEventDeregisterAny = _tell_no_more
 
     def registerCloseCallback(self, cb: Any, opaque: Any) -> int:
         """Have a function called when the connection breaks."""

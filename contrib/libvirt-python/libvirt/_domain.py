@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from libvirt import _migration
 from libvirt._wire import Handle, uses
+
+if TYPE_CHECKING:
+    from libvirt._stream import virStream
 
 __all__ = ["virDomain", "virDomainCheckpoint", "virDomainSnapshot"]
 
@@ -13,6 +17,15 @@ _MEMORY = (
     "swap_in", "swap_out", "major_fault", "minor_fault", "unused", "available", "actual", "rss",
     "usable", "last_update", "disk_caches", "hugetlb_pgalloc", "hugetlb_pgfail",
 )  # fmt: skip
+
+#: Methods of what belongs to a domain, with what the procedures have after its structure's name.
+_OF_DOMAIN = {
+    "delete": "delete",
+    "getParent": "get_parent",
+    "getXMLDesc": "get_xml_desc",
+    "listAllChildren": "list_all_children",
+}
+_BLOCK_JOB = ("type", "bandwidth", "cur", "end")
 
 
 class virDomain(Handle):
@@ -59,6 +72,16 @@ class virDomain(Handle):
         found = self._ask("domain_get_block_info", self._ref, path, flags)
         return [found.capacity, found.allocation, found.physical]
 
+    def blockJobInfo(self, path: str, flags: int = 0) -> dict[str, int] | None:
+        """Return how far a job on a disk is, or ``None``."""
+        found = self._ask("domain_get_block_job_info", self._ref, path, flags)
+        return {name: getattr(found, name) for name in _BLOCK_JOB} if found.found else None
+
+    def jobStats(self, flags: int = 0) -> dict[str, Any]:
+        """Return how far its job is, by names."""
+        found = self._ask("domain_get_job_stats", self._ref, flags)
+        return {"type": found.type, **{one.field: one.value for one in found.params}}
+
     def jobInfo(self) -> list[int]:
         """Return how far its job is."""
         return list(self._ask("domain_get_job_info", self._ref))
@@ -77,15 +100,86 @@ class virDomain(Handle):
         self._ask("domain_revert_to_snapshot", snap._ref, flags)
         return 0
 
+    # Streams
+
+    def openConsole(self, dev_name: str | None, st: virStream, flags: int = 0) -> int:
+        """Join a stream to a console."""
+        st._begin("domain_open_console", self._ref, dev_name, flags)
+        return 0
+
+    def openChannel(self, name: str | None, st: virStream, flags: int = 0) -> int:
+        """Join a stream to a channel."""
+        st._begin("domain_open_channel", self._ref, name, flags)
+        return 0
+
+    def screenshot(self, stream: virStream, screen: int, flags: int = 0) -> str | None:
+        """Have a picture sent on a stream; return of which kind it is."""
+        kind: str | None = stream._begin("domain_screenshot", self._ref, screen, flags).mime
+        return kind
+
+    # Migration
+
+    def migrate(
+        self,
+        dconn: Any,
+        flags: int = 0,
+        dname: str | None = None,
+        uri: str | None = None,
+        bandwidth: int = 0,
+    ) -> virDomain | None:
+        """Move it; return it as the destination knows it."""
+        return _migration.moved(self, dconn, _said(dname, uri, None, bandwidth), flags)
+
+    def migrate2(
+        self,
+        dconn: Any,
+        dxml: str | None = None,
+        flags: int = 0,
+        dname: str | None = None,
+        uri: str | None = None,
+        bandwidth: int = 0,
+    ) -> virDomain | None:
+        """Move it, with another definition there."""
+        return _migration.moved(self, dconn, _said(dname, uri, dxml, bandwidth), flags)
+
+    def migrate3(self, dconn: Any, params: dict[str, Any], flags: int = 0) -> virDomain | None:
+        """Move it, with parameters by name."""
+        return _migration.moved(self, dconn, params, flags)
+
+    def migrateToURI(
+        self, duri: str, flags: int = 0, dname: str | None = None, bandwidth: int = 0
+    ) -> int:
+        """Have its server move it to another's."""
+        return _migration.sent(self, duri, _said(dname, None, None, bandwidth), flags)
+
+    def migrateToURI2(
+        self,
+        dconnuri: str | None = None,
+        miguri: str | None = None,
+        dxml: str | None = None,
+        flags: int = 0,
+        dname: str | None = None,
+        bandwidth: int = 0,
+    ) -> int:
+        """Have its server move it to another's, with another definition there."""
+        return _migration.sent(self, dconnuri, _said(dname, miguri, dxml, bandwidth), flags)
+
+    def migrateToURI3(self, dconnuri: str | None, params: dict[str, Any], flags: int = 0) -> int:
+        """Have its server move it to another's, with parameters by name."""
+        return _migration.sent(self, dconnuri, params, flags)
+
     abortJob = uses("domain_abort_job")
     attachDevice = uses("domain_attach_device")
     attachDeviceFlags = uses("domain_attach_device_flags")
     autostart = uses("domain_get_autostart")
     backupBegin = uses("domain_backup_begin")
     backupGetXMLDesc = uses("domain_backup_get_xml_desc")
+    blockCopy = uses("domain_block_copy", params=[])
     blockCommit = uses("domain_block_commit", bandwidth=0)
     blockJobAbort = uses("domain_block_job_abort")
+    blockJobSetSpeed = uses("domain_block_job_set_speed")
     blockPull = uses("domain_block_pull", bandwidth=0)
+    blockRebase = uses("domain_block_rebase", bandwidth=0)
     blockResize = uses("domain_block_resize")
     blockStats = uses("domain_block_stats")
     blockStatsFlags = uses("domain_block_stats_flags")
@@ -118,6 +212,12 @@ class virDomain(Handle):
     maxVcpus = uses("domain_get_max_vcpus")
     memoryParameters = uses("domain_get_memory_parameters")
     metadata = uses("domain_get_metadata")
+    migrateGetCompressionCache = uses("domain_migrate_get_compression_cache")
+    migrateGetMaxDowntime = uses("domain_migrate_get_max_downtime")
+    migrateGetMaxSpeed = uses("domain_migrate_get_max_speed")
+    migrateSetCompressionCache = uses("domain_migrate_set_compression_cache")
+    migrateSetMaxSpeed = uses("domain_migrate_set_max_speed")
+    migrateStartPostCopy = uses("domain_migrate_start_post_copy")
     migrateSetMaxDowntime = uses("domain_migrate_set_max_downtime")
     numaParameters = uses("domain_get_numa_parameters")
     OSType = uses("domain_get_os_type")
@@ -158,10 +258,25 @@ class virDomain(Handle):
         return self.name() < other.name()
 
 
-class _OfDomain(Handle):
-    """Something that belongs to a domain."""
+def _said(
+    name: str | None, uri: str | None, xml: str | None, bandwidth: int
+) -> dict[str, str | int | None]:
+    """Return what the older functions say one by one, by the names of parameters."""
+    return {
+        "destination_name": name,
+        "migrate_uri": uri,
+        "destination_xml": xml,
+        "bandwidth": bandwidth or None,
+    }
 
-    structure = ""
+
+class _OfDomain(Handle):
+    """Something that belongs to a domain, and has ones of its kind before and after it."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for method, verb in _OF_DOMAIN.items():
+            setattr(cls, method, uses(f"{cls.structure}_{verb}"))
 
     def getName(self) -> str:
         """Return its name."""
@@ -182,12 +297,8 @@ class virDomainSnapshot(_OfDomain):
     """A snapshot of a domain."""
 
     structure = "domain_snapshot"
-    delete = uses("domain_snapshot_delete")
-    getParent = uses("domain_snapshot_get_parent")
-    getXMLDesc = uses("domain_snapshot_get_xml_desc")
     hasMetadata = uses("domain_snapshot_has_metadata")
     isCurrent = uses("domain_snapshot_is_current")
-    listAllChildren = uses("domain_snapshot_list_all_children")
     listChildrenNames = uses("domain_snapshot_list_children_names")
     numChildren = uses("domain_snapshot_num_children")
 
@@ -196,7 +307,3 @@ class virDomainCheckpoint(_OfDomain):
     """A checkpoint of a domain."""
 
     structure = "domain_checkpoint"
-    delete = uses("domain_checkpoint_delete")
-    getParent = uses("domain_checkpoint_get_parent")
-    getXMLDesc = uses("domain_checkpoint_get_xml_desc")
-    listAllChildren = uses("domain_checkpoint_list_all_children")

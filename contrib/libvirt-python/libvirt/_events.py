@@ -1,23 +1,15 @@
-"""Events, and the loop in which functions are called."""
+"""What happens to domains and other objects: who wants to be told of it, and of what."""
 
 from __future__ import annotations
 
-import queue
-import time
 from typing import Any
 
+from libvirt import _loop
 from polyvisor.errors import PolyvisorError
 from polyvisor_remote.server.failures import Failure
 from polyvisor_remote.wire import program
 
-__all__ = [
-    "Heard",
-    "virEventAddTimeout",
-    "virEventRegisterDefaultImpl",
-    "virEventRemoveTimeout",
-    "virEventRunDefaultImpl",
-    "virEventUpdateTimeout",
-]
+__all__ = ["Heard"]
 
 _remote = program("remote")
 #: What carries each kind of event (``virDomainEventID``).
@@ -40,56 +32,28 @@ _MESSAGES = {
 _CLOSE_REASON_ERROR = 0
 #: Beyond the last kind of event.
 _EVENT_ID_END = 28
-#: Seconds after which the loop's function returns though nothing happened.
-_TURN = 60.0
-
-#: What is to be called, in order.
-_due: queue.SimpleQueue[Any] = queue.SimpleQueue()
-#: Timers: number, milliseconds between two calls (-1: none), when the next is due, what to call.
-_timers: dict[int, list[Any]] = {}
-
-
-def virEventRegisterDefaultImpl() -> int:
-    """Use this loop; there is no other."""
-    return 0
-
-
-def virEventRunDefaultImpl() -> int:
-    """Wait for something to happen and call what is to be called."""
-    now = time.monotonic()
-    due = [entry for entry in _timers.values() if entry[0] >= 0]
-    wait = min((entry[1] - now for entry in due), default=_TURN)
-    try:
-        call = _due.get(timeout=max(0.0, wait)) if wait > 0 else _due.get_nowait()
-    except queue.Empty:
-        call = None
-    if call is not None:
-        call()
-    now = time.monotonic()
-    for number, entry in list(_timers.items()):
-        if entry[0] >= 0 and entry[1] <= now:
-            entry[1] = now + entry[0] / 1000
-            entry[2](number, entry[3])
-    return 0
-
-
-def virEventAddTimeout(timeout: int, cb: Any, opaque: Any) -> int:
-    """Have a function called every so many milliseconds; -1: not until it is updated."""
-    number = max(_timers, default=0) + 1
-    _timers[number] = [timeout, time.monotonic() + timeout / 1000, cb, opaque]
-    _due.put(lambda: None)
-    return number
-
-
-def virEventUpdateTimeout(timer: int, timeout: int) -> None:
-    """Give a timer another period."""
-    _timers[timer][:2] = [timeout, time.monotonic() + timeout / 1000]
-    _due.put(lambda: None)
-
-
-def virEventRemoveTimeout(timer: int) -> int:
-    """Forget a timer."""
-    return 0 if _timers.pop(timer, None) is not None else -1
+#: By the structure that names an object: what asks for its events, and what carries each kind
+#: (``virNetworkEventID`` and its like).
+_FAMILIES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "network": ("connect_network_event_register_any", ("network_event_lifecycle",)),
+    "storage_pool": (
+        "connect_storage_pool_event_register_any",
+        ("storage_pool_event_lifecycle", "storage_pool_event_refresh"),
+    ),
+    "node_device": (
+        "connect_node_device_event_register_any",
+        ("node_device_event_lifecycle", "node_device_event_update"),
+    ),
+    "secret": (
+        "connect_secret_event_register_any",
+        ("secret_event_lifecycle", "secret_event_value_changed"),
+    ),
+}
+_OBJECT_MESSAGES = {
+    message: (structure, event)
+    for structure, (_, messages) in _FAMILIES.items()
+    for event, message in enumerate(messages)
+}
 
 
 class Heard:
@@ -101,20 +65,39 @@ class Heard:
 
     def __init__(self, conn: Any) -> None:
         self._conn = conn
-        self._wishes: dict[int, tuple[Any, int, Any, Any]] = {}
+        #: Structure, what identifies one object (``None``: all), kind of event, what to call.
+        self._wishes: dict[int, tuple[str, Any, int, Any, Any]] = {}
         self._next = 0
-        self._listening = False
+        #: Structures whose events the server was asked for.
+        self._asked: set[str] = set()
+        #: The connection that was asked last, and for which of them.
+        self._told: tuple[Any, set[str]] = (None, set())
         self.closing: tuple[Any, Any] | None = None
 
-    def add(self, dom: Any, event: int, cb: Any, opaque: Any) -> int:
-        """Note a wish and return its number."""
-        if not 0 <= event < _EVENT_ID_END:
+    def add(self, structure: str, of: Any, event: int, cb: Any, opaque: Any) -> int:
+        """Note a wish and return its number.
+
+        Args:
+            structure: what names such an object.
+            of: the object, or ``None`` for all.
+            event: kind of event.
+            cb: what to call.
+            opaque: handed on to it.
+        """
+        messages = _FAMILIES.get(structure)
+        if not 0 <= event < (_EVENT_ID_END if messages is None else len(messages[1])):
             raise Failure(1, f"unsupported event ID {event}")
         number = self._next
         self._next += 1
-        self._wishes[number] = (None if dom is None else dom.UUID(), event, cb, opaque)
+        self._wishes[number] = (
+            structure,
+            None if of is None else _key(of._named),
+            event,
+            cb,
+            opaque,
+        )
         try:
-            self._listen()
+            self._listen(structure)
         except PolyvisorError:
             del self._wishes[number]
             raise
@@ -122,45 +105,59 @@ class Heard:
 
     def remove(self, number: int) -> None:
         """Forget a wish."""
-        self._wishes.pop(number, None)
+        if self._wishes.pop(number, None) is None:
+            raise Failure(8, f"no event callback has the number {number}")
 
     def on_close(self, cb: Any, opaque: Any) -> None:
         """Note whom to tell when the connection breaks."""
         self.closing = (cb, opaque)
-        self._listen()
+        self._listen("domain")
 
-    def _listen(self) -> None:
-        if not self._listening:
-            self._conn._link.listen(self._subscribe, self._hear, self._lose)
-            self._listening = True
+    def _listen(self, structure: str) -> None:
+        if structure not in self._asked:
+            self._asked.add(structure)
+            try:
+                self._conn._link.listen(self._subscribe, self._hear, self._lose)
+            except PolyvisorError:
+                self._asked.discard(structure)
+                raise
 
-    @staticmethod
-    def _subscribe(channel: Any) -> None:
+    def _subscribe(self, channel: Any) -> None:
         """Ask for all kinds; which of them are wanted is looked at here."""
-        register = _remote["connect_domain_event_callback_register_any"]
-        answers = channel.call_all([(register, (event, None)) for event in _MESSAGES.values()])
-        if isinstance(answers[0], PolyvisorError):
-            raise answers[0]
+        if self._told[0] is not channel:
+            self._told = channel, set()
+        for structure in sorted(self._asked - self._told[1]):
+            if structure == "domain":
+                name, events = "connect_domain_event_callback_register_any", [*_MESSAGES.values()]
+            else:
+                name, messages = _FAMILIES[structure]
+                events = list(range(len(messages)))
+            answers = channel.call_all([(_remote[name], (event, None)) for event in events])
+            if isinstance(answers[0], PolyvisorError):
+                raise answers[0]
+            self._told[1].add(structure)
 
     def _hear(self, message: Any) -> None:
         procedure = _remote[message.procedure]
-        event = _MESSAGES.get(procedure.name)
-        if event is None:
+        found = _OBJECT_MESSAGES.get(procedure.name)
+        if found is None and procedure.name in _MESSAGES:
+            found = "domain", _MESSAGES[procedure.name]
+        if found is None:
             return
         fields = procedure.arguments.codec.decode(message.payload)
         inner = getattr(fields, "msg", fields)
-        _, *content = (value for name, value in inner._asdict().items() if name != "callbackID")
-        for wanted, kind, cb, opaque in list(self._wishes.values()):
-            if kind == event and wanted in (None, inner.dom.uuid):
-                _due.put(self._call(cb, inner.dom, content, opaque))
+        about, *content = (value for name, value in inner._asdict().items() if name != "callbackID")
+        for structure, wanted, event, cb, opaque in list(self._wishes.values()):
+            if (structure, event) == found and wanted in (None, _key(about)):
+                _loop.post(self._call(cb, structure, about, content, opaque))
 
-    def _call(self, cb: Any, dom: Any, content: list[Any], opaque: Any) -> Any:
+    def _call(self, cb: Any, structure: str, about: Any, content: list[Any], opaque: Any) -> Any:
         def call() -> None:
             values = [
                 {one.field: one.value for one in value} if isinstance(value, list) else value
                 for value in content
             ]
-            cb(self._conn, self._conn._made("domain", dom), *values, opaque)
+            cb(self._conn, self._conn._made(structure, about), *values, opaque)
 
         return call
 
@@ -168,4 +165,9 @@ class Heard:
         if self.closing is not None and self._conn._alive:
             cb, opaque = self.closing
             self._conn._alive = False
-            _due.put(lambda: cb(self._conn, _CLOSE_REASON_ERROR, opaque))
+            _loop.post(lambda: cb(self._conn, _CLOSE_REASON_ERROR, opaque))
+
+
+def _key(named: Any) -> Any:
+    """Return what identifies an object, as the protocol names it."""
+    return named.uuid if hasattr(named, "uuid") else named.name

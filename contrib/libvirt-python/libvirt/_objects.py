@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from libvirt._wire import Handle, uses
+
+if TYPE_CHECKING:
+    from libvirt._stream import virStream
 
 __all__ = [
     "virInterface",
@@ -15,44 +20,51 @@ __all__ = [
 ]
 
 
-class virNetwork(Handle):
+#: Methods of what is defined, runs and begins with the host, with what the procedures have
+#: after the structure's name.
+_LIFE = {
+    "XMLDesc": "get_xml_desc",
+    "autostart": "get_autostart",
+    "create": "create",
+    "destroy": "destroy",
+    "isActive": "is_active",
+    "isPersistent": "is_persistent",
+    "setAutostart": "set_autostart",
+    "undefine": "undefine",
+}
+
+
+class _Lasting(Handle):
+    """What is defined, runs and begins with the host."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for method, verb in _LIFE.items():
+            setattr(cls, method, uses(f"{cls.structure}_{verb}"))
+
+
+class virNetwork(_Lasting):
     """A virtual network."""
 
     structure = "network"
     DHCPLeases = uses("network_get_dhcp_leases", mac=None)
-    XMLDesc = uses("network_get_xml_desc")
-    autostart = uses("network_get_autostart")
     bridgeName = uses("network_get_bridge_name")
-    create = uses("network_create")
-    destroy = uses("network_destroy")
-    isActive = uses("network_is_active")
-    isPersistent = uses("network_is_persistent")
-    setAutostart = uses("network_set_autostart")
-    undefine = uses("network_undefine")
 
 
-class virStoragePool(Handle):
+class virStoragePool(_Lasting):
     """A storage pool."""
 
     structure = "storage_pool"
-    XMLDesc = uses("storage_pool_get_xml_desc")
-    autostart = uses("storage_pool_get_autostart")
     build = uses("storage_pool_build")
-    create = uses("storage_pool_create")
     createXML = uses("storage_vol_create_xml")
     createXMLFrom = uses("storage_vol_create_xml_from")
     delete = uses("storage_pool_delete")
-    destroy = uses("storage_pool_destroy")
     info = uses("storage_pool_get_info")
-    isActive = uses("storage_pool_is_active")
-    isPersistent = uses("storage_pool_is_persistent")
     listAllVolumes = uses("storage_pool_list_all_volumes")
     listVolumes = uses("storage_pool_list_volumes")
     numOfVolumes = uses("storage_pool_num_of_volumes")
     refresh = uses("storage_pool_refresh")
-    setAutostart = uses("storage_pool_set_autostart")
     storageVolLookupByName = uses("storage_vol_lookup_by_name")
-    undefine = uses("storage_pool_undefine")
 
 
 class virStorageVol(Handle):
@@ -66,6 +78,16 @@ class virStorageVol(Handle):
     resize = uses("storage_vol_resize")
     storagePoolLookupByVolume = uses("storage_pool_lookup_by_volume")
     wipe = uses("storage_vol_wipe")
+
+    def upload(self, stream: virStream, offset: int, length: int, flags: int = 0) -> int:
+        """Have what is sent on a stream written into it."""
+        stream._begin("storage_vol_upload", self._ref, offset, length, flags)
+        return 0
+
+    def download(self, stream: virStream, offset: int, length: int, flags: int = 0) -> int:
+        """Have what is in it sent on a stream; a length of 0 means all."""
+        stream._begin("storage_vol_download", self._ref, offset, length, flags)
+        return 0
 
     def key(self) -> str:
         """Return what is unique for it on the host."""

@@ -108,6 +108,8 @@ class RemoteEvents(Events):
         self._sequence = 0
         self._objects = False
         self._listening = False
+        #: The connection that was asked last, and whether it was asked for objects too.
+        self._asked: tuple[Channel | None, bool] = (None, False)
 
     def stream(self, *, timeout: float | None = None, objects: bool = False) -> Iterator[AnyEvent]:
         """Listen from now on."""
@@ -137,19 +139,24 @@ class RemoteEvents(Events):
                 self._streams.discard(stream)
 
     def _subscribe(self, channel: Channel) -> None:
-        calls: list[tuple[Any, tuple[Any, ...]]] = [
-            (_remote["connect_domain_event_callback_register_any"], (event, None))
-            for event in _WANTED
-        ]
-        if self._objects:
+        again = self._asked[0] is channel
+        calls: list[tuple[Any, tuple[Any, ...]]] = []
+        if not again:
+            calls += [
+                (_remote["connect_domain_event_callback_register_any"], (event, None))
+                for event in _WANTED
+            ]
+        # Who asks twice is told twice.
+        if self._objects and not (again and self._asked[1]):
             for procedure, _, _, second, _ in _FAMILIES.values():
                 calls += [
                     (_remote[procedure], (event, None)) for event in range(2 if second else 1)
                 ]
         # What a server does not know it refuses, and there is no more to be done about it.
         answers = channel.call_all(calls)
-        if isinstance(answers[0], PolyvisorError):
+        if not again and isinstance(answers[0], PolyvisorError):
             raise answers[0]
+        self._asked = channel, self._objects
 
     def _heard(self, message: Message) -> None:
         if message.program != _remote.number or message.procedure not in _remote:

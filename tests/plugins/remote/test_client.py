@@ -26,7 +26,7 @@ from polyvisor.errors import (
     OperationInvalid,
     UriError,
 )
-from polyvisor.events import EventKind, ObjectEvent, ObjectEventKind
+from polyvisor.events import Event, EventKind, ObjectEvent, ObjectEventKind
 from polyvisor_remote.client.reaching import asked_for, ssh_command
 from polyvisor_remote.server.listening import UnixListener
 from polyvisor_remote.server.opening import opener
@@ -313,7 +313,7 @@ def test_what_happens_to_other_objects_is_heard_if_asked_for(daemon: Daemon) -> 
     from polyvisor.model import NetworkSpec
 
     with polyvisor.open(at(daemon.path)) as host:
-        plain = host.events(timeout=0.2)
+        plain = host.events(timeout=1)
         every = host.events(timeout=10, objects=True)
         with polyvisor.open(at(daemon.path)) as other:
             link = other.driver.link  # type: ignore[attr-defined]
@@ -324,4 +324,11 @@ def test_what_happens_to_other_objects_is_heard_if_asked_for(daemon: Daemon) -> 
         assert isinstance(event, ObjectEvent)
         assert (event.family, event.key, event.name) == ("network", str(key), "n")
         assert event.kind is ObjectEventKind.DEFINED
+        assert list(plain) == []
+        # Whoever listened before the server was asked for more hears each event once.
+        host.domains.define(GUEST)
+        for stream in (plain, every):
+            told = next(stream)
+            assert isinstance(told, Event)
+            assert told.kind is EventKind.DEFINED
         assert list(plain) == []

@@ -28,6 +28,16 @@ _OURS = frozenset(
         Feature.REMOTE,
     }
 )
+#: What every driver that migrates has. A domain is held from begin to confirm, so clients must
+#: be told to confirm what failed before it was sent too.
+_OF_MIGRATION = frozenset(
+    {
+        Feature.MIGRATION_V3,
+        Feature.MIGRATION_PARAMS,
+        Feature.XML_MIGRATABLE,
+        Feature.CHANGE_PROTECTION,
+    }
+)
 
 
 @serves("connect_open", needs="login")
@@ -56,7 +66,7 @@ def supports_feature(session: Session, arguments: Any) -> tuple[int]:
     if not session.opened:
         return (0,)
     usable = session.driver.support().usable
-    if feature in (Feature.MIGRATION_V3, Feature.MIGRATION_PARAMS, Feature.XML_MIGRATABLE):
+    if feature in _OF_MIGRATION:
         return (int(session.driver.migration is not None),)
     if feature == Feature.MIGRATION_P2P:
         return (int(usable("migration.peer-to-peer")),)
