@@ -11,7 +11,7 @@ from collections.abc import Callable
 from struct import Struct
 from typing import TYPE_CHECKING
 
-from polyvisor_libxl.streams.pages import check_entries
+from polyvisor_libxl.streams.pages import Runs, check_entries
 from polyvisor_libxl.streams.records import Order, Record, Walker
 from polyvisor_libxl.streams.tables import (
     BASIC_CONTEXT,
@@ -83,6 +83,7 @@ class LibxcWalker(Walker):
         self._seen: set[int] = set()
         #: Of this epoch, that is since the last checkpoint.
         self._epoch: set[int] = set()
+        self._runs = Runs()
         self._contexts: set[tuple[int, int]] = set()
         self._basics: set[int] = set()
         self._handlers: dict[int, Callable[[Record], int]] = {
@@ -317,6 +318,7 @@ class LibxcWalker(Walker):
             record=name,
             report=self.report,
             figures=self.figures,
+            runs=self._runs,
         )
         if record.length != 8 + size + data:
             self.fault(

@@ -16,7 +16,7 @@ from polyvisor_libxl.streams.tables import DATALESS, PAGE_SIZE, RESERVED_KINDS
 if TYPE_CHECKING:
     from polyvisor_libxl.streams.report import Figures, Report
 
-__all__ = ["check_entries", "contents", "first_of_run"]
+__all__ = ["Runs", "check_entries", "contents", "first_of_run"]
 
 _LOW = bytes(range(16))
 _KIND = bytes(byte >> 4 for byte in range(256))
@@ -28,6 +28,8 @@ _LANE_0 = bytes(range(256))
 _LANE_1 = b"".join(bytes([byte]) * 256 for byte in range(256))
 #: Duplicates are looked for among so many at once; senders never make longer batches.
 _SLICE = 1 << 14
+#: Bytes of entries from which on it is worth while to have some to compare with.
+_LONG = 8 << 8
 
 
 def first_of_run(plain: bytes | bytearray) -> int:
@@ -54,6 +56,40 @@ def first_of_run(plain: bytes | bytearray) -> int:
     return first
 
 
+class Runs:
+    """Tells entries of normal pages that follow each other by comparing them with such.
+
+    What they are compared with, the entries for all page numbers that begin alike, is made when
+    two long batches have asked for it, one after the other, and kept until others do.
+    """
+
+    def __init__(self) -> None:
+        self._asked = self._made = -1
+        self._entries = b""
+
+    def first(self, entries: bytes) -> int:
+        """Return the number of the first page, or -1 if it is not told so."""
+        first = int.from_bytes(entries[:8], "little")
+        begin, low = first >> 16, (first & 0xFFFF) * 8
+        if begin != self._made:
+            if len(entries) < _LONG or begin >> 36:
+                return -1
+            if begin != self._asked:
+                self._asked = begin
+                return -1
+            self._make(begin)
+        return first if self._entries[low : low + len(entries)] == entries else -1
+
+    def _make(self, begin: int) -> None:
+        entries = bytearray(8 << 16)
+        entries[0::8] = _LANE_0 * 256
+        entries[1::8] = _LANE_1
+        for lane, byte in enumerate(begin.to_bytes(6, "little"), 2):
+            if byte:
+                entries[lane::8] = bytes([byte]) * (1 << 16)
+        self._entries, self._made = bytes(entries), begin
+
+
 def contents(kinds: bytes) -> int:
     """Return how many bytes of contents pages of these kinds come with."""
     return len(kinds.translate(None, _DATALESS)) * PAGE_SIZE
@@ -68,6 +104,7 @@ def check_entries(
     record: str,
     report: Report,
     figures: Figures,
+    runs: Runs,
 ) -> int:
     """Check the entries of a PAGE_DATA record.
 
@@ -79,6 +116,7 @@ def check_entries(
         record: which record, for findings.
         report: takes the faults.
         figures: takes the counts.
+        runs: the walk's own.
 
     Returns:
         How many bytes of contents belong to them.
@@ -94,14 +132,18 @@ def check_entries(
                 record=record,
                 report=report,
                 figures=figures,
+                runs=runs,
             )
         return size
     if swapped:
         turned = array("Q", entries)
         turned.byteswap()
         entries = turned.tobytes()
+    first, count = runs.first(entries), len(entries) // 8
+    if first >= 0 and first + count <= limit:
+        figures.run(first, count)
+        return count * PAGE_SIZE
     top, next_to_top = entries[7::8], entries[6::8]
-    count = len(top)
     if top.count(0) == count and next_to_top.count(0) == count:
         # All of them normal pages, and mostly one after the other.
         first = first_of_run(entries)

@@ -14,13 +14,17 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from far import PORT, Wire, start_polyvisord
 from guests import Counter, note, run, start_libvirt, timed, virsh, xml
 
 import polyvisor
 from polyvisor.errors import Cancelled, PolyvisorError
-from polyvisor.states import DomainState
+from polyvisor.states import DomainState, DomainSummary
+
+if TYPE_CHECKING:
+    from polyvisor.domain import Domain
 
 HERE, THERE = "10.9.0.1", "10.9.0.2"
 SERVER = "import far\nfar.serve()\n"
@@ -199,6 +203,29 @@ def undone(host: polyvisor.Connection, wire: Wire) -> None:
     domain.undefine()
 
 
+def _settled(domain: Domain, peer: polyvisor.Connection) -> tuple[DomainState, list[DomainSummary]]:
+    """Return who has the domain, once neither side is still at work on it.
+
+    Each look at it asks the other side anew; what has arrived in part stands still there until
+    it is given up. Running on both sides would be told at once.
+    """
+    deadline = time.monotonic() + 120
+    while True:
+        there = [
+            line
+            for line in peer.driver.domains.summaries()
+            if line.name == domain.name and line.id is not None
+        ]
+        running = [line.state is DomainState.RUNNING for line in there]
+        here = domain.state
+        if here is DomainState.RUNNING and any(running):
+            return here, there
+        busy = here is DomainState.PAUSED or not all(running)
+        if not busy or time.monotonic() > deadline:
+            return here, there
+        time.sleep(0.2)
+
+
 def killed(host: polyvisor.Connection, wire: Wire) -> None:
     """The process that migrates is killed at ten points: exactly one side has the guest.
 
@@ -228,14 +255,8 @@ def killed(host: polyvisor.Connection, wire: Wire) -> None:
         child.wait()
         child.stdout.close()
         with polyvisor.open(PEER) as peer:
-            # Each look asks the other side anew, which gives up when it notices.
-            deadline = time.monotonic() + 120
-            while domain.state is DomainState.PAUSED and time.monotonic() < deadline:
-                time.sleep(0.5)
-            there = [
-                line for line in peer.driver.domains.summaries() if line.name == "prey" and line.id
-            ]
-            result = {"here": str(domain.state), "there": [str(line.state) for line in there]}
+            here, there = _settled(domain, peer)
+            result = {"here": str(here), "there": [str(line.state) for line in there]}
             try:
                 if domain.active:
                     guest.here.wait(3, seconds=120)
