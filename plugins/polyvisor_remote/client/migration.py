@@ -6,6 +6,9 @@ to peer the source's server does all of it in perform, and the other phases only
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +17,13 @@ from polyvisor.errors import ConnectError, NotFound, OperationInvalid, Polyvisor
 from polyvisor.uri import ConnectionUri
 from polyvisor_remote.client.jobs import watched
 from polyvisor_remote.server.numbers import Feature, Migrate
-from polyvisor_remote.wire import params
+from polyvisor_remote.wire import TypedParam, params
+from polyvisor_remote.wire.params import INT
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from polyvisor.driver import MigrationOptions
+    from polyvisor.driver import MigrationOptions, Steering
     from polyvisor.jobs import Job
     from polyvisor.model import DomainSpec
     from polyvisor_remote.client.driver import RemoteDriver
@@ -28,6 +32,17 @@ if TYPE_CHECKING:
 __all__ = ["RemoteMigration"]
 
 _BANDWIDTH_UNIT = 1 << 20  # MiB/s
+#: ``VIR_DOMAIN_MIGRATE_MAX_SPEED_POSTCOPY``.
+_AFTER_THE_SWITCH = 1
+#: Parameters that are ints (``VIR_MIGRATE_PARAM_*``), by the option that each stands for.
+_NUMBERS = {
+    "auto_converge_initial": "auto_converge.initial",
+    "auto_converge_increment": "auto_converge.increment",
+    "compression_level": "compression.mt.level",
+    "compression_threads": "compression.mt.threads",
+    "decompression_threads": "compression.mt.dthreads",
+    "parallel_connections": "parallel.connections",
+}
 
 
 class RemoteMigration(Migration):
@@ -108,20 +123,54 @@ class RemoteMigration(Migration):
         if options.offline and not _by_the_source(options):
             return None  # There is nothing to send.
         there = options.destination if _by_the_source(options) else None
-        answer = watched(
-            self._driver,
-            uuid,
-            job,
-            lambda: self._domains.call(
+        with self._switching(uuid, options):
+            answer = watched(
+                self._driver,
                 uuid,
-                "domain_migrate_perform3_params",
-                there,
-                _params(options, uri=uri),
-                cookie or b"",
-                _flags(options) | self._protection,
-            ),
-        )
+                job,
+                lambda: self._domains.call(
+                    uuid,
+                    "domain_migrate_perform3_params",
+                    there,
+                    _params(options, uri=uri),
+                    cookie or b"",
+                    _flags(options) | self._protection,
+                ),
+            )
         return answer.cookie_out or None
+
+    @contextmanager
+    def _switching(self, uuid: UUID, options: MigrationOptions) -> Iterator[None]:
+        """Have it switch to post-copy when its time is up, if that is what is to be done then."""
+        if options.timeout is None or options.timeout_action != "post-copy":
+            yield
+            return
+
+        def switch() -> None:
+            with suppress(PolyvisorError):  # It may be over.
+                self._domains.call(uuid, "domain_migrate_start_post_copy", 0)
+
+        timer = threading.Timer(options.timeout, switch)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
+
+    def steer(self, uuid: UUID, steering: Steering) -> None:
+        """Have what is under way changed."""
+        call = self._domains.call
+        for speed, flags in (
+            (steering.bandwidth, 0),
+            (steering.post_copy_bandwidth, _AFTER_THE_SWITCH),
+        ):
+            if speed is not None:
+                call(uuid, "domain_migrate_set_max_speed", _mebibytes(speed), flags)
+        if steering.downtime is not None:
+            call(uuid, "domain_migrate_set_max_downtime", round(steering.downtime * 1000), 0)
+        if steering.post_copy:
+            call(uuid, "domain_migrate_start_post_copy", 0)
 
     def finish(
         self,
@@ -212,6 +261,13 @@ def _flags(options: MigrationOptions) -> int:
         (options.copy_storage == "incremental", Migrate.NON_SHARED_INC),
         (options.offline, Migrate.OFFLINE),
         (options.post_copy, Migrate.POSTCOPY),
+        (options.post_copy_resume, Migrate.POSTCOPY_RESUME),
+        (options.auto_converge, Migrate.AUTO_CONVERGE),
+        (bool(options.compression), Migrate.COMPRESSED),
+        (options.parallel, Migrate.PARALLEL),
+        (options.tls, Migrate.TLS),
+        (options.abort_on_error, Migrate.ABORT_ON_ERROR),
+        (options.unsafe, Migrate.UNSAFE),
     )
     return sum(int(flag) for asked, flag in chosen if asked)
 
@@ -226,12 +282,30 @@ def _params(
     """Return what is said beyond flags (``VIR_MIGRATE_PARAM_*``)."""
     if xml is None and options.spec is not None:
         xml = options.spec.to_xml()
-    bandwidth = options.bandwidth
-    return params(
+    found: list[TypedParam] = params(
         {
             "destination_name": name or options.name,
             "destination_xml": xml,
             "migrate_uri": uri or options.uri,
-            "bandwidth": None if bandwidth is None else max(1, bandwidth // _BANDWIDTH_UNIT),
+            "bandwidth": _mebibytes(options.bandwidth),
+            "bandwidth.postcopy": _mebibytes(options.post_copy_bandwidth),
+            "compression.xbzrle.cache": options.xbzrle_cache,
+            "disks_uri": options.disks_uri,
+            "listen_address": options.listen_address,
+            "tls.destination": options.tls_destination,
         }
     )
+    for option, called in _NUMBERS.items():
+        found += params({called: getattr(options, option)}, {called: INT})
+    for called, values in (
+        ("migrate_disks", options.disks or ()),
+        ("compression", options.compression),
+    ):
+        for value in values:
+            found += params({called: value})
+    return found
+
+
+def _mebibytes(speed: int | None) -> int | None:
+    """Return bytes per second as the protocol has them; no limit is not 0."""
+    return None if speed is None else max(1, speed // _BANDWIDTH_UNIT)

@@ -15,7 +15,7 @@ from uuid import uuid4
 from polyvisor.errors import Denied, PolyvisorError
 from polyvisor.support import FEATURES, Support, SupportStatus, SupportTable
 from polyvisor_remote.client.failures import RPC, UNSUPPORTED
-from polyvisor_remote.server.numbers import Feature
+from polyvisor_remote.server.numbers import Feature, Migrate
 
 if TYPE_CHECKING:
     from polyvisor_remote.client.link import Link
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 __all__ = ["Server"]
 
 _NOBODY = ("", uuid4().bytes, -1)
+
+
+def _migrating(flag: Migrate) -> tuple[Any, ...]:
+    """Return what is called to learn whether a migration can have a flag."""
+    return ("domain_migrate_begin3_params", _NOBODY, [], int(Migrate.LIVE | flag))
+
 
 #: What is called to learn of a feature: procedure and arguments.
 _PROBES: Mapping[str, tuple[Any, ...]] = {
@@ -46,6 +52,14 @@ _PROBES: Mapping[str, tuple[Any, ...]] = {
     "migration.stopped": ("domain_migrate_begin3_params", _NOBODY, [], 0),
     "migration.offline": ("connect_supports_feature", int(Feature.MIGRATION_OFFLINE)),
     "migration.limits": ("domain_migrate_set_max_downtime", _NOBODY, 300, 0),
+    "migration.post-copy": _migrating(Migrate.POSTCOPY),
+    "migration.storage": _migrating(Migrate.NON_SHARED_DISK),
+    "migration.auto-converge": _migrating(Migrate.AUTO_CONVERGE),
+    "migration.compression": _migrating(Migrate.COMPRESSED),
+    "migration.parallel": _migrating(Migrate.PARALLEL),
+    "migration.tls": _migrating(Migrate.TLS),
+    "migration.abort-on-error": _migrating(Migrate.ABORT_ON_ERROR),
+    "migration.steering": ("domain_migrate_set_max_speed", _NOBODY, 1, 0),
     "migration.peer-to-peer": ("connect_supports_feature", int(Feature.MIGRATION_P2P)),
     "migration.tunnelled": ("domain_migrate_prepare_tunnel3_params", [], b"", 1 | 4),
     "snapshots.memory": ("domain_snapshot_create_xml", _NOBODY, "<domainsnapshot/>", 0),
@@ -133,7 +147,8 @@ def _reason(answer: Any) -> str | None:
     if isinstance(answer, Denied):
         return None  # The function is there, and it is not for us.
     if isinstance(answer, PolyvisorError):
-        if answer.native_code in (UNSUPPORTED, RPC):
+        unknown = "unsupported flags" in (answer.native_message or "")
+        if answer.native_code in (UNSUPPORTED, RPC) or unknown:
             return f"the server answers: {answer.native_message}"
         return None
     if hasattr(answer, "supported") and not answer.supported:

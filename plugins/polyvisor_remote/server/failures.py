@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from polyvisor.errors import InternalError, PolyvisorError
+import re
+
+from polyvisor.errors import InternalError, PolyvisorError, SpecError
 from polyvisor_remote.wire import error_codec
 
 __all__ = ["Failure", "encoded", "function_name", "unsupported"]
@@ -83,6 +85,10 @@ _WORDS = {
     "Fstrim": "FSTrim",
     "Ssh": "SSH",
 }
+#: A set of numbers that is none is no fault of the document to libvirt, but of an argument
+#: (``virBitmapParse``).
+_NO_SET = re.compile(r"('[^']*') is not a set of numbers")
+_INVALID_ARG = 8
 
 
 class Failure(PolyvisorError):
@@ -129,7 +135,10 @@ def encoded(error: BaseException, scheme: str = "") -> bytes:
     if not isinstance(error, PolyvisorError):
         error = InternalError(f"{type(error).__name__}: {error}; this is a defect")
     number = error.libvirt_number
-    words = error.message[:_WORDS_MAX].replace("\0", "\\0")
+    text = error.message
+    if isinstance(error, SpecError) and (wrong := _NO_SET.search(text)) is not None:
+        number, text = _INVALID_ARG, f"Failed to parse bitmap {wrong[1]}"
+    words = text[:_WORDS_MAX].replace("\0", "\\0")
     prefix = PREFIXES.get(number)
     message = words if prefix is None else f"{prefix}: {words}"
     source = error.source if isinstance(error, Failure) else DOMAINS.get(scheme, FROM_REMOTE)

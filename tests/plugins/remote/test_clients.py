@@ -84,6 +84,28 @@ def test_virt_install_imports_a_guest(host: Served, tmp_path: Path) -> None:
     assert "Max memory:     65536 KiB" in run(virsh, "-c", host.uri(), "dominfo", "new").stdout
 
 
+def test_virt_install_prints_what_the_daemon_defines(host: Served, tmp_path: Path) -> None:
+    """What it would define, of what the daemon says that it can, is defined as it is."""
+    image, file = tmp_path / "d.img", tmp_path / "printed.xml"
+    image.write_bytes(bytes(1 << 20))
+    done = run(
+        need("virt-install", "virtinst"),
+        *("--connect", host.uri(), "--import", "--name", "printed", "--memory", "64"),
+        *("--vcpus", "3", "--disk", f"{image},format=raw", "--osinfo", "generic"),
+        *("--graphics", "none", "--network", "network=default", "--print-xml"),
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    file.write_text(done.stdout)
+    virsh = need("virsh", "libvirt-clients")
+    assert "printed" not in run(virsh, "-c", host.uri(), "list", "--all", "--name").stdout
+    defined = run(virsh, "-c", host.uri(), "define", str(file))
+    assert defined.returncode == 0, defined.stderr
+    assert run(virsh, "-c", host.uri(), "vcpucount", "printed", "--config").stdout.strip() == "3"
+    assert str(image) in run(virsh, "-c", host.uri(), "domblklist", "printed").stdout
+    assert run(virsh, "-c", host.uri(), "undefine", "printed").returncode == 0
+
+
 PERL = """use Sys::Virt;
 my $host = Sys::Virt->new(uri => $ARGV[0]);
 foreach my $domain ($host->list_all_domains()) {

@@ -14,10 +14,11 @@ from served import Served, need, run, served
 pytestmark = pytest.mark.real
 
 #: Those that pass. Not among them: ``virsh-uriprecedence``, which needs the URI of the test
-#: driver itself; ``virsh-cpuset``, which wants libvirt's words for a wrong mask; and, since the
-#: simulator has no checkpoints, ``virsh-checkpoint`` and ``virsh-snapshot``.
+#: driver itself; and, since the simulator has no checkpoints, ``virsh-checkpoint`` and
+#: ``virsh-snapshot``.
 TESTS = [
     "virsh-auth",
+    "virsh-cpuset",
     "virsh-define-dev-segfault",
     "virsh-int-overflow",
     "virsh-optparse",
