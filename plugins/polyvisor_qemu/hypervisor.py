@@ -29,6 +29,8 @@ from polyvisor_qemu.process import Process
 from polyvisor_qemu.qmp import Gone, Monitor
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from polyvisor.driver import MigrationOptions
     from polyvisor.events import EventKind
     from polyvisor.jobs import Job
@@ -445,23 +447,81 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         """See :func:`polyvisor_qemu.migration.receive`."""
         from polyvisor.driver import MigrationOptions
 
-        return self.receive_with(guest, spec, version, MigrationOptions(uri=listen))
+        return self.receive_with(guest, spec, version, MigrationOptions(uri=listen), None)
 
     def receive_with(
-        self, guest: Guest, spec: DomainSpec, version: int, options: MigrationOptions
+        self,
+        guest: Guest,
+        spec: DomainSpec,
+        version: int,
+        options: MigrationOptions,
+        cookie: bytes | None,
     ) -> tuple[dict[str, Any], str]:
         """See :func:`polyvisor_qemu.migration.receive`."""
         from polyvisor_qemu.migration import receive
 
-        return receive(self, guest, spec, options)
+        return receive(self, guest, spec, options, cookie)
 
     def send(
         self, guest: Guest, uri: str, version: int, options: MigrationOptions, job: Job
     ) -> dict[str, Any]:
         """See :func:`polyvisor_qemu.migration.send`."""
+        return self.send_with(guest, uri, version, options, job, None)
+
+    def send_with(
+        self,
+        guest: Guest,
+        uri: str,
+        version: int,
+        options: MigrationOptions,
+        job: Job,
+        cookie: bytes | None,
+    ) -> dict[str, Any]:
+        """See :func:`polyvisor_qemu.migration.send`."""
         from polyvisor_qemu.migration import send
 
-        return send(self, guest, uri, options, job)
+        return send(self, guest, uri, options, job, cookie)
+
+    def wrap_cookie(self, facts: bytes, *, name: str, uuid: UUID, hostname: str) -> bytes:
+        """Return libvirt's cookie with ours behind it."""
+        from polyvisor_qemu.cookies import QemuCookie, host_uuid
+
+        return QemuCookie(name, uuid, hostname, host_uuid()).to_bytes(facts)
+
+    def unwrap_cookie(
+        self, cookie: bytes | None, *, name: str, uuid: UUID | None
+    ) -> tuple[bytes | None, tuple[int, ...] | None]:
+        """Read libvirt's cookie; the stream's version is QEMU's own affair."""
+        from polyvisor_qemu.cookies import QemuCookie
+
+        if not cookie:
+            return None, self.stream_versions
+        read, ours = QemuCookie.from_bytes(cookie)
+        read.check(name, uuid)
+        return ours or None, self.stream_versions
+
+    def tell(
+        self,
+        phase: str,
+        facts: bytes,
+        *,
+        guest: Guest | None,
+        options: MigrationOptions,
+        definition: str | None = None,
+    ) -> bytes | None:
+        """See :func:`polyvisor_qemu.telling.tell`."""
+        from polyvisor_qemu.telling import tell
+
+        return tell(self, phase, facts, guest, options, definition)
+
+    def told(self, cookie: bytes | None) -> tuple[bytes | None, str | None]:
+        """Read libvirt's cookie."""
+        from polyvisor_qemu.cookies import QemuCookie
+
+        if not cookie:
+            return None, None
+        read, ours = QemuCookie.from_bytes(cookie)
+        return ours or None, read.domain
 
     def received(self, guest: Guest, timeout: float) -> None:
         """See :func:`polyvisor_qemu.migration.received`."""

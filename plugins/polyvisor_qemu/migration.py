@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,12 @@ from polyvisor.errors import HypervisorError, PolyvisorError, Timeout
 from polyvisor.states import DomainState
 from polyvisor_qemu import stream
 from polyvisor_qemu.cmdline import RUN_FD
+from polyvisor_qemu.cookies import QemuCookie, host_uuid
 from polyvisor_qemu.launch import last_words
+from polyvisor_qemu.listening import kind_of, listen_tcp
 from polyvisor_qemu.means import commands
 from polyvisor_qemu.qmp import Gone, QmpError, connect
+from polyvisor_qemu.telling import statistics
 
 if TYPE_CHECKING:
     from polyvisor.driver import MigrationOptions
@@ -30,44 +34,71 @@ CONNECTING = 30.0
 
 
 def receive(
-    hypervisor: QemuHypervisor, guest: Guest, spec: DomainSpec, options: MigrationOptions
+    hypervisor: QemuHypervisor,
+    guest: Guest,
+    spec: DomainSpec,
+    options: MigrationOptions,
+    cookie: bytes | None,
 ) -> tuple[dict[str, Any], str]:
     """Start a QEMU that listens for a stream.
+
+    Where, if nobody asks for a place: in a local socket for a source on this machine, on a TCP
+    port for any other.
 
     Raises:
         HypervisorError: it cannot listen there.
         InvalidArgument: such means do not go together.
     """
-    listen = options.uri
     means = commands(options, leaving=False)
-    if listen is not None:
+    place: str | None = None
+    local = options.uri is None and options.listen_address is None and _from_here(cookie)
+    if options.uri is not None:
         # QEMU knows more kinds, one of which runs programs.
-        listen = ":".join(_kind_of(listen))
+        kind, place = kind_of(options.uri)
+        local = kind == "unix"
     runtime = hypervisor.spawn(guest, spec, "-incoming", "defer")
     try:
         with hypervisor.monitor(guest) as monitor:
-            if listen is None:
-                # QEMU has its run folder under this name, however long the real path is.
-                stream.begin_in(monitor, f"unix:/proc/self/fd/{RUN_FD}/migration", means=means)
-                return runtime, f"unix:{guest.run_dir}/migration"
-            stream.begin_in(monitor, listen, means=means)
-            return runtime, listen
-    except BaseException as error:
+
+            def listen(uri: str) -> None:
+                try:
+                    stream.begin_in(monitor, uri, means=means)
+                except QmpError as error:
+                    raise HypervisorError(
+                        f"cannot listen on {uri}: {error.native_message}",
+                        domain=guest.name,
+                        native_message=error.native_message,
+                    ) from error
+
+            if not local:
+                return runtime, listen_tcp(hypervisor.settings, options, place, listen)
+            if place is not None:
+                listen(f"unix:{place}")
+                return runtime, f"unix:{place}"
+            # QEMU has its run folder under this name, however long the real path is.
+            listen(f"unix:/proc/self/fd/{RUN_FD}/migration")
+            return runtime, f"unix:{guest.run_dir}/migration"
+    except BaseException:
         hypervisor.destroy(guest)
-        if isinstance(error, QmpError):
-            raise HypervisorError(
-                f"cannot listen on {listen}: {error.native_message}",
-                domain=guest.name,
-                native_message=error.native_message,
-            ) from error
         raise
 
 
+def _from_here(cookie: bytes | None) -> bool:
+    """Say whether a source sees the same files as we do, of what it tells in begin."""
+    return cookie is None or QemuCookie.from_bytes(cookie)[0].host == host_uuid()
+
+
 def send(
-    hypervisor: QemuHypervisor, guest: Guest, uri: str, options: MigrationOptions, job: Job
+    hypervisor: QemuHypervisor,
+    guest: Guest,
+    uri: str,
+    options: MigrationOptions,
+    job: Job,
+    cookie: bytes | None,
 ) -> dict[str, Any]:
     """Let QEMU send the guest into a connection that we make, or that it makes itself."""
     means = commands(options, leaving=True)
+    began = time.time()
     was_running = guest.state is DomainState.RUNNING
     if was_running and not options.live:
         hypervisor.suspend(guest)
@@ -101,6 +132,7 @@ def send(
             with suppress(PolyvisorError):
                 hypervisor.resume(guest)
         raise
+    guest.runtime["sent"] = statistics(info, began)
     return {
         "downtime": info.get("downtime", 0) / 1000,
         "total": info.get("total-time", 0) / 1000,
@@ -135,7 +167,7 @@ def take_back(hypervisor: QemuHypervisor, guest: Guest) -> None:
 @contextmanager
 def _reached(guest: Guest, uri: str) -> Iterator[str]:
     """Give an address in QEMU's words that leads its source to where a destination listens."""
-    kind, place = _kind_of(uri)
+    kind, place = kind_of(uri)
     if kind != "unix":
         yield f"{kind}:{place}"
         return
@@ -153,7 +185,7 @@ def _reached(guest: Guest, uri: str) -> Iterator[str]:
 
 def _connected(uri: str) -> socket.socket:
     """Return a socket that is connected to where a destination listens."""
-    kind, place = _kind_of(uri)
+    kind, place = kind_of(uri)
     if kind == "unix":
         made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -167,18 +199,3 @@ def _connected(uri: str) -> socket.socket:
         return socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECTING)
     except (OSError, ValueError, OverflowError) as error:
         raise HypervisorError(f"cannot connect to {uri}: {error}") from error
-
-
-def _kind_of(uri: str) -> tuple[str, str]:
-    """Take an address for a migration apart; ``tcp://HOST:PORT`` is as libvirt has it.
-
-    Raises:
-        HypervisorError: it is none.
-    """
-    kind, _, place = uri.partition(":")
-    place = place.removeprefix("//")
-    if kind not in ("unix", "tcp") or not place:
-        raise HypervisorError(
-            f"{uri!r} is no address for a migration; use unix:PATH or tcp:HOST:PORT"
-        )
-    return kind, place

@@ -70,7 +70,7 @@ class Arrival:
                     check_compatible(self._spec, changed, "migrate")
                     self._spec = changed
                 keeper.hypervisor.check_start(self._spec)
-                uri = self._receive(version)
+                uri = self._receive(version, cookie)
             self._posting = keeper.home.jobs.show(str(self.uuid), self._job)
         except BaseException:
             with suppress(PolyvisorError):
@@ -78,14 +78,21 @@ class Arrival:
                 keeper.home.store.set_outcome(self._migration, Outcome.ABORTED)
             self._hold.release()
             raise
-        self.prepared = Prepared(uri, self._told(version=version, hostname=os.uname().nodename))
+        try:
+            told = self._told("prepare", version=version, hostname=os.uname().nodename)
+        except BaseException:
+            self.finish(None, cancelled=True)
+            raise
+        self.prepared = Prepared(uri, told)
 
-    def _told(self, **facts: Any) -> bytes | None:
-        """Return what to tell the source, unless it is another's driver.
+    def _told(self, phase: str, **facts: Any) -> bytes | None:
+        """Return what to tell the source, with facts of ours unless it is another's driver.
 
         libvirt's for Xen, peer to peer, takes an answer that it does not expect for an error.
         """
-        return Cookie(self._migration, **facts).to_bytes() if self._cookie is not None else None
+        ours = Cookie(self._migration, **facts).to_bytes() if self._cookie is not None else b""
+        guest = None if self._options.offline else self._hold.guest
+        return self._hypervisor.tell(phase, ours, guest=guest, options=self._options)
 
     def _check_free(self) -> None:
         """Refuse if a domain is in the way."""
@@ -106,7 +113,7 @@ class Arrival:
             f"migrate {name!r} to {self._keeper.uri}: {why}", domain=name, operation="migrate"
         )
 
-    def _receive(self, version: int) -> str:
+    def _receive(self, version: int, cookie: bytes | None) -> str:
         before = self._hold.record
         intent = {"op": "migrate-in", "id": self._migration}
         guest = self._hold.begin(
@@ -119,12 +126,19 @@ class Arrival:
         if options.uri is None and options.tunnelled and guest.run_dir is not None:
             # The source is in this process, and nobody else is to come in.
             options = attrs.evolve(options, uri=f"unix:{guest.run_dir}/migration")
-        guest.runtime, uri = self._hypervisor.receive_with(guest, self._spec, version, options)
+        guest.runtime, uri = self._hypervisor.receive_with(
+            guest, self._spec, version, options, cookie
+        )
         self._hold.change()
         return uri
 
-    def finish(self, *, cancelled: bool) -> Finished:
-        """Take the domain over, or give it up."""
+    def finish(self, cookie: bytes | None, *, cancelled: bool) -> Finished:
+        """Take the domain over, or give it up.
+
+        Args:
+            cookie: perform's.
+            cancelled: give it up.
+        """
         hold = self._hold
         try:
             if cancelled:
@@ -134,7 +148,7 @@ class Arrival:
                 self._job.check()
                 if not self._options.offline:
                     self._hypervisor.received(hold.guest, REST_TIMEOUT)
-                self._commit()
+                self._commit(self._hypervisor.told(cookie)[1])
             except BaseException as error:
                 self._give_up()
                 if isinstance(error, PolyvisorError) and not isinstance(error, Cancelled):
@@ -144,17 +158,23 @@ class Arrival:
             if not self._options.offline:
                 with suppress(PolyvisorError):  # Recorded, and tried anew at the next look.
                     self._run()
-            return Finished(self.uuid, self._told())
+            with suppress(PolyvisorError):
+                return Finished(self.uuid, self._told("finish"))
+            return Finished(self.uuid)
         finally:
             self._posting.close()
             self._job.close()
             hold.release()
 
-    def _commit(self) -> None:
-        """Record, durably and at once, that the domain is ours."""
+    def _commit(self, persistent_xml: str | None) -> None:
+        """Record, durably and at once, that the domain is ours.
+
+        Args:
+            persistent_xml: the definition to keep, as another's driver says it.
+        """
         hold, options, cookie = self._hold, self._options, self._cookie
         definition = hold.record.definition if hold.record is not None else None
-        given = cookie.definition if cookie is not None else None
+        given = cookie.definition if cookie is not None else persistent_xml
         persistent = options.persistent if options.persistent is not None else given is not None
         happened: list[Happened] = []
         if persistent or options.offline:

@@ -59,6 +59,9 @@ class Cookie:
                 owner="source",
             )
 
+        if data.startswith(b"<"):
+            # A form of libvirt's, by another hypervisor's driver, with ours behind its NUL.
+            data = data.partition(b"\0")[2].rstrip(b"\0")
         try:
             fields: dict[str, Any] = json.loads(data)
             form = fields.pop("polyvisor-migration")

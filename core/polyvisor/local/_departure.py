@@ -80,6 +80,7 @@ class Departure:
             if options.name is not None:
                 kept = attrs.evolve(kept, name=options.name)
             definition = kept.to_xml()
+        self._definition = definition
         running = record.state in LIVELY
         hold.change(
             intent={
@@ -130,8 +131,10 @@ class Departure:
         """Send the guest; it stands still here when this returns."""
         hold = self._hold
         self._phase("performing")
+        hypervisor = migrates_guests(self._keeper.hypervisor)
         if options.offline:
-            return Cookie(self._migration).to_bytes()
+            facts = Cookie(self._migration).to_bytes()
+            return hypervisor.tell("perform", facts, guest=None, options=options)
         if uri is None:
             raise MigrationError(
                 f"migrate {hold.known.name!r}: the destination does not say where it listens",
@@ -139,8 +142,7 @@ class Departure:
                 side="source",
                 owner="source",
             )
-        told = Cookie.from_bytes(cookie, "perform", "source")
-        hypervisor = migrates_guests(self._keeper.hypervisor)
+        told = Cookie.from_bytes(hypervisor.told(cookie)[0], "perform", "source")
         # A destination that says nothing has taken what begin told it.
         version = told.version if told is not None else None
         version = version if version is not None else hypervisor.written_versions()[0]
@@ -148,12 +150,18 @@ class Departure:
         if not options.live and hold.known.state in LIVELY and not stops_itself:
             self._keeper.hypervisor.suspend(hold.guest)
             self._standing_still()
-        self._figures = hypervisor.send(hold.guest, uri, version, options, job)
+        self._figures = hypervisor.send_with(hold.guest, uri, version, options, job, cookie)
         self._phase("sent")
         if hold.known.state in LIVELY:
             self._standing_still()
         hold.tell()
-        return Cookie(self._migration, version=version).to_bytes()
+        return hypervisor.tell(
+            "perform",
+            Cookie(self._migration, version=version).to_bytes(),
+            guest=hold.guest,
+            options=options,
+            definition=self._definition,
+        )
 
     def _standing_still(self) -> None:
         self._hold.change(

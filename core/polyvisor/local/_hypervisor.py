@@ -402,6 +402,39 @@ class MigratesGuests(ABC):
         """
         return cookie, None
 
+    def tell(
+        self,
+        phase: str,
+        facts: bytes,
+        *,
+        guest: Guest | None,
+        options: MigrationOptions,
+        definition: str | None = None,
+    ) -> bytes | None:
+        """Return the cookie of a phase after begin, in the hypervisor's own form if it has one.
+
+        Args:
+            phase: the phase that gives it: ``"prepare"``, ``"perform"`` or ``"finish"``.
+            facts: what polyvisor tells itself on the other side; empty if that is another's
+                driver, which may not expect any cookie.
+            guest: the guest, ``None`` if only a definition moves.
+            options: how it is migrated.
+            definition: in ``"perform"`` the definition that is to be kept over there, as XML.
+        """
+        return facts or None
+
+    def told(self, cookie: bytes | None) -> tuple[bytes | None, str | None]:
+        """Read a cookie of :meth:`tell`, or of another's driver in that form.
+
+        Returns:
+            The facts, if they are in it, and the persistent definition as XML, if only the
+            hypervisor's own form has it.
+
+        Raises:
+            MigrationError: it is damaged.
+        """
+        return cookie, None
+
     @abstractmethod
     def receive(
         self, guest: Guest, spec: DomainSpec, version: int, listen: str | None
@@ -419,11 +452,16 @@ class MigratesGuests(ABC):
         """
 
     def receive_with(
-        self, guest: Guest, spec: DomainSpec, version: int, options: MigrationOptions
+        self,
+        guest: Guest,
+        spec: DomainSpec,
+        version: int,
+        options: MigrationOptions,
+        cookie: bytes | None,
     ) -> tuple[dict[str, Any], str]:
         """Destination: do :meth:`receive`, knowing how the guest will be sent.
 
-        For a hypervisor whose destination must be told; ``options.uri`` is where to listen.
+        ``options.uri`` is where to listen; ``cookie`` is begin's, as it came.
         """
         return self.receive(guest, spec, version, options.uri)
 
@@ -438,6 +476,18 @@ class MigratesGuests(ABC):
         Returns:
             Figures: ``downtime`` and ``total`` in seconds, ``transferred`` in bytes.
         """
+
+    def send_with(
+        self,
+        guest: Guest,
+        uri: str,
+        version: int,
+        options: MigrationOptions,
+        job: Job,
+        cookie: bytes | None,
+    ) -> dict[str, Any]:
+        """Source: do :meth:`send`, knowing ``cookie``, prepare's, as it came."""
+        return self.send(guest, uri, version, options, job)
 
     @abstractmethod
     def received(self, guest: Guest, timeout: float) -> None:

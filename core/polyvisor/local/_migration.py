@@ -120,7 +120,7 @@ class LocalMigration(Migration):
     ) -> Finished:
         arrival = self._arrivals.pop(uuid, None)
         if arrival is not None:
-            finished = arrival.finish(cancelled=cancelled)
+            finished = arrival.finish(cookie, cancelled=cancelled)
             if finished.uuid is not None:
                 self._arrived.add(uuid)
             return finished
@@ -171,7 +171,7 @@ class LocalMigration(Migration):
         while self._arrivals:
             _, arrival = self._arrivals.popitem()
             with suppress(PolyvisorError):
-                arrival.finish(cancelled=True)
+                arrival.finish(None, cancelled=True)
         while self._departures:
             _, departure = self._departures.popitem()
             with suppress(PolyvisorError):
