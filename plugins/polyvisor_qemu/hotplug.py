@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from polyvisor.errors import HypervisorError, OperationFailed, Unsupported
-from polyvisor_qemu.nodes import backend_of, drop
+from polyvisor.errors import HypervisorError, NotFound, OperationFailed, Unsupported
+from polyvisor_qemu.nodes import backend_of, drop, node_of
 from polyvisor_qemu.plugged import Plugged, with_devices
 from polyvisor_qemu.qmp import QmpError
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from polyvisor.local import Guest
+    from polyvisor.model.devices.disk import Disk
     from polyvisor_qemu.changing import ChangingQemu
     from polyvisor_qemu.cmdline import CommandLine
     from polyvisor_qemu.cmdline.words import Open
@@ -286,12 +287,8 @@ def detach(hypervisor: ChangingQemu, guest: Guest, kind: str, device: Any) -> No
     plugged = Plugged(guest)
     name = plugged.name(kind, device)
     with refused(guest, "detach a device"), hypervisor.monitor(guest) as monitor:
-        nodes: list[str] = []
-        if kind == "disks":
-            inserted = backend_of(monitor, guest.spec, device, name).get("inserted")
-            nodes = [] if inserted is None else [inserted["node-name"]]
-        monitor.execute("device_del", id=name)
-        _gone(monitor, guest, name)
+        nodes = _nodes_of(monitor, guest, device, name) if kind == "disks" else ()
+        _let_go(monitor, guest, name)
         for node in nodes:
             drop(monitor, node)
         behind: tuple[tuple[str, dict[str, Any]], ...] = (
@@ -306,7 +303,26 @@ def detach(hypervisor: ChangingQemu, guest: Guest, kind: str, device: Any) -> No
     plugged.remove(kind, device)
 
 
-def _gone(monitor: Monitor, guest: Guest, name: str) -> None:
+def _nodes_of(monitor: Monitor, guest: Guest, disk: Disk, name: str) -> tuple[str, ...]:
+    """Return the node of a disk's image, if it has one; the guest may have let go of the disk."""
+    try:
+        inserted = backend_of(monitor, guest.spec, disk, name).get("inserted")
+        node = None if inserted is None else inserted["node-name"]
+    except NotFound:
+        path = disk.source.file or disk.source.dev if disk.source is not None else None
+        node = None if path is None else node_of(monitor, path)
+    return () if node is None else (str(node),)
+
+
+def _let_go(monitor: Monitor, guest: Guest, name: str) -> None:
+    """Ask for a device, which may have been asked for in vain before, and wait for it."""
+    try:
+        monitor.execute("device_del", id=name)
+    except QmpError as error:
+        if error.native_code == "DeviceNotFound":
+            return  # The guest has let go of it since.
+        if "already in the process of unplug" not in (error.native_message or ""):
+            raise
     deadline = time.monotonic() + LETTING_GO
     while (left := deadline - time.monotonic()) > 0:
         event = monitor.next_event(left)
@@ -444,8 +460,7 @@ def set_vcpus(hypervisor: ChangingQemu, guest: Guest, count: int) -> None:
             if not path.startswith("/machine/peripheral/"):
                 continue  # it was there from the start, and stays
             name = path.rpartition("/")[2]
-            monitor.execute("device_del", id=name)
-            _gone(monitor, guest, name)
+            _let_go(monitor, guest, name)
             have -= slot["vcpus-count"]
         if have != count:
             raise HypervisorError(

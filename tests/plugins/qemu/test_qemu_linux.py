@@ -19,6 +19,7 @@ from polyvisor.driver import SnapshotOptions
 from polyvisor.errors import (
     HypervisorError,
     InvalidArgument,
+    OperationFailed,
     OperationInvalid,
     PolyvisorError,
     StorageError,
@@ -125,7 +126,7 @@ def linux(hosts: Hosts, make_spec: Callable[..., Any]) -> Any:
     domain = host.domains.create(
         make_spec(
             memory=256,
-            vcpus=2,
+            vcpus=3,
             boot=f"<kernel>{kernel}</kernel><initrd>{archive}</initrd>"
             f"<cmdline>console=ttyS0 quiet</cmdline>",
             more="<features><acpi/></features>",
@@ -134,8 +135,10 @@ def linux(hosts: Hosts, make_spec: Callable[..., Any]) -> Any:
             f"<channel type='unix'>"
             f"<target type='virtio' name='org.qemu.guest_agent.0'/></channel>",
         )
+        .to_xml()
+        .replace("<vcpu>3<", "<vcpu current='2'>3<")
     )
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300  # as long as a busy machine takes to emulate the start
     while True:
         try:
             domain.agent.ping(timeout=1)
@@ -282,6 +285,16 @@ def test_quiesced(hosts: Hosts, linux: Any) -> None:
     assert [one.name for one in linux.snapshots.list()] == ["crash", "clean"]
 
 
+def _until_let_go(ask: Callable[[], None]) -> None:
+    """Ask for something as often as it takes on a busy machine."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            return ask()
+        except OperationFailed:
+            assert time.monotonic() < deadline
+
+
 def test_linux_lets_go(hosts: Hosts, linux: Any) -> None:
     """Linux lets go of a PCI disk and of an interface, which are then gone for QEMU as well."""
     image = hosts.root / "vdb"
@@ -295,6 +308,35 @@ def test_linux_lets_go(hosts: Hosts, linux: Any) -> None:
         for _ in range(2):
             linux.attach_device(xml, live=True)
             time.sleep(1)  # Linux finds it, and asks for it to stay until then.
+            _until_let_go(lambda xml=xml: linux.detach_device(xml, live=True))
+        linux.attach_device(xml, live=True)
+        time.sleep(1)
+        linux.suspend()
+        with pytest.raises(OperationFailed, match="has not let go"):
             linux.detach_device(xml, live=True)
+        linux.resume()
+        # It is let go of now, and whoever asks again is told so.
+        _until_let_go(lambda xml=xml: linux.detach_device(xml, live=True))
     held = linux.spec().devices
     assert (len(held.disks), held.interfaces) == (1, ())
+
+
+def test_linux_gains_and_loses_a_vcpu(linux: Any) -> None:
+    """A vCPU is plugged in, used by the guest, and let go of by it again."""
+
+    def seen(numbers: list[int]) -> None:
+        deadline = time.monotonic() + 30
+        while linux.agent.vcpus()["vcpus"] != numbers:
+            assert time.monotonic() < deadline, linux.agent.vcpus()
+            time.sleep(0.1)
+
+    seen([0, 1])
+    linux.set_vcpus(3, live=True)
+    seen([0, 1, 2])
+    linux.agent.set_vcpus([2], online=True)
+    assert linux.agent.vcpus()["online"] == [0, 1, 2]
+    _until_let_go(lambda: linux.set_vcpus(2, live=True))
+    seen([0, 1])
+    assert linux.spec().vcpu.current == 2
+    with pytest.raises(HypervisorError, match="cannot go while it runs"):
+        linux.set_vcpus(1, live=True)
