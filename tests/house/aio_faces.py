@@ -1,8 +1,7 @@
 """Writes the asynchronous handles of polyvisor.aio from the sources of the blocking ones.
 
-Run by ``tox -e api``, which holds what it would write against what is there; with ``--update``
-it is written anew. So the two faces cannot drift apart: whoever adds a method to a handle adds
-it to both. The sources are read, not imported. What no rule gives stands in the tables below.
+Run by ``tox -e api``, which holds it against what is there; ``--update`` writes anew. So the
+faces cannot drift apart. The sources are read, not imported. What no rule gives is in tables.
 
 The rules:
 
@@ -23,6 +22,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from aio_functions import written as functions
 
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "core" / "polyvisor"
@@ -564,7 +567,7 @@ def imports(names: set[tuple[str, str]]) -> str:
 
 def written() -> dict[Path, str]:
     """Return what each module has to be."""
-    return {AIO / f"{name}.py": Room(name).text() for name in ROOMS}
+    return {AIO / f"{name}.py": Room(name).text() for name in ROOMS} | functions(AIO)
 
 
 def stale() -> list[str]:
@@ -580,19 +583,16 @@ def stale() -> list[str]:
 
 def main() -> int:
     """Compare or update; return the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser()
     parser.add_argument("--update", action="store_true", help="write the modules anew")
     if parser.parse_args().update:
         for path, text in written().items():
             path.write_text(text, encoding="utf-8")
         subprocess.run([sys.executable, "-m", "ruff", "format", "-q", AIO], check=True)
         return 0
-    wrong = stale()
-    if wrong:
-        sys.stdout.write(
-            f"polyvisor.aio: {', '.join(wrong)} differ from the blocking handles; run "
-            f"'tox -e api -- --update' and commit what it writes.\n"
-        )
+    if wrong := stale():
+        words = f"{', '.join(wrong)} differ from the blocking ones; run 'tox -e api -- --update'"
+        sys.stdout.write(f"polyvisor.aio: {words} and commit what it writes.\n")
     return bool(wrong)
 
 

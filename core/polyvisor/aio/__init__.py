@@ -23,6 +23,7 @@ are the very same classes.
 - A task that is cancelled leaves no operation half done. One that has a job (all that take
   ``progress``) is cancelled by it, another is waited for; then the task ends.
 - A connection belongs to the event loop in which it was opened.
+- :mod:`polyvisor.aio.saveimage` and :mod:`polyvisor.aio.native` have the functions on files.
 """
 
 from __future__ import annotations

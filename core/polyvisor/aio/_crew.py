@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from polyvisor.jobs import JobProgress, ProgressCallback
     from polyvisor.states import DomainStatus
 
-__all__ = ["Crew"]
+__all__ = ["Crew", "alone"]
 
 _R = TypeVar("_R")
 
@@ -136,6 +136,7 @@ def _nothing() -> None:
 def _start(function: Callable[[], _R], name: str) -> Future[_R]:
     """Run a function in a thread of its own."""
     future: Future[_R] = Future()
+    future.set_running_or_notify_cancel()  # it has begun, so it cannot be taken back
     threading.Thread(target=_work, args=(function, future), name=name).start()
     return future
 
@@ -147,6 +148,12 @@ def _work(function: Callable[[], _R], future: Future[_R]) -> None:
         future.set_exception(error)
     else:
         future.set_result(result)
+
+
+async def alone(function: Callable[[], _R]) -> _R:
+    """Run what belongs to no connection, and return what it returns."""
+    running = _start(function, "polyvisor-aio")
+    return await _outcome(running, running.cancel, None)
 
 
 async def _outcome(

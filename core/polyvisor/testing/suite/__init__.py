@@ -13,6 +13,7 @@ from polyvisor.testing.suite._families import (
 from polyvisor.testing.suite._fixtures import (
     domain,
     host,
+    leaves_no_files,
     leaves_nothing_behind,
     peer,
     polyvisor_requirements,
@@ -60,6 +61,7 @@ __all__ = [
     "disk",
     "domain",
     "host",
+    "leaves_no_files",
     "leaves_nothing_behind",
     "peer",
     "polyvisor_requirements",

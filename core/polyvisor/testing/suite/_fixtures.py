@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from polyvisor.domain import Domain
     from polyvisor.testing._target import Target
 
-__all__ = ["domain", "host", "leaves_nothing_behind", "peer", "polyvisor_requirements"]
+__all__ = [
+    "domain",
+    "host",
+    "leaves_no_files",
+    "leaves_nothing_behind",
+    "peer",
+    "polyvisor_requirements",
+]
 
 
 def clear(connection: Connection) -> None:
@@ -85,25 +92,28 @@ def _kept_files(target: Target) -> set[str]:
 
 
 @pytest.fixture
-def host(target: Target, leaves_nothing_behind: None) -> Iterator[Connection]:
-    """Hold an open connection to a host without domains; they are cleared away after.
-
-    What is left of them in the target's files then fails the test.
-    """
-    connection = polyvisor.open(target.uri)
-    clear(connection)
+def leaves_no_files(target: Target, leaves_nothing_behind: None) -> Iterator[None]:
+    """Assert that nothing is left in the target's files once its hosts have no domain."""
     files = _kept_files(target)
-    yield connection
-    if connection.closed:
-        connection = polyvisor.open(target.uri)
-    clear(connection)
-    connection.close()
+    yield
     left = _kept_files(target) - files
     assert not left, f"files left under {target.files}: {sorted(left)}"
 
 
 @pytest.fixture
-def peer(target: Target, leaves_nothing_behind: None) -> Iterator[Connection]:
+def host(target: Target, leaves_no_files: None) -> Iterator[Connection]:
+    """Hold an open connection to a host without domains; they are cleared away after."""
+    connection = polyvisor.open(target.uri)
+    clear(connection)
+    yield connection
+    if connection.closed:
+        connection = polyvisor.open(target.uri)
+    clear(connection)
+    connection.close()
+
+
+@pytest.fixture
+def peer(target: Target, leaves_no_files: None) -> Iterator[Connection]:
     """Hold an open connection to a second host without domains."""
     if target.peer is None:
         pytest.skip("the target has no second host")
