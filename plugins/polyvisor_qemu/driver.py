@@ -223,7 +223,7 @@ class QemuDriver(LocalDriver):
                 "migration.auto-converge": _YES,
                 "migration.compression": _YES,
                 "migration.parallel": _YES,
-                "migration.tls": _NOT_YET,
+                "migration.tls": _YES,
                 "migration.abort-on-error": _YES,
                 "migration.steering": _YES,
                 "snapshots.memory": _YES,

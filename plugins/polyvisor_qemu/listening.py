@@ -11,7 +11,7 @@ from polyvisor.errors import ConfigError, HypervisorError, MigrationError
 if TYPE_CHECKING:
     from polyvisor.driver import MigrationOptions
 
-__all__ = ["PORTS", "kind_of", "listen_tcp"]
+__all__ = ["PORTS", "host_of", "kind_of", "listen_tcp"]
 
 #: ``migration_port_min`` and ``_max`` of libvirt's qemu.conf.
 PORTS = (49152, 49215)
@@ -30,6 +30,12 @@ def kind_of(uri: str) -> tuple[str, str]:
             f"{uri!r} is no address for a migration; use unix:PATH or tcp:HOST:PORT"
         )
     return kind, place
+
+
+def host_of(uri: str) -> str | None:
+    """Return the host of an address, ``None`` for a local socket."""
+    kind, place = kind_of(uri)
+    return _split(place)[0] or None if kind == "tcp" else None
 
 
 def listen_tcp(

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from polyvisor.errors import InvalidArgument, PolyvisorError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from polyvisor.driver import MigrationOptions
     from polyvisor_qemu.qmp import Command, Monitor
 
@@ -20,16 +22,26 @@ __all__ = ["commands", "plain"]
 #: What packs the stream: the capability; those of ``parallel`` are a parameter's values.
 _PACKERS = {"xbzrle": "xbzrle", "mt": "compress"}
 _PARALLEL_PACKERS = ("zlib", "zstd")
+#: QEMU's name for the certificates.
+_CREDENTIALS = "polyvisor-migrate-tls"
 #: Capabilities that stay on from one migration to the next.
 _STAY = frozenset({"events"})
 
 
-def commands(options: MigrationOptions, *, leaving: bool) -> list[Command]:
+def commands(
+    options: MigrationOptions,
+    settings: Mapping[str, Any],
+    *,
+    leaving: bool,
+    host: str | None = None,
+) -> list[Command]:
     """Return what tells QEMU how a guest is to be sent, before anything else of a migration.
 
     Args:
         options: how.
+        settings: the plugin's.
         leaving: the guest leaves from here, and does not arrive.
+        host: the name of where it goes, if it has one.
 
     Raises:
         InvalidArgument: such means do not go together.
@@ -64,9 +76,28 @@ def commands(options: MigrationOptions, *, leaving: bool) -> list[Command]:
     for method in options.compression:
         if method in _PARALLEL_PACKERS:
             parameters["multifd-compression"] = method
+    if options.tls:
+        told.append(("object-add", _credentials(settings, leaving=leaving)))
+        parameters["tls-creds"] = _CREDENTIALS
+        # What the destination's certificate must be for; who listens asks for no name.
+        parameters["tls-hostname"] = (options.tls_destination or host or "") if leaving else ""
     if parameters:
         told.append(("migrate-set-parameters", parameters))
     return told
+
+
+def _credentials(settings: Mapping[str, Any], *, leaving: bool) -> dict[str, Any]:
+    """Return the certificates of one side, from where libvirt has them."""
+    folder = settings.get("migrate_tls_x509_cert_dir") or settings.get(
+        "default_tls_x509_cert_dir", "/etc/pki/qemu"
+    )
+    return {
+        "qom-type": "tls-creds-x509",
+        "id": _CREDENTIALS,
+        "dir": str(folder),
+        "endpoint": "client" if leaving else "server",
+        "verify-peer": leaving or bool(settings.get("migrate_tls_x509_verify", True)),
+    }
 
 
 def _check(options: MigrationOptions) -> None:
@@ -87,11 +118,17 @@ def _check(options: MigrationOptions) -> None:
 
 
 def plain(monitor: Monitor) -> None:
-    """Turn the means of a migration that failed off, lest they be the next one's, or a save's."""
+    """Turn the means of a migration that is over off, lest they be the next one's, or a save's."""
     with suppress(PolyvisorError):
+        capabilities, creds = monitor.ask(
+            ("query-migrate-capabilities", {}), ("query-migrate-parameters", {})
+        )
+        if isinstance(creds, dict) and creds.get("tls-creds"):
+            monitor.execute("migrate-set-parameters", tls_creds="", tls_hostname="")
+            monitor.execute("object-del", id=_CREDENTIALS)
         on = [
             each["capability"]
-            for each in monitor.execute("query-migrate-capabilities")
+            for each in capabilities
             if each["state"] and each["capability"] not in _STAY
         ]
         if on:

@@ -15,8 +15,8 @@ from polyvisor_qemu import stream
 from polyvisor_qemu.cmdline import RUN_FD
 from polyvisor_qemu.cookies import QemuCookie, host_uuid
 from polyvisor_qemu.launch import last_words
-from polyvisor_qemu.listening import kind_of, listen_tcp
-from polyvisor_qemu.means import commands
+from polyvisor_qemu.listening import host_of, kind_of, listen_tcp
+from polyvisor_qemu.means import commands, plain
 from polyvisor_qemu.qmp import Gone, QmpError, connect
 from polyvisor_qemu.telling import statistics
 
@@ -49,7 +49,7 @@ def receive(
         HypervisorError: it cannot listen there.
         InvalidArgument: such means do not go together.
     """
-    means = commands(options, leaving=False)
+    means = commands(options, hypervisor.settings, leaving=False)
     place: str | None = None
     local = options.uri is None and options.listen_address is None and _from_here(cookie)
     if options.uri is not None:
@@ -97,7 +97,7 @@ def send(
     cookie: bytes | None,
 ) -> dict[str, Any]:
     """Let QEMU send the guest into a connection that we make, or that it makes itself."""
-    means = commands(options, leaving=True)
+    means = commands(options, hypervisor.settings, leaving=True, host=host_of(uri))
     began = time.time()
     was_running = guest.state is DomainState.RUNNING
     if was_running and not options.live:
@@ -145,12 +145,11 @@ def received(hypervisor: QemuHypervisor, guest: Guest, timeout: float) -> None:
     try:
         with hypervisor.monitor(guest) as monitor:
             info = monitor.execute("query-migrate")
-            if info.get("status") == "completed":
-                return
-            status = monitor.execute("query-status")["status"]
-            if status != "inmigrate":
-                return
-            stream.wait_in(monitor, None, timeout)
+            if info.get("status") != "completed":
+                status = monitor.execute("query-status")["status"]
+                if status == "inmigrate":
+                    stream.wait_in(monitor, None, timeout)
+            plain(monitor)
     except Gone as error:
         told = last_words(guest, f"receive {guest.name!r}")
         raise HypervisorError(

@@ -39,6 +39,8 @@ DOWNTIME = 0.3
 LOOK_EVERY = 0.25
 #: Seconds in which passes over memory are not looked at: most guests have left by then.
 LOOK_FIRST = 0.05
+#: Seconds that it has for its connections before it is told to let go all the same.
+CONNECTING = 5.0
 #: Seconds to wait for QEMU to let go of a migration.
 CANCELLING = 30.0
 
@@ -273,6 +275,10 @@ def cancel(monitor: Monitor) -> None:
         "setup", "active", "cancelling", "pre-switchover", "device",
     ):  # fmt: skip
         return
+    # QEMU 7.2 never ends one over several connections that is cancelled while it makes them.
+    made = time.monotonic() + CONNECTING
+    while monitor.execute("query-migrate").get("status") == "setup" and time.monotonic() < made:
+        monitor.next_event(0.02)
     monitor.execute("migrate_cancel")
     deadline = time.monotonic() + CANCELLING
     while time.monotonic() < deadline:

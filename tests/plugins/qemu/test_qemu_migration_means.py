@@ -1,0 +1,150 @@
+"""Migrations of real guests by other means than QEMU's plain stream."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from polyvisor.errors import Cancelled, InvalidArgument, MigrationError
+from polyvisor.states import DomainState
+
+if TYPE_CHECKING:
+    from polyvisor.jobs import JobProgress
+
+# The conftest's own class; tests are no package that could be imported from.
+Hosts = Any
+
+pytestmark = pytest.mark.real
+
+#: The name that the certificates are for.
+NAME = "there.example"
+
+
+def certificates(folder: Path) -> Path:
+    """Make an authority, and a certificate of it for either side, in QEMU's names."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    folder.mkdir()
+
+    def openssl(*words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True, timeout=60)
+
+    new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
+    openssl(
+        "req", "-x509", *new, "-keyout", "ca-key.pem", "-out", "ca-cert.pem", "-subj", "/CN=ca",
+        "-addext", "keyUsage=critical,keyCertSign",
+    )  # fmt: skip
+    for side, usage in (("server", "serverAuth"), ("client", "clientAuth")):
+        (folder / "more").write_text(
+            f"basicConstraints=critical,CA:false\nsubjectAltName=DNS:{NAME}\n"
+            f"keyUsage=critical,digitalSignature,keyEncipherment\nextendedKeyUsage={usage}\n"
+        )
+        openssl(
+            "req", *new, "-keyout", f"{side}-key.pem", "-out", "request", "-subj", f"/CN={NAME}"
+        )
+        openssl(
+            "x509", "-req", "-in", "request", "-CA", "ca-cert.pem", "-CAkey", "ca-key.pem",
+            "-CAcreateserial", "-days", "2", "-extfile", "more", "-out", f"{side}-cert.pem",
+        )  # fmt: skip
+    return folder
+
+
+def place() -> str:
+    """Return an address that nobody listens at."""
+    with socket.socket() as tried:
+        tried.bind(("127.0.0.1", 0))
+        return f"tcp:127.0.0.1:{tried.getsockname()[1]}"
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_over_tls(hosts: Hosts, parallel: bool) -> None:
+    """Encrypted, to who has the right certificate; then plain again, and into a file."""
+    folder = str(certificates(hosts.root / "pki"))
+    here = hosts.open("a", migrate_tls_x509_cert_dir=folder)
+    there = hosts.open("b", migrate_tls_x509_cert_dir=folder)
+    domain = here.domains.create(hosts.counting())
+    hosts.wait_for_count()
+    with pytest.raises(MigrationError, match="hostname"):
+        domain.migrate(there, uri=place(), tls=True, tls_destination="other.example")
+    assert domain.state is DomainState.RUNNING
+    assert there.domains.list() == []
+    moved = domain.migrate(there, uri=place(), tls=True, tls_destination=NAME, parallel=parallel)
+    assert moved.state is DomainState.RUNNING
+    hosts.wait_for_count()
+    back = moved.migrate(here)
+    hosts.wait_for_count()
+    back.save(hosts.root / "image")
+    here.domains.restore(hosts.root / "image")
+    hosts.wait_for_count()
+
+
+def test_without_certificates(hosts: Hosts) -> None:
+    """Where there are none, the destination refuses; the guest runs on."""
+    here, there = hosts.open("a"), hosts.open("b", migrate_tls_x509_cert_dir=str(hosts.root / "no"))
+    domain = here.domains.create(hosts.counting())
+    with pytest.raises(MigrationError, match=r"certificate|credentials|No such file"):
+        domain.migrate(there, uri=place(), tls=True)
+    assert domain.state is DomainState.RUNNING
+    assert there.domains.list() == []
+
+
+def test_means_end_with_the_migration(hosts: Hosts) -> None:
+    """Neither a cancelled migration's nor an arrived one's means are the next stream's."""
+    here, there = hosts.open("a"), hosts.open("b")
+    domain = here.domains.create(hosts.counting())
+    hosts.wait_for_count()
+    cancelled = False
+
+    def cancel(told: JobProgress) -> None:
+        nonlocal cancelled
+        if not cancelled:
+            cancelled = True
+            domain.abort_job()
+
+    with pytest.raises(Cancelled):
+        domain.migrate(there, bandwidth=20_000, parallel=True, progress=cancel)
+    assert domain.state is DomainState.RUNNING
+    moved = domain.migrate(there, compression=["mt", "xbzrle"], auto_converge=True)
+    moved = moved.migrate(here, parallel=True, compression=["zlib"])
+    moved.save(hosts.root / "image")
+    here.domains.restore(hosts.root / "image")
+    hosts.wait_for_count()
+
+
+def test_a_limit_is_lifted(hosts: Hosts) -> None:
+    """A migration too slow to end is told another limit, and ends."""
+    domain = hosts.open("a").domains.create(hosts.counting())
+    hosts.wait_for_count()
+    steered = False
+
+    def faster(told: JobProgress) -> None:
+        nonlocal steered
+        if told.processed and not steered:
+            steered = True
+            domain.steer_migration(bandwidth=1 << 40)
+
+    moved = domain.migrate(hosts.open("b"), bandwidth=20_000, progress=faster)
+    assert steered
+    assert moved.state is DomainState.RUNNING
+    hosts.wait_for_count()
+
+
+@pytest.mark.parametrize(
+    ("means", "told"),
+    [
+        ({"compression": ["rot13"]}, "'rot13' is not QEMU's"),
+        ({"compression": ["mt"], "parallel": True}, "does not go with parallel"),
+        ({"compression": ["zstd"]}, "needs parallel"),
+    ],
+)
+def test_what_does_not_go_together(hosts: Hosts, means: dict[str, Any], told: str) -> None:
+    """It is said; the guest was not even stopped."""
+    domain = hosts.open("a").domains.create(hosts.counting())
+    with pytest.raises((InvalidArgument, MigrationError), match=told):
+        domain.migrate(hosts.open("b"), **means)
+    assert domain.state is DomainState.RUNNING
