@@ -49,6 +49,7 @@ FAMILIES = (
     "devicestats",
     "migration",
     "oldmigration",
+    "steering",
     "native",
     "events",
     "networks",

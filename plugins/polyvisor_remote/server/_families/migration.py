@@ -133,7 +133,8 @@ def _bytes(mebibytes: int | None) -> int | None:
     return mebibytes * _BANDWIDTH_UNIT if mebibytes else None
 
 
-def _departures(session: Session) -> dict[UUID, _Departure]:
+def departures(session: Session) -> dict[UUID, _Departure]:
+    """Return what is on its way from here for a client, by the domain's UUID."""
     found: dict[UUID, _Departure] = session.kept.setdefault("departures", {})
     return found
 
@@ -154,11 +155,11 @@ def begin(session: Session, arguments: Any) -> tuple[bytes, str]:
     uuid = session.uuid(arguments.dom)
     job = Job("migration")
     begun = part.begin(uuid, options, job)
-    departures = _departures(session)
-    departures[uuid] = _Departure(job, options)
+    mine = departures(session)
+    mine[uuid] = _Departure(job, options)
 
     def give_up() -> None:
-        if departures.pop(uuid, None) is not None:
+        if mine.pop(uuid, None) is not None:
             job.cancel("the client that drove the migration is gone")
             part.confirm(uuid, None, options, cancelled=True)
 
@@ -260,7 +261,7 @@ def perform(session: Session, arguments: Any) -> tuple[bytes]:
         )
         _drive(session, uuid, arguments.dconnuri, options)
         return (b"",)
-    departure = _departures(session).get(uuid)
+    departure = departures(session).get(uuid)
     if departure is None:
         raise Failure(55, "perform without begin: this client has begun no such migration")
     uri = given.get("migrate_uri")
@@ -307,7 +308,7 @@ def confirm(session: Session, arguments: Any) -> None:
     """Source: let go of the domain, or run it on as before."""
     part = _part(session, "domain_migrate_confirm3_params")
     uuid = session.uuid(arguments.dom)
-    departure = _departures(session).pop(uuid, None)
+    departure = departures(session).pop(uuid, None)
     if departure is None:
         raise Failure(55, "confirm without begin: this client has begun no such migration")
     part.confirm(
