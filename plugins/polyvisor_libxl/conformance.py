@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape
 
-from polyvisor.errors import HypervisorError
+import polyvisor
+from polyvisor.errors import HypervisorError, OperationInvalid
 from polyvisor.model import DomainSpec
 
 __all__ = ["ramdisk", "target"]
@@ -32,7 +33,15 @@ def target(folder: Path) -> Mapping[str, Any]:
 
     Raises:
         HypervisorError: the kernel that this host runs is not in ``/boot``.
+        OperationInvalid: the host has guests, all of which the suite would destroy.
     """
+    uri = f"xen:///system?root={folder}/hosts"
+    with polyvisor.open(uri) as host:
+        if found := [domain.name for domain in host.domains]:
+            raise OperationInvalid(
+                f"the suite destroys all guests of a host, and this one has {', '.join(found)}; "
+                f"run it on a Xen host without any"
+            )
     kernel, initrd = f"/boot/vmlinuz-{os.uname().release}", folder / "initrd"
     if not os.path.exists(kernel):
         raise HypervisorError(f"there is no {kernel} for a guest to run")
@@ -43,7 +52,7 @@ def target(folder: Path) -> Mapping[str, Any]:
         return DomainSpec.from_xml(xml)
 
     return {
-        "uri": f"xen:///system?root={folder}/hosts",
+        "uri": uri,
         "spec": spec,
         "files": folder / "hosts",
         "shuts_down": False,  # nothing in the guest listens

@@ -3,9 +3,9 @@
     python tests/conformance              # all drivers that can run here, then the page
     python tests/conformance --from X.json [Y.json …]   # from reports that were kept
 
-A driver that was not run keeps no column: the page only says what was seen. Real QEMU needs
-root, and real Xen its bed (``tests/xen``), which runs the suite itself and whose report can be
-given with ``--from``.
+A driver that was not run keeps no column: the page only says what was seen. Real QEMU and
+libvirtd need root. A Xen host's report is brought in with ``--from``: on it, in its control
+domain, ``python -m pytest -q tests/conformance/test_xen.py --polyvisor-report=xen.json``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ against it. *yes: 7* means that the feature is claimed and that 7 tests needed i
 *refuses* that a test found it refused, with the reason below. `python tests/conformance` wrote
 this page; `polyvisor support` says the same of an open connection, and a run of the suite with
 `--polyvisor-report=PATH` of any driver. `standin` is the driver for Xen over a stand-in for
-libxl; what was seen on real Xen is on [its page](xen.md).
+libxl, and `sim+unix` the client of a polyvisord with the simulator. The suite was not run on
+real Xen yet: `tests/xen` has tests of its own there, and what they saw is on [its page](xen.md).
 
 """
 

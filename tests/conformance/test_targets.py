@@ -10,7 +10,7 @@ import pytest
 
 import polyvisor
 from polyvisor.connection import registry
-from polyvisor.errors import ConnectError
+from polyvisor.errors import ConnectError, OperationInvalid
 from polyvisor.plugins import load_object
 from polyvisor.testing import Target
 
@@ -73,3 +73,21 @@ def test_a_target_may_be_a_mapping_or_hold_one(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), Target.at(holding, tmp_path):
         raise ZeroDivisionError
     assert ended == [tmp_path, tmp_path]
+
+
+def test_a_xen_host_with_guests_is_not_touched(
+    standin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The suite would destroy them, so the target for Xen refuses, and they run on."""
+    from polyvisor_libxl import conformance
+
+    opened = polyvisor.open
+    with opened(f"standin:///system?root={tmp_path}") as host:
+        xml = """<domain type='xen'><name>precious</name><memory unit='MiB'>4</memory>
+            <os><type machine='xenpv'>xen</type><kernel>/bin/sh</kernel></os></domain>"""
+        domain = host.domains.create(xml)
+        monkeypatch.setattr(polyvisor, "open", lambda uri: opened(host.uri))
+        with pytest.raises(OperationInvalid, match="precious"):
+            conformance.target(tmp_path)
+        assert domain.active
+        domain.destroy()
