@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import socket
 import subprocess
 from pathlib import Path
@@ -148,3 +150,57 @@ def test_what_does_not_go_together(hosts: Hosts, means: dict[str, Any], told: st
     with pytest.raises((InvalidArgument, MigrationError), match=told):
         domain.migrate(hosts.open("b"), **means)
     assert domain.state is DomainState.RUNNING
+
+
+def test_a_destination_that_stands_still(hosts: Hosts) -> None:
+    """The destination's QEMU is stopped in the stream: when the time is up the guest runs on."""
+    here, there = hosts.open("a"), hosts.open("b", answer_timeout=2)
+    domain = here.domains.create(hosts.counting(memory=64))
+    hosts.wait_for_count()
+    (ours,) = hosts.processes()
+    stopped: list[int] = []
+
+    def stop(told: JobProgress) -> None:
+        if told.processed and not stopped:
+            stopped.extend(set(hosts.processes()) - {ours})
+            os.kill(stopped[0], signal.SIGSTOP)
+
+    with pytest.raises(Cancelled, match="not done after 4 s"):
+        domain.migrate(there, bandwidth=100_000, timeout=4, timeout_action="abort", progress=stop)
+    assert stopped
+    assert domain.state is DomainState.RUNNING
+    assert there.domains.list() == []
+    assert hosts.processes() == [ours]
+    hosts.wait_for_count()
+    assert domain.migrate(there).state is DomainState.RUNNING
+    hosts.wait_for_count()
+
+
+@pytest.mark.parametrize("phase", ["perform", "finish"])
+def test_the_destination_dies_at_a_phase(
+    hosts: Hosts, phase: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its QEMU is killed as the phase begins: the guest runs on where it was."""
+    here, there = hosts.open("a"), hosts.open("b")
+    domain = here.domains.create(hosts.counting())
+    hosts.wait_for_count()
+    (ours,) = hosts.processes()
+    part = here.driver.migration if phase == "perform" else there.driver.migration
+    act = getattr(part, phase)
+
+    def kill_first(*arguments: Any, **more: Any) -> Any:
+        for theirs in set(hosts.processes()) - {ours}:
+            os.kill(theirs, signal.SIGKILL)
+        return act(*arguments, **more)
+
+    monkeypatch.setattr(part, phase, kill_first)
+    with pytest.raises(MigrationError, match="on the source as before") as caught:
+        domain.migrate(there)
+    monkeypatch.undo()
+    assert caught.value.owner == "source"
+    assert domain.state is DomainState.RUNNING
+    assert there.domains.list() == []
+    assert hosts.processes() == [ours]
+    hosts.wait_for_count()
+    assert domain.migrate(there).state is DomainState.RUNNING
+    hosts.wait_for_count()
