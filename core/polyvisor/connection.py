@@ -95,7 +95,14 @@ def open(  # noqa: A001 - the verb that the field uses
     settings.update(chosen.settings)
     context = OpenContext(hooks=plugins, settings=settings, readonly=readonly, root=chosen.root)
     driver = _open_driver(plugins, uri, context)
-    return Connection(driver, plugin=plugin, name=chosen.name, readonly=readonly, hooks=plugins)
+    return Connection(
+        driver,
+        plugin=plugin,
+        name=chosen.name,
+        readonly=readonly,
+        hooks=plugins,
+        config=configuration,
+    )
 
 
 def _open_driver(plugins: Registry, uri: ConnectionUri, context: OpenContext) -> Driver:
@@ -155,8 +162,10 @@ class Connection:
         name: str | None = None,
         readonly: bool = False,
         hooks: Registry | None = None,
+        config: Config | None = None,
     ) -> None:
         self._driver = driver
+        self._config = config
         self._hooks = hooks
         self.plugin = plugin
         self.name = name

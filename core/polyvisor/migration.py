@@ -72,8 +72,8 @@ def migrate(
     source = domain.connection
     target = destination if isinstance(destination, str) else destination.uri
     if options.peer_to_peer or isinstance(destination, str):
-        # The source drives: it opens the destination itself, as it would from afar.
-        over_there = open_connection(target)
+        # The source drives: it opens the destination itself, with its own configuration.
+        over_there = open_connection(target, config=source._config)
     else:
         over_there = destination
     try:

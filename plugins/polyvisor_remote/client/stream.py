@@ -34,6 +34,8 @@ class Stream:
         self._procedure = procedure
         self._serial = serial
         self._ended = False
+        #: Bytes of a hole that were not given out yet.
+        self._hole = 0
 
     def send(self, data: bytes) -> None:
         """Send bytes.
@@ -47,10 +49,16 @@ class Stream:
     def receive(self) -> bytes:
         """Return what comes next; ``b""`` at the end.
 
+        Holes come as zero bytes, however long they are in small pieces.
+
         Raises:
             PolyvisorError: the server gave the stream up, and why.
         """
         while True:
+            if self._hole:
+                piece = min(self._hole, STREAM_CHUNK)
+                self._hole -= piece
+                return bytes(piece)
             message = self._channel.next_of_stream(self._serial)
             if message.status == _ERROR:
                 self._end()
@@ -59,8 +67,9 @@ class Stream:
                 self._end()
                 return b""
             if message.kind == Kind.STREAM_HOLE:
-                return bytes(Hole.decode(message.payload).length)
-            return message.payload
+                self._hole = Hole.decode(message.payload).length
+            elif message.payload:
+                return message.payload
 
     def finish(self) -> None:
         """Say that all was sent, or received, and wait until the server agrees.
@@ -70,8 +79,7 @@ class Stream:
         """
         if not self._ended:
             self._put(_OK)
-            while not self._ended:
-                self.receive()
+            self._drain()
 
     def cancel(self) -> None:
         """Give it up while another thread receives, which then sees its end."""
@@ -84,10 +92,15 @@ class Stream:
             return
         try:
             self._put(_ERROR)
-            while not self._ended:
-                self.receive()
+            self._drain()
         except PolyvisorError:
             self._end()
+
+    def _drain(self) -> None:
+        """Receive what still comes, of which nothing is wanted."""
+        while not self._ended:
+            self._hole = 0
+            self.receive()
 
     def _put(self, status: int, data: bytes = b"") -> None:
         if self._ended:

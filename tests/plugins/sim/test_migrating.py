@@ -7,12 +7,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import attrs
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import polyvisor
+from polyvisor.config import Config
 from polyvisor.driver import MigrationOptions
 from polyvisor.errors import Cancelled, HypervisorError, Timeout
 from polyvisor.jobs import Job, JobProgress
@@ -297,3 +300,22 @@ def test_a_path_too_long_for_a_socket(
     assert there.ticks(arriving) == 100
     bench.hypervisor.destroy(guest)
     there.hypervisor.destroy(arriving)
+
+
+def test_a_destination_is_opened_with_the_sources_configuration(tmp_path: Path) -> None:
+    """A domain that is sent to a URI, or goes peer to peer, stays below the configured root."""
+    config = Config(root=str(tmp_path))
+    definition = (
+        "<domain type='sim'><name>g</name><memory>16384</memory><os><type>hvm</type></os></domain>"
+    )
+    with polyvisor.open("sim:///a", config=config) as host:
+        domain = host.domains.create(definition)
+        moved = domain.migrate("sim:///b", peer_to_peer=True)
+        there = moved.connection
+        try:
+            assert there.uri != host.uri
+            assert str(tmp_path) in unquote(there.uri)
+            assert moved.active
+            moved.destroy()
+        finally:
+            there.close()
