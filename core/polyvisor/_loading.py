@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -48,6 +49,10 @@ class Manager(pluggy.PluginManager):
     def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
         if not name.startswith("polyvisor_"):
             return None
+        if type(plugin) is ModuleType:  # Almost all are; what pluggy looks into they cannot have.
+            function = vars(plugin).get(name)
+            if type(function) is FunctionType:
+                return getattr(function, f"{self.project_name}_impl", None)
         return super().parse_hookimpl_opts(plugin, name)
 
 

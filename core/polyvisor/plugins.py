@@ -88,6 +88,21 @@ class PluginStatus:
     native_formats: list[NativeInfo] = attrs.field(factory=list)
     plugin: object | None = attrs.field(default=None, repr=False)
 
+    def unmet(self, complaint: str = "") -> list[str]:
+        """Return what its distribution requires and is not installed here, with what to do.
+
+        Reads what is installed, which takes some ten milliseconds.
+
+        Args:
+            complaint: what went wrong beside ``faults``, such as a probe's reason; extras that
+                would have what it speaks of are named too.
+        """
+        if not self.distribution:
+            return []
+        from polyvisor._requirements import unmet
+
+        return unmet(self.distribution, self.name, "; ".join([*self.faults, complaint]))
+
 
 class Registry:
     """The plugins of one configuration.
@@ -190,6 +205,8 @@ class Registry:
         for status in self._statuses.values():
             if status.name == scheme and status.state is not PluginState.LOADED:
                 why = "; ".join(status.faults) or "it is disabled by configuration"
+                if status.state is PluginState.BROKEN:
+                    why = "; ".join([why, *status.unmet()])
                 raise UriError(
                     f"no driver for {scheme!r}: plugin {status.name!r} is {status.state}: {why}"
                 )
@@ -227,11 +244,15 @@ class Registry:
             found = load_object(info.factory, plugin)
         except PluginError as error:
             usability = self.probe(info, plugin)
+            status = self._statuses.get(plugin)
+            unmet = [] if status is None else status.unmet(f"{error.message}; {usability.reason}")
             if usability.usable:
-                raise
-            remedy = f"; {usability.remedy}" if usability.remedy else ""
+                if not unmet:
+                    raise
+                raise PluginError("; ".join([error.message, *unmet]), plugin=plugin) from error
+            words = [usability.reason, *([usability.remedy] if usability.remedy else []), *unmet]
             raise PluginUnusable(
-                f"plugin {plugin!r} cannot work here: {usability.reason}{remedy}", plugin=plugin
+                f"plugin {plugin!r} cannot work here: {'; '.join(words)}", plugin=plugin
             ) from error
         if not (isinstance(found, type) and issubclass(found, Driver)):
             raise PluginError(
@@ -454,7 +475,8 @@ class Registry:
         schemes = free("scheme", info.schemes, self._schemes)
         transports = free("transport", info.transports, self._transports)
         if schemes or transports:
-            info = attrs.evolve(info, schemes=schemes, transports=transports)
+            if (schemes, transports) != (info.schemes, info.transports):
+                info = attrs.evolve(info, schemes=schemes, transports=transports)
             status.drivers.append(info)
             self._schemes.update(dict.fromkeys(schemes, (info, status)))
             self._transports.update(dict.fromkeys(transports, (info, status)))

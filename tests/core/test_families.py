@@ -373,6 +373,44 @@ def test_threads_define_at_once(host: polyvisor.Connection) -> None:
     assert keys == [host.networks["lab"].key] * 8
 
 
+def test_what_is_gone_has_no_lock_left(own_home: Path) -> None:
+    """An object's lock goes with it, and waits where it stays; a refused call leaves none."""
+    with polyvisor.open("sim:///families") as host:
+        networks, pool = host.networks, host.storage_pools.define(POOL.format(name="p"))
+        kept, gone = networks.define(network("kept")), networks.define(network("gone"))
+        passing = networks.create(network("passing"))
+        held = host.secrets.define(secret("s"))
+        gone.undefine()
+        passing.destroy()
+        pool.undefine()
+        held.undefine()
+        with pytest.raises(NotFound):
+            gone.start()
+        locks = {one.name for one in own_home.rglob("locks/*")}
+        assert locks - {"watch"} == {f"network-{kept.key}"}
+        kept.undefine()
+        assert {one.name for one in own_home.rglob("locks/*")} <= {"watch"}
+
+
+def test_locks_that_go_still_lock() -> None:
+    """Many that define and undefine one name at once see it whole or not at all."""
+    script = (
+        "import polyvisor\n"
+        "from polyvisor.errors import NotFound\n"
+        "with polyvisor.open('sim:///families') as host:\n"
+        "    for _ in range(20):\n"
+        "        made = host.networks.define('<network><name>lab</name></network>')\n"
+        "        try:\n"
+        "            made.undefine()\n"
+        "        except NotFound:\n"
+        "            pass\n"
+    )
+    crowd = [subprocess.Popen([sys.executable, "-c", script]) for _ in range(3)]
+    assert [one.wait(60) for one in crowd] == [0, 0, 0]
+    with polyvisor.open("sim:///families") as host:
+        assert list(host.networks) == []
+
+
 def test_a_node_file_may_hold_all_kinds(tmp_path: Path) -> None:
     """Networks, interfaces, pools with volumes and devices of a node file are there."""
     (tmp_path / "net.xml").write_text(network("elsewhere"))

@@ -451,3 +451,36 @@ def test_a_hook_that_raises_in_the_midst_of_a_migration(
         assert not domain.active
         moved.destroy()
         domain.undefine()
+
+
+@pytest.mark.parametrize("packaging", [True, False])
+def test_a_driver_that_lacks_something_names_the_extra(
+    plugin_module, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packaging: bool
+) -> None:
+    """Opening it says what to install, with and without the library that compares versions."""
+    from polyvisor import _requirements
+
+    monkeypatch.setattr(_requirements, "compares_versions", lambda: packaging)
+    point = plugin_module(f"lacks{packaging}".lower())
+    name = point.name
+    (tmp_path / f"{point.value}_far.py").write_text("import no_such_thing")
+    (tmp_path / f"{point.value}.py").write_text(
+        (tmp_path / f"{point.value}.py").read_text().replace(":Missing", "_far:Far")
+        + "def probe():\n    from polyvisor.driver import Usability\n    return Usability(True)\n"
+    )
+    info = tmp_path / f"dist_{name}-1.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: dist-{name}\nVersion: 1.2\n"
+        "Requires-Dist: attrs\nRequires-Dist: other-thing; extra == 'more'\n"
+        f"Requires-Dist: no-such-thing>=2; extra == '{name}'\n"
+    )
+    registry = Registry(points=[point])
+    with pytest.raises(PluginError) as caught:
+        registry.factory(*registry.driver_for(name))
+    assert caught.value.message.endswith(
+        f"No module named 'no_such_thing'; dist-{name}[{name}] requires no-such-thing>=2, which "
+        f"is not installed; pip install 'dist-{name}[{name}]'"
+    )
+    assert len(registry.statuses[name].unmet("other_thing is missing")) == 1
+    assert registry.statuses[name].unmet() == []

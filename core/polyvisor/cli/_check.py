@@ -85,6 +85,8 @@ def check(found: Registry, name: str) -> Iterator[Stage]:
             ok, text = function()
         except PolyvisorError as error:
             ok, text = False, error.message
+        if ok is False and stage in ("probe", "driver"):
+            text = "; ".join([text, *(one for one in status.unmet(text) if one not in text)])
         yield Stage(stage, ok, text, time.monotonic() - before)
         if ok is False:
             return
@@ -104,7 +106,11 @@ def _find(found: Registry, name: str) -> PluginStatus:
 
 def _imported(status: PluginStatus) -> _Answer:
     if status.state != "loaded":
-        return False, "; ".join(status.faults) or f"it is {status.state} by configuration"
+        words = [*status.faults, *status.unmet()]
+        return False, "; ".join(words) or f"it is {status.state} by configuration"
+    unmet = status.unmet()
+    if unmet:
+        return False, "; ".join(unmet)
     where = f" of {status.distribution} {status.version}" if status.distribution else ""
     return True, f"{status.target}{where}"
 

@@ -101,6 +101,7 @@ def _plugin(found: Registry, status: PluginStatus) -> dict[str, Any]:
         for text in (answer.reason, answer.remedy):
             if text and text not in notes:
                 notes.append(text)
+    unmet = [] if status.state == "disabled" else status.unmet("" if usable else "; ".join(notes))
     return {
         "name": status.name,
         "version": status.version,
@@ -115,7 +116,7 @@ def _plugin(found: Registry, status: PluginStatus) -> dict[str, Any]:
         "native_formats": [info.name for info in status.native_formats],
         "usable": usable,
         "notes": notes,
-        "faults": list(status.faults),
+        "faults": [*status.faults, *unmet],
     }
 
 

@@ -70,7 +70,7 @@ class Target:
     served: bool = False
     via: str = ""
     files: Path | None = None
-    keeps: Sequence[str] = ("*.sqlite*", "*.log", "*/cache/*", "*/locks/*")
+    keeps: Sequence[str] = ("*.sqlite*", "*.log", "*/cache/*", "*/locks/watch")
 
     @classmethod
     @contextmanager

@@ -46,16 +46,18 @@ WORKS = """
 def check(tmp_path: Path) -> Check:
     """Give a function that installs a plugin's source and checks it."""
 
-    def run(source: str, name: str = "third") -> tuple[int, list[dict[str, Any]], str]:
+    def run(
+        source: str, name: str = "third", requires: str = ""
+    ) -> tuple[int, list[dict[str, Any]], str]:
         site = tmp_path / "site"
         info = site / "polyvisor_third-1.0.dist-info"
         info.mkdir(parents=True)
         (info / "METADATA").write_text(
-            "Metadata-Version: 2.1\nName: polyvisor-third\nVersion: 1.0\n"
+            f"Metadata-Version: 2.1\nName: polyvisor-third\nVersion: 1.0\n{requires}"
         )
         (info / "entry_points.txt").write_text("[polyvisor]\nthird = polyvisor_third\n")
         (site / "polyvisor_third.py").write_text(textwrap.dedent(source))
-        words = ["-m", "polyvisor", "plugins", "--check", name, "--json"]
+        words = ["-m", "polyvisor", "plugins", *(["--check", name] if name else []), "--json"]
         done = subprocess.run(
             [sys.executable, *words],
             check=False,
@@ -130,6 +132,61 @@ def test_a_probe_that_hangs(check: Check) -> None:
     assert stages[-1]["stage"] == "probe"
     assert "did not answer within 10 s" in stages[-1]["text"]
     assert time.monotonic() - before < 60
+
+
+@pytest.mark.parametrize(
+    ("source", "requires", "words"),
+    [
+        (
+            WORKS,
+            "Requires-Dist: attrs>=999\n",
+            "polyvisor-third requires attrs>=999, but attrs {attrs} is installed; let pip look "
+            "for versions that go together: pip install --upgrade polyvisor 'polyvisor-third'",
+        ),
+        (
+            WORKS,
+            "Requires-Dist: no-such-thing>=2 ; python_version >= '3'\n",
+            "polyvisor-third requires no-such-thing>=2, which is not installed; "
+            "pip install 'no-such-thing>=2'",
+        ),
+        (
+            "import no_such_thing",
+            "Provides-Extra: odd\nRequires-Dist: no-such-thing; extra == 'odd'\n",
+            "No module named 'no_such_thing'; polyvisor-third[odd] requires no-such-thing, "
+            "which is not installed; pip install 'polyvisor-third[odd]'",
+        ),
+        (
+            "import no_such_module",
+            "Provides-Extra: third\nRequires-Dist: no-such-thing<3; extra == 'third'\n",
+            "polyvisor-third[third] requires no-such-thing<3, which is not installed; "
+            "pip install 'polyvisor-third[third]'",
+        ),
+    ],
+)
+def test_what_is_required_and_not_there(
+    check: Check, source: str, requires: str, words: str
+) -> None:
+    """It is told with what is there and what to do, by the check and by the list."""
+    from importlib.metadata import version
+
+    words = words.format(attrs=version("attrs"))
+    code, stages, _ = check(source.replace("{target}", "None"), requires=requires)
+    assert code == 1
+    assert [(one["stage"], one["ok"]) for one in stages] == [("import", False)]
+    assert words in stages[0]["text"]
+
+
+def test_the_list_tells_what_is_required_too(check: Check) -> None:
+    """A plugin that was loaded is told apart from one that is broken."""
+    requires = "Requires-Dist: attrs<1\nRequires-Dist: no-such-thing; python_version < '3'\n"
+    requires += "Requires-Dist: attrs\nRequires-Dist: other-thing; extra == 'third'\n"
+    code, plugins, _ = check(WORKS.format(target=None), "", requires)
+    faults = {one["name"]: one["faults"] for one in plugins}
+    assert code == 0
+    assert [one.partition(",")[0] for one in faults["third"]] == [
+        "polyvisor-third requires attrs<1"
+    ]
+    assert not any(faults[name] for name in ("sim", "qemu", "remote"))
 
 
 def test_an_unknown_plugin(check: Check) -> None:

@@ -258,9 +258,16 @@ class LocalFamily(StartedObjects[_S]):
             Busy: another operation held it for longer than the time allowed.
         """
         name = f"{self.family}-{key}" if self._has_uuids else f"{self.family}-{key.encode().hex()}"
-        with self.home.locks.acquire(name, operation, LOCK_TIMEOUT, subject=key):
+        lock = self.home.locks.acquire(name, operation, LOCK_TIMEOUT, subject=key)
+        gone = False
+        try:
             record = self.home.store.object(self.family, key)
-            yield None if record is None else self._since_boot(record)
+            try:
+                yield None if record is None else self._since_boot(record)
+            finally:
+                gone = self.home.store.object(self.family, key) is None
+        finally:
+            lock.release(discard=gone)
 
     @contextmanager
     def _named(self, spec: _S, operation: str) -> Iterator[tuple[str, ObjectRecord | None]]:
@@ -268,10 +275,13 @@ class LocalFamily(StartedObjects[_S]):
 
         One at a time in a family, so that of many that define one name all mean one object.
         """
-        with self.home.locks.acquire(self.family, operation, LOCK_TIMEOUT, subject=self.family):
+        lock = self.home.locks.acquire(self.family, operation, LOCK_TIMEOUT, subject=self.family)
+        try:
             key = self._key_for(spec)
             with self.held(key, operation) as record:
                 yield key, record
+        finally:
+            lock.release(discard=True)  # It is about this definition, not about any object.
 
     def put(self, record: ObjectRecord, *kinds: ObjectEventKind) -> None:
         """Keep a record and tell those who listen."""
