@@ -20,7 +20,18 @@ PLUGINS = sorted(
 
 # The core's rooms, lowest first. A room imports its own layer and the layers below it.
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "_deprecate", "_entrypoints", "_files", "_lazy", "_values", "_version"}),
+    frozenset(
+        {
+            "errors",
+            "_deprecate",
+            "_entrypoints",
+            "_requirements",
+            "_files",
+            "_lazy",
+            "_values",
+            "_version",
+        }
+    ),
     frozenset({"model"}),
     frozenset(
         {"states", "_figures", "uri", "support", "host", "events", "_event", "jobs", "objects"}
