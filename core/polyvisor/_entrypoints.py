@@ -46,6 +46,7 @@ def find(group: str, path: list[str] | None = None) -> list[EntryPoint]:
     found: list[EntryPoint] = []
     seen: set[str] = set()
     wanted = f"[{group}]"
+    told = wanted.encode()
     for entry in search:
         try:
             names = os.listdir(entry or ".")
@@ -60,12 +61,13 @@ def find(group: str, path: list[str] | None = None) -> list[EntryPoint]:
                 continue
             seen.add(normal)
             try:
-                with open(f"{entry or '.'}/{name}/entry_points.txt", encoding="utf-8") as file:
+                # Most have none of the group: those are not even decoded.
+                with open(f"{entry or '.'}/{name}/entry_points.txt", "rb", buffering=0) as file:
                     text = file.read()
             except OSError:
                 continue
-            if wanted in text:
-                for key, value in _section(text, wanted):
+            if told in text:
+                for key, value in _section(text.decode(), wanted):
                     found.append(EntryPoint(key, value, normal, version))
     return found
 
