@@ -68,8 +68,8 @@ class Stream:
                 return b""
             if message.kind == Kind.STREAM_HOLE:
                 self._hole = Hole.decode(message.payload).length
-            elif message.payload:
-                return message.payload
+            else:
+                return message.payload  # an empty one says that the server has no more
 
     def finish(self) -> None:
         """Say that all was sent, or received, and wait until the server agrees.

@@ -47,12 +47,14 @@ def test_holes_are_zeros_in_small_pieces() -> None:
         _message(Kind.STREAM, Status.CONTINUE, b"before"),
         _message(Kind.STREAM_HOLE, Status.CONTINUE, hole(0)),
         _message(Kind.STREAM_HOLE, Status.CONTINUE, hole(STREAM_CHUNK * 2 + 5)),
-        _message(Kind.STREAM, Status.CONTINUE, b""),
         _message(Kind.STREAM, Status.CONTINUE, b"behind"),
+        _message(Kind.STREAM, Status.CONTINUE, b""),
     )
     pieces = list(iter(stream.receive, b""))
     assert max(map(len, pieces)) == STREAM_CHUNK
     assert b"".join(pieces) == b"before" + bytes(STREAM_CHUNK * 2 + 5) + b"behind"
+    assert not channel.ended  # Both sides have yet to agree that it is at its end.
+    stream.finish()
     assert channel.ended
 
 
