@@ -78,7 +78,7 @@ def open(  # noqa: A001 - the verb that the field uses
         config: a configuration, the path of one, or ``None`` for the one in force.
 
     Raises:
-        ConfigError: the configuration is wrong.
+        ConfigError: the configuration is wrong, or says to the driver what that does not know.
         UriError: no plugin opens such a URI, or it means nothing to its plugin.
         PluginUnusable: the plugin cannot work on this machine; says what to install.
         ConnectError: the hypervisor cannot be reached.
@@ -93,6 +93,10 @@ def open(  # noqa: A001 - the verb that the field uses
     info, plugin = plugins.driver_for(uri.scheme, uri.transport)
     settings: dict[str, Any] = dict(configuration.plugins.settings.get(info.name, {}))
     settings.update(chosen.settings)
+    if settings and info.settings is not None:
+        from polyvisor._settings import check
+
+        check(configuration, chosen, info, plugin)
     context = OpenContext(hooks=plugins, settings=settings, readonly=readonly, root=chosen.root)
     driver = _open_driver(plugins, uri, context)
     return Connection(

@@ -50,6 +50,7 @@ def polyvisor_drivers() -> list[DriverInfo]:
             probe="polyvisor_libxl.probe:usable",
             default_uri="xen:///system",
             target="polyvisor_libxl.conformance:target",
+            settings="polyvisor_libxl.settings:SETTINGS",
             build="polyvisor_libxl.binding:build",
         )
     ]

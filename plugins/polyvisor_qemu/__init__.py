@@ -37,6 +37,7 @@ def polyvisor_drivers() -> list[DriverInfo]:
             probe="polyvisor_qemu.probe:usable",
             default_uri="qemu:///session",
             target="polyvisor_qemu.conformance:target",
+            settings="polyvisor_qemu.settings:SETTINGS",
         )
     ]
 

@@ -33,5 +33,6 @@ def polyvisor_drivers() -> list[DriverInfo]:
             summary="any driver of a libvirtd or polyvisord, here or on another host",
             factory="polyvisor_remote.client.driver:RemoteDriver",
             target="polyvisor_remote.conformance:target",
+            settings="polyvisor_remote.settings:SETTINGS",
         )
     ]

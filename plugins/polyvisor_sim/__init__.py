@@ -50,6 +50,7 @@ def polyvisor_drivers() -> list[DriverInfo]:
             factory="polyvisor_sim.driver:SimDriver",
             default_uri="sim:///default",
             target="polyvisor_sim.conformance:sim",
+            settings="polyvisor_sim.settings:SIM",
         ),
         DriverInfo(
             name="test",
@@ -58,6 +59,7 @@ def polyvisor_drivers() -> list[DriverInfo]:
             factory="polyvisor_sim.testdriver:TestDriver",
             default_uri="test:///default",
             target="polyvisor_sim.conformance:test",
+            settings="polyvisor_sim.settings:TEST",
         ),
     ]
 

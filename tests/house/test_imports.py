@@ -36,7 +36,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset(
         {"states", "_figures", "uri", "support", "host", "events", "_event", "jobs", "objects"}
     ),
-    frozenset({"_loading", "config", "driver", "hookspecs", "plugins"}),
+    frozenset({"_loading", "_settings", "config", "driver", "hookspecs", "plugins"}),
     frozenset(
         {
             "connection",

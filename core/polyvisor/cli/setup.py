@@ -22,21 +22,32 @@ __all__: list[str] = []
     metavar="NAME",
     help="Import the plugin, ask its probe and run the quick part of the conformance suite.",
 )
-def plugins_command(action: str | None, name: str | None, check: str | None) -> None:
+@option(
+    "--settings", metavar="NAME", help="Print what [plugins.NAME] of the configuration can say."
+)
+def plugins_command(
+    action: str | None, name: str | None, check: str | None, settings: str | None
+) -> None:
     """List plugins: version, schemes, whether each works here, and what to install if not.
 
     With "build NAME", compile for this host what a plugin would compile on first use.
     """
-    if check is not None and action is None:
-        _check(check)
-    elif action is None and check is None:
-        _list_plugins()
-    elif action != "build" or name is None:
-        from click import UsageError
+    match (action, name, check, settings):
+        case (None, None, None, None):
+            _list_plugins()
+        case ("build", str(wanted), None, None):
+            _build(wanted)
+        case (None, None, str(wanted), None):
+            _check(wanted)
+        case (None, None, None, str(wanted)):
+            _settings(wanted)
+        case _:
+            from click import UsageError
 
-        raise UsageError("say 'polyvisor plugins build NAME' or 'polyvisor plugins --check NAME'")
-    else:
-        _build(name)
+            raise UsageError(
+                "say 'polyvisor plugins build NAME', 'polyvisor plugins --check NAME' or "
+                "'polyvisor plugins --settings NAME'"
+            )
 
 
 def _check(name: str) -> None:
@@ -57,6 +68,47 @@ def _check(name: str) -> None:
     ]
     if session().json:
         session().facts(data, lambda: None)
+
+
+def _settings(name: str) -> None:
+    from difflib import get_close_matches
+
+    from polyvisor._settings import declared, words
+    from polyvisor.connection import registry
+    from polyvisor.errors import NotFound
+
+    known = {
+        info.name: (info, status.name)
+        for status in registry().statuses.values()
+        for info in status.drivers
+    }
+    if name not in known:
+        near = get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise NotFound(
+            f"no driver is called {name!r}{hint} (known: {', '.join(sorted(known))})", key=name
+        )
+    found = declared(*known[name])
+    data = [
+        {"name": one.name, "type": words(one), "default": one.default, "help": one.help}
+        for one in found or ()
+    ]
+
+    def plain() -> None:
+        if found is None:
+            echo(f"The driver {name!r} does not declare its settings; any key is handed to it.")
+            return
+        rows = [[one["name"], one["type"], _toml(one["default"]), one["help"]] for one in data]
+        session().table(["Setting", "Is", "Default", "What it does"], rows)
+
+    session().facts(data, plain)
+
+
+def _toml(value: Any) -> str:
+    """Return a value as TOML has it; nothing for ``None``."""
+    import json
+
+    return "" if value is None else json.dumps(value)
 
 
 def _build(name: str) -> None:

@@ -69,6 +69,7 @@ if TYPE_CHECKING:
         SnapshotInfo,
         Snapshots,
     )
+    from polyvisor.driver._settings import Setting
     from polyvisor.driver._tuning import Tuning
     from polyvisor.driver._usability import Usability
 
@@ -107,6 +108,7 @@ __all__ = [
     "SaveOptions",
     "Screens",
     "Secrets",
+    "Setting",
     "SnapshotInfo",
     "SnapshotOptions",
     "Snapshots",
@@ -159,6 +161,7 @@ __getattr__, __dir__ = attach(
         "SaveOptions": "_options",
         "Screens": "_console",
         "Secrets": "_objects",
+        "Setting": "_settings",
         "SnapshotInfo": "_parts",
         "SnapshotOptions": "_options",
         "Snapshots": "_parts",

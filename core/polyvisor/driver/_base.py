@@ -63,6 +63,9 @@ class DriverInfo:
             the arguments of a :class:`polyvisor.testing.Target` there as a mapping, or a context
             manager with them, for ``polyvisor plugins --check``; ``None`` if only the plugin's
             own tests know.
+        settings: ``"module:NAME"`` of a tuple with each :class:`Setting` that it reads,
+            imported when somebody has set any; ``None`` if it does not declare them, and
+            the configuration is not held against them.
     """
 
     name: str
@@ -74,6 +77,7 @@ class DriverInfo:
     build: str | None = None
     transports: tuple[str, ...] = ()
     target: str | None = None
+    settings: str | None = None
 
 
 class Hooks(Protocol):

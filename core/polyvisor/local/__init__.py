@@ -52,10 +52,12 @@ if TYPE_CHECKING:
     from polyvisor.local._driver import LocalDriver
     from polyvisor.local._hold import Hold
     from polyvisor.local._points import checkpoint_family
+    from polyvisor.local._settings import SETTINGS
     from polyvisor.local._snapshot_disks import Merge, SnapshotsDisks
     from polyvisor.local._terminal import open_terminal
 
 __all__ = [
+    "SETTINGS",
     "BacksUpDisks",
     "ChangesGuests",
     "Figures",
@@ -86,6 +88,7 @@ __getattr__, __dir__ = attach(
         "Hold": "_hold",
         "LocalDriver": "_driver",
         "Merge": "_snapshot_disks",
+        "SETTINGS": "_settings",
         "SnapshotsDisks": "_snapshot_disks",
         "checkpoint_family": "_points",
         "open_terminal": "_terminal",

@@ -18,6 +18,8 @@ __all__ = ["Address", "Settings"]
 
 _TRANSPORTS = ("unix", "tcp", "tls")
 _AUTH = ("none", "sasl")
+# What the client reads of the same table.
+_CLIENTS = ("user", "password")
 
 
 @attrs.frozen
@@ -125,8 +127,10 @@ class Settings:
         table = dict(config.plugins.settings.get("remote", {}))
         reader = _Reader(config, table)
         known = {field.name: field for field in attrs.fields(cls)}
-        for name in table:
-            if name not in known:
+        for name in [*table]:
+            if name in _CLIENTS:
+                del table[name]
+            elif name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 reader.fail(name, f"there is no such key{hint} (known: {', '.join(known)})")

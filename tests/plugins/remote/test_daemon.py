@@ -102,6 +102,13 @@ def test_settings_are_checked_and_printed(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_what_the_client_reads_of_the_same_table_is_no_mistake(tmp_path: Path) -> None:
+    """A daemon's configuration may also say how its user goes to others."""
+    file = tmp_path / "polyvisor.toml"
+    file.write_text("[plugins.remote]\nuser = 'fred'\npassword = 'pencil'\nworkers = 3\n")
+    assert Settings.of(load(file)) == Settings(workers=3)
+
+
 def test_there_must_be_somewhere_to_listen(tmp_path: Path) -> None:
     """Nowhere, or where it cannot be, ends the command with 1 and a sentence."""
     file = tmp_path / "polyvisor.toml"
