@@ -25,7 +25,8 @@ napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
 # Every reference that is written out (polyvisor.…) must lead somewhere. Annotations name
-# types as the source does, without their module, and other projects' pages are not here.
-nitpick_ignore_regex = [(r"py:.*", r"(?!polyvisor\.).*|polyvisor\.(?:.*\.)?_.*")]
+# types as the source does, without their module, and other projects' pages are not here; a type
+# variable has no place of its own.
+nitpick_ignore_regex = [(r"py:.*", r"(?!polyvisor\.).*|polyvisor\.(?:.*\.)?(?:_.*|E)")]
 # MigrationOptions is both a driver's argument and, for those who import, migration's.
 suppress_warnings = ["ref.python"]

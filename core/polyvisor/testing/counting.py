@@ -1,6 +1,6 @@
 """A real guest in 512 bytes for x86 machines: it counts aloud, about 18 times a second.
 
-It is what a hypervisor's ``target`` can run to have :attr:`polyvisor.testing.Target.ticks`.
+It is what the hypervisor of a :class:`polyvisor.testing.Target` can run to have ``ticks``.
 
 On its serial port it prints ``tick 0000``, ``tick 0001`` … in hexadecimal, one line for each
 tick of the BIOS's clock. The count is in a register and the program in memory, so a count that
