@@ -20,6 +20,7 @@ from far import PORT, Wire, start_polyvisord
 from guests import Counter, note, run, start_libvirt, timed, virsh, xml
 
 import polyvisor
+from polyvisor.driver import UndefineOptions
 from polyvisor.errors import Cancelled, PolyvisorError
 from polyvisor.states import DomainState, DomainSummary
 
@@ -125,7 +126,7 @@ def live(host: polyvisor.Connection, wire: Wire) -> None:
             },
         )
         peer.driver.domains.destroy(domain.uuid)
-        peer.driver.domains.undefine(domain.uuid)
+        peer.driver.domains.undefine(domain.uuid, UndefineOptions())
     wire.call("test", "clear", ("mover",), {})
     domain.undefine()
 
