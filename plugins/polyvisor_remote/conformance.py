@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import socket
 import subprocess
 import sys
 import time
@@ -26,8 +26,8 @@ _SECONDS = 30
 @contextmanager
 def target(folder: Path) -> Iterator[Mapping[str, Any]]:
     """Hold the arguments of a target of two hosts of the simulator, behind a polyvisord."""
-    with polyvisord(folder) as socket:
-        where = f"root={quote(str(folder))}&socket={quote(socket)}"
+    with polyvisord(folder) as path:
+        where = f"root={quote(str(folder))}&socket={quote(path)}"
         yield {
             "uri": f"sim+unix:///a?{where}",
             "peer": f"sim+unix:///b?{where}",
@@ -41,20 +41,20 @@ def target(folder: Path) -> Iterator[Mapping[str, Any]]:
 @contextmanager
 def polyvisord(folder: Path) -> Iterator[str]:
     """Run polyvisord as a process of its own, and hold the path of its socket in the folder."""
-    config, socket, log = folder / "polyvisord.toml", folder / "sock", folder / "polyvisord.log"
+    config, path, log = folder / "polyvisord.toml", folder / "sock", folder / "polyvisord.log"
     config.write_text("")
     words = [sys.executable, "-m", "polyvisor_remote", "--config", str(config)]
     with log.open("w") as errors:
         process = subprocess.Popen(
-            [*words, "--listen", f"unix:{socket}"], stderr=errors, stdin=subprocess.DEVNULL
+            [*words, "--listen", f"unix:{path}"], stderr=errors, stdin=subprocess.DEVNULL
         )
     try:
         deadline = time.monotonic() + _SECONDS
-        while not os.path.exists(socket):
+        while not _listens(path):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, "polyvisord does not begin"
             time.sleep(0.02)
-        yield str(socket)
+        yield str(path)
     finally:
         process.terminate()
         try:
@@ -62,3 +62,12 @@ def polyvisord(folder: Path) -> Iterator[str]:
         finally:
             process.kill()
             process.wait()
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as tried:
+        try:
+            tried.connect(str(path))
+        except OSError:
+            return False
+    return True
