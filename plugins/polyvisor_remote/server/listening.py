@@ -146,12 +146,13 @@ class UnixListener(Listener):
             old = os.umask(0o777 & ~0o600)
             try:
                 made.bind(path)
+                # Who finds it there must not be told that nobody listens.
+                made.listen(_BACKLOG)
             finally:
                 os.umask(old)
             if group is not None:
                 os.chown(path, -1, group)
             os.chmod(path, mode)
-            made.listen(_BACKLOG)
         except OSError as error:
             made.close()
             raise ConfigError(f"cannot listen on unix:{path}: {error.strerror or error}") from error
