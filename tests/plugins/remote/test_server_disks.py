@@ -144,7 +144,9 @@ def test_snapshots_are_put_back(daemon: Daemon) -> None:
         assert client.call("domain_snapshot_current", dom, 0).snap.name == "b"
         assert client.call("domain_snapshot_get_parent", b, 0).snap.name == "a"
         assert client.call("domain_snapshot_get_xml_desc", b, 1).xml == xml
-        assert client.refused(create, dom, "<domainsnapshot/>", 4).code == INVALID_ARG
+        assert client.call(create, dom, "<domainsnapshot><name>c</name></domainsnapshot>", 4)
+        assert client.call("domain_snapshot_list_names", dom, 9, 0).names == ["a", "b"]
+        assert client.refused(create, dom, xml, 1 | 4).code == INVALID_ARG
         assert client.refused(create, dom, "<domainsnapshot/>", 64).code == INVALID_ARG
         assert client.call("domain_snapshot_num", dom, 1 << 9).num == 0
         assert client.call("domain_snapshot_num", dom, 1 << 8).num == 2

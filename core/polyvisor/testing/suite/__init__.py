@@ -13,7 +13,6 @@ from polyvisor.testing.suite._families import (
 from polyvisor.testing.suite._fixtures import (
     domain,
     host,
-    leaves_no_files,
     leaves_nothing_behind,
     peer,
     polyvisor_requirements,
@@ -61,7 +60,6 @@ __all__ = [
     "disk",
     "domain",
     "host",
-    "leaves_no_files",
     "leaves_nothing_behind",
     "peer",
     "polyvisor_requirements",

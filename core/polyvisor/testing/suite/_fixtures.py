@@ -6,6 +6,7 @@ import gc
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = [
     "domain",
     "host",
-    "leaves_no_files",
     "leaves_nothing_behind",
     "peer",
     "polyvisor_requirements",
@@ -91,37 +91,48 @@ def _kept_files(target: Target) -> set[str]:
     return {path for path in found if not any(fnmatch(path, kind) for kind in target.keeps)}
 
 
-@pytest.fixture
-def leaves_no_files(target: Target, leaves_nothing_behind: None) -> Iterator[None]:
-    """Assert that nothing is left in the target's files once its hosts have no domain."""
-    files = _kept_files(target)
-    yield
-    left = _kept_files(target) - files
+#: Of targets whose hosts a test has: how many of them, and the files before the first.
+_in_use: dict[int, tuple[int, set[str]]] = {}
+
+
+@contextmanager
+def _cleared(target: Target, uri: str) -> Iterator[Connection]:
+    """Hold a connection to a host without domains.
+
+    The last of a test's hosts to be cleared away asserts that none left files.
+    """
+    hosts, files = _in_use.get(id(target)) or (0, _kept_files(target))
+    _in_use[id(target)] = hosts + 1, files
+    try:
+        connection = polyvisor.open(uri)
+        clear(connection)
+        yield connection
+        if connection.closed:
+            connection = polyvisor.open(uri)
+        clear(connection)
+        connection.close()
+    finally:
+        hosts, files = _in_use.pop(id(target))
+        if hosts > 1:
+            _in_use[id(target)] = hosts - 1, files
+    left = _kept_files(target) - files if hosts == 1 else set()
     assert not left, f"files left under {target.files}: {sorted(left)}"
 
 
 @pytest.fixture
-def host(target: Target, leaves_no_files: None) -> Iterator[Connection]:
+def host(target: Target, leaves_nothing_behind: None) -> Iterator[Connection]:
     """Hold an open connection to a host without domains; they are cleared away after."""
-    connection = polyvisor.open(target.uri)
-    clear(connection)
-    yield connection
-    if connection.closed:
-        connection = polyvisor.open(target.uri)
-    clear(connection)
-    connection.close()
+    with _cleared(target, target.uri) as connection:
+        yield connection
 
 
 @pytest.fixture
-def peer(target: Target, leaves_no_files: None) -> Iterator[Connection]:
+def peer(target: Target, leaves_nothing_behind: None) -> Iterator[Connection]:
     """Hold an open connection to a second host without domains."""
     if target.peer is None:
         pytest.skip("the target has no second host")
-    connection = polyvisor.open(target.peer)
-    clear(connection)
-    yield connection
-    clear(connection)
-    connection.close()
+    with _cleared(target, target.peer) as connection:
+        yield connection
 
 
 @pytest.fixture
