@@ -194,6 +194,7 @@ class Hold:
     ) -> None:
         """Forget the domain, with its snapshots and checkpoints."""
         record, home = self.known, self.keeper.home
+        home.jobs.forget(str(self.uuid))
         if home.roots is not None:
             remove_tree(f"{home.roots.state}/snapshots/{self.uuid}")
         elif home.store.snapshots(self.uuid):

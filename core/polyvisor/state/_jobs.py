@@ -49,6 +49,10 @@ class JobBoard(ABC):
     def wish(self, name: str, wishes: dict[str, Any]) -> bool:
         """Ask the job for something, in plain JSON values; return whether there was one."""
 
+    def forget(self, name: str) -> None:
+        """Put away what a killed process left of a job; whoever asks for it holds the domain."""
+        return
+
     @contextmanager
     def shown(self, name: str, job: Job) -> Iterator[None]:
         """Do :meth:`show` for the time of a ``with`` block."""
@@ -137,6 +141,10 @@ class SocketJobBoard(JobBoard):
         posting = _SocketPosting(listener, path, job)
         posting.start()
         return posting
+
+    def forget(self, name: str) -> None:
+        with suppress(OSError):
+            os.unlink(f"{self._folder}/{name}")
 
     def progress(self, name: str) -> JobProgress | None:
         answer = self._ask(name, {"ask": "progress"})
