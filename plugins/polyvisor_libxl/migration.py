@@ -65,6 +65,7 @@ class Reception:
         self._job = Job("migration")
         self._domid: int | None = None
         self._error: BaseException | None = None
+        self._silent: socket.socket | None = None
         self._thread = threading.Thread(
             target=self._run, args=(json, version), name="polyvisor-receive", daemon=True
         )
@@ -78,11 +79,31 @@ class Reception:
                 # Closing would not wake who waits in accept; a shutdown does.
                 connection, _ = self._listener.accept()
             with connection:
+                self._begun(connection)
                 self._domid = restore(
                     self._hypervisor, json, self._name, connection.fileno(), version, self._job
                 )
         except BaseException as error:  # noqa: BLE001 - handed to who waits for us
             self._error = error
+
+    def _begun(self, connection: socket.socket) -> None:
+        """Wait for the stream's first byte: libxl 4.17 can crash on a stream that has none.
+
+        Raises:
+            HypervisorError: the source has gone without it.
+        """
+        self._silent = connection
+        try:
+            self._job.check()
+            first = connection.recv(1, socket.MSG_PEEK)
+        finally:
+            self._silent = None
+        self._job.check()
+        if not first:
+            raise HypervisorError(
+                f"receive {self._name!r}: the source closed the connection before it sent anything",
+                domain=self._name,
+            )
 
     def wait(self, timeout: float) -> int:
         """Return the number of the guest once it is whole.
@@ -111,6 +132,9 @@ class Reception:
         self._job.cancel("the migration was given up")
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
+        if (silent := self._silent) is not None:
+            with suppress(OSError):
+                silent.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._job.close()
         if self._domid is not None:

@@ -196,6 +196,22 @@ def test_a_source_that_is_killed(domain, peer, hosts):
     assert not [found for found in peer.domains if found.active]
 
 
+@pytest.mark.parametrize("leaves", [True, False])
+def test_a_source_that_says_nothing(domain, peer, leaves):
+    """One that connects and goes, or stays silent until it is given up: nothing is built."""
+    part, found = peer.driver.migration, begun(domain)
+    prepared = part.prepare(found.spec, found.cookie, MigrationOptions(uri="tcp:127.0.0.1"))
+    host, _, port = prepared.uri.removeprefix("tcp://").rpartition(":")
+    with socket.create_connection((host, int(port))) as source:
+        if leaves:
+            source.close()
+            with pytest.raises(PolyvisorError, match="before it sent anything"):
+                part.finish(domain.uuid, None, MigrationOptions(), cancelled=False)
+        else:
+            part.finish(domain.uuid, None, MigrationOptions(), cancelled=True)
+    assert not list(peer.domains)
+
+
 def test_figures_of_a_migration(domain, peer):
     """The event that ends it says how long it took and what was sent."""
     stream = domain.connection.events(timeout=20)
