@@ -63,9 +63,11 @@ class Reception:
         self._name = name
         self._listener = listener
         self._job = Job("migration")
+        self._lock = threading.Lock()
         self._domid: int | None = None
         self._error: BaseException | None = None
-        self._silent: socket.socket | None = None
+        self._connection: socket.socket | None = None
+        self._given_up = False
         self._thread = threading.Thread(
             target=self._run, args=(json, version), name="polyvisor-receive", daemon=True
         )
@@ -78,11 +80,16 @@ class Reception:
             with self._listener:
                 # Closing would not wake who waits in accept; a shutdown does.
                 connection, _ = self._listener.accept()
-            with connection:
+            self._connection = connection
+            try:
                 self._begun(connection)
                 self._domid = restore(
                     self._hypervisor, json, self._name, connection.fileno(), version, self._job
                 )
+            finally:
+                with self._lock:
+                    self._connection = None
+                    connection.close()
         except BaseException as error:  # noqa: BLE001 - handed to who waits for us
             self._error = error
 
@@ -92,13 +99,7 @@ class Reception:
         Raises:
             HypervisorError: the source has gone without it.
         """
-        self._silent = connection
-        try:
-            self._job.check()
-            first = connection.recv(1, socket.MSG_PEEK)
-        finally:
-            self._silent = None
-        self._job.check()
+        first = b"" if self._given_up else connection.recv(1, socket.MSG_PEEK)
         if not first:
             raise HypervisorError(
                 f"receive {self._name!r}: the source closed the connection before it sent anything",
@@ -128,13 +129,18 @@ class Reception:
         return self._domid
 
     def give_up(self) -> None:
-        """Stop receiving; what was built so far goes."""
-        self._job.cancel("the migration was given up")
+        """Stop receiving; what was built so far goes.
+
+        The connection ends, as if the source had: libxl 4.17 can crash when it is told to abort
+        what it restores.
+        """
+        self._given_up = True
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
-        if (silent := self._silent) is not None:
-            with suppress(OSError):
-                silent.shutdown(socket.SHUT_RDWR)
+        with self._lock:
+            if self._connection is not None:
+                with suppress(OSError):
+                    self._connection.shutdown(socket.SHUT_RDWR)
         self._thread.join()
         self._job.close()
         if self._domid is not None:
