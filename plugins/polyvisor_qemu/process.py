@@ -7,6 +7,7 @@ import select
 import signal
 from collections.abc import Iterable
 from contextlib import suppress
+from typing import NamedTuple
 
 import attrs
 
@@ -38,14 +39,21 @@ class Process:
         found = _stat(pid)
         if found is None:
             raise ProcessLookupError(pid)
-        return cls(pid, found[1])
+        return cls(pid, found.started)
 
     @property
     def alive(self) -> bool:
-        """Whether it runs; one that ended and was not waited for does not."""
-        _reap((self.pid,))
+        """Whether it runs; one that ended and was not waited for does not.
+
+        It runs until the last of its threads has ended: those have its files open.
+        """
         found = _stat(self.pid)
-        return found is not None and found[0] not in "ZX" and found[1] == self.started
+        if found is None or found.started != self.started:
+            return False
+        ended = found.state in "ZX" and found.threads <= 1
+        if ended:
+            _reap((self.pid,))
+        return not ended
 
     def fd(self) -> int | None:
         """Return a descriptor that is readable once it has ended; ``None`` if it has."""
@@ -146,14 +154,22 @@ def spawn(
     return process
 
 
-def _stat(pid: int) -> tuple[str, int] | None:
-    """Return a process's state letter and start time (proc(5))."""
+class _Stat(NamedTuple):
+    """Fields 3, 20 and 22 of a process's stat (proc(5))."""
+
+    state: str
+    threads: int
+    started: int
+
+
+def _stat(pid: int) -> _Stat | None:
+    """Return what there is to know of a process; ``None`` if there is none."""
     try:
         with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as file:
             fields = file.read().rpartition(")")[2].split()
     except OSError:
         return None
-    return fields[0], int(fields[19])
+    return _Stat(fields[0], int(fields[17]), int(fields[19]))
 
 
 def _reap(pids: Iterable[int]) -> None:

@@ -179,7 +179,7 @@ def _suite(info: DriverInfo, plugin: str) -> _Answer:
                 timeout=SUITE_SECONDS,
                 check=False,
                 cwd=folder,
-                env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+                env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "COLUMNS": "400"},
             )
         except subprocess.TimeoutExpired:
             return False, f"{info.name}: it did not end within {SUITE_SECONDS} s"
@@ -190,15 +190,29 @@ def _suite(info: DriverInfo, plugin: str) -> _Answer:
     outcomes = [item for one in matrix.columns for item in one.outcomes.items()]
     passed = sum(outcome is Outcome.PASSED for _, outcome in outcomes)
     failed = [name for name, outcome in outcomes if outcome is Outcome.FAILED]
+    said = _said_of(done.stdout)
     if failed:
         more = " or more" if len(failed) >= ENOUGH else ""
-        return False, f"{info.name}: {len(failed)}{more} tests failed: {', '.join(failed)}"
+        told = "; ".join(said or failed)
+        return False, f"{info.name}: {len(failed)}{more} tests failed: {told}"
     if done.returncode or not passed:
-        last = (done.stdout.strip().splitlines() or ["it said nothing"])[-1]
-        return False, f"{info.name}: the suite could not run: {last}"
+        why = (said or ["it said nothing", *done.stdout.strip().splitlines()][-1:])[0]
+        return False, f"{info.name}: the suite could not run: {why}"
     report = matrix.columns[0]
     untested = sum(one.usable and not one.passed for one in report.features.values())
     return True, (
         f"{info.name}: {passed} tests passed against {report.ran_against}, "
         f"{len(outcomes) - passed} do not apply; {untested} claimed features without a test here"
     )
+
+
+def _said_of(output: str) -> list[str]:
+    """Return what pytest's summary says of each test that failed: its name and its error."""
+    said = []
+    for line in output.splitlines():
+        kind, _, rest = line.partition(" ")
+        if kind in ("FAILED", "ERROR") and "::" in rest:
+            test, _, why = rest.partition(" - ")
+            name = ".".join(test.split("::")[1:])
+            said.append(f"{name} ({why})" if why else name)
+    return said

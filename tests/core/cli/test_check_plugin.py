@@ -121,6 +121,22 @@ def test_a_plugin_that_is_wrong(check: Check, source: str, stage: str, words: st
     assert all(one["ok"] is not False for one in stages[:-1])
 
 
+def test_a_suite_that_fails(check: Check) -> None:
+    """Each test that failed is told with its error."""
+    source = (
+        WORKS.format(target="'polyvisor_third:hosts'")
+        + """
+    def hosts(folder):
+        from polyvisor_sim.conformance import sim
+        return {**sim(folder), "spec": lambda name: "<domain>"}
+"""
+    )
+    code, stages, _ = check(source)
+    assert code == 1
+    assert "tests failed: Test" in stages[-1]["text"]
+    assert "(polyvisor.errors.XmlSyntaxError: not readable as XML" in stages[-1]["text"]
+
+
 def test_a_probe_that_hangs(check: Check) -> None:
     """It is given up after its time, and holds nobody up at the end."""
     source = WORKS.format(target=None).replace(
