@@ -91,8 +91,8 @@ SETTINGS = (
         "default_tls_x509_cert_dir",
         str,
         "/etc/pki/qemu",
-        "folder with certificates for encrypted migrations, if `migrate_tls_x509_cert_dir` is not "
-        "said",
+        "folder with certificates for encrypted migrations and backups, if "
+        "`migrate_tls_x509_cert_dir` or `backup_tls_x509_cert_dir` is not said",
     ),
     Setting(
         "migrate_tls_x509_cert_dir", str, None, "folder with certificates for encrypted migrations"
@@ -103,5 +103,18 @@ SETTINGS = (
         True,
         "whether sources of encrypted migrations need a certificate",
     ),
+    Setting(
+        "backup_tls_x509_cert_dir",
+        str,
+        None,
+        "folder with certificates for encrypted servers that backups are pulled from",
+    ),
+    Setting(
+        "backup_tls_x509_verify",
+        bool,
+        True,
+        "whether those who pull from encrypted servers need a certificate",
+    ),
+    Setting("backup_tls_x509_secret_uuid", str, None, "the secret with the password of that key"),
     *LOCAL,
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -13,12 +12,11 @@ import attrs
 
 from polyvisor.errors import (
     InvalidArgument,
-    OperationInvalid,
     PolyvisorError,
     Timeout,
-    Unsupported,
 )
 from polyvisor.jobs import JobProgress
+from polyvisor_qemu.backups.serving import serve, stop_serving
 from polyvisor_qemu.backups.tracking import additions, forget, sound
 from polyvisor_qemu.nodes import chain_of, disk_of, drop, node_of, opened
 from polyvisor_qemu.qmp import QmpError
@@ -26,17 +24,15 @@ from polyvisor_qemu.qmp import QmpError
 if TYPE_CHECKING:
     from polyvisor.local import Guest
     from polyvisor.model import BackupSpec, CheckpointSpec
-    from polyvisor.model.backup import BackupDisk, BackupServer
+    from polyvisor.model.backup import BackupDisk
     from polyvisor_qemu.hypervisor import QemuHypervisor
     from polyvisor_qemu.nodes import Opened
     from polyvisor_qemu.qmp import Monitor
 
 __all__ = ["begin", "end", "progress", "remove_scratch"]
 
-#: Seconds in which jobs and exports that were told to end have ended.
+#: Seconds in which jobs that were told to end have ended.
 _ENDING = 60.0
-#: The port of NBD, and how many after it are tried (libvirt's qemu_conf.c has its own range).
-_PORT, _PORTS = 10809, 1000
 
 
 def begin(
@@ -53,8 +49,6 @@ def begin(
     if not wanted:
         raise InvalidArgument(f"backup of {guest.name!r}: no disk is to be backed up")
     server = backup.server
-    if server is not None and server.tls:
-        raise Unsupported("backup: its server speaks no TLS yet", feature="backup")
     pull = backup.mode == "pull"
     facts: dict[str, Any] = {"pull": pull, "begun": time.time(), "disks": {}}
     guest.runtime["backup"] = facts
@@ -76,7 +70,7 @@ def begin(
             monitor.execute("transaction", actions=actions)
             if pull:
                 assert server is not None
-                server = _serve(monitor, server, facts, wanted)
+                server = serve(hypervisor, monitor, server, facts, wanted)
         except BaseException:
             with suppress(PolyvisorError):
                 _clear(monitor, guest, facts, failed=True)
@@ -156,44 +150,6 @@ def _told(disk: BackupDisk, one: dict[str, Any]) -> BackupDisk:
     return attrs.evolve(disk, exportname=disk.exportname or disk.name, exportbitmap=one["bitmap"])
 
 
-def _serve(
-    monitor: Monitor, server: BackupServer, facts: dict[str, Any], disks: list[BackupDisk]
-) -> BackupServer:
-    """Let QEMU serve what is kept for reading; return where it does."""
-    if server.socket is not None:
-        where: dict[str, Any] = {"type": "unix", "data": {"path": server.socket}}
-        facts["socket"] = server.socket
-    else:
-        host = server.name or "localhost"
-        port = server.port or _free(host)
-        server = attrs.evolve(server, transport="tcp", name=host, port=port)
-        where = {"type": "inet", "data": {"host": host, "port": str(port)}}
-    try:
-        monitor.execute("nbd-server-start", addr=where)
-    except QmpError as error:
-        raise OperationInvalid(f"backup: no server: {error.native_message}") from error
-    facts["served"] = True
-    for disk in disks:
-        one = facts["disks"][disk.name]
-        monitor.execute(
-            "block-export-add", id=f"backup-{disk.name}", type="nbd", node_name=one["node"],
-            name=disk.exportname or disk.name, writable=False,
-            bitmaps=[] if one["bitmap"] is None else [one["bitmap"]],
-        )  # fmt: skip
-    return server
-
-
-def _free(host: str) -> int:
-    """Return a port at which nobody listens."""
-    for port in range(_PORT, _PORT + _PORTS):
-        try:
-            with socket.create_server((host, port)):
-                return port
-        except OSError:
-            continue
-    raise OperationInvalid(f"backup: no port of {host} is free from {_PORT} on; say which")
-
-
 def progress(hypervisor: QemuHypervisor, guest: Guest) -> JobProgress | None:
     """See :meth:`polyvisor.local.BacksUpDisks.backup_job`."""
     facts = guest.runtime.get("backup")
@@ -266,12 +222,7 @@ def _half_begun(
 def _clear(monitor: Monitor, guest: Guest, facts: dict[str, Any], *, failed: bool) -> str | None:
     """End jobs and server and let go of images; return why the backup is not whole."""
     if facts.get("served"):
-        for disk in facts["disks"]:
-            with suppress(QmpError):
-                monitor.execute("block-export-del", id=f"backup-{disk}", mode="hard")
-        _wait_exports(monitor, facts)
-        with suppress(QmpError):
-            monitor.execute("nbd-server-stop")
+        stop_serving(monitor, facts["disks"])
     why = _end_jobs(monitor, facts)
     for one in facts["disks"].values():
         if facts["pull"] and one["bitmap"] is not None:
@@ -286,15 +237,6 @@ def _clear(monitor: Monitor, guest: Guest, facts: dict[str, Any], *, failed: boo
         with suppress(OSError):
             os.unlink(facts["socket"])
     return None if facts["pull"] else why
-
-
-def _wait_exports(monitor: Monitor, facts: dict[str, Any]) -> None:
-    names = {f"backup-{disk}" for disk in facts["disks"]}
-    deadline = time.monotonic() + _ENDING
-    while any(one["id"] in names for one in monitor.execute("query-block-exports")):
-        if time.monotonic() > deadline:
-            raise Timeout(f"backup: QEMU did not stop serving in {_ENDING:g} s")
-        monitor.next_event(0.05)
 
 
 def _end_jobs(monitor: Monitor, facts: dict[str, Any]) -> str | None:

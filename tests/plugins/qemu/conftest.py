@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -214,3 +215,42 @@ def hosts(own_home: Path, adopting: None) -> Iterator[Hosts]:
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     assert left == [], "QEMU ran on that no host knew of"
+
+
+@pytest.fixture
+def certificates(own_home: Path) -> Callable[[str], Path]:
+    """Hold a function that makes an authority, and a certificate of it for either side.
+
+    It takes the name that they are for, and returns the folder in which they have QEMU's names.
+    """
+
+    def make(name: str) -> Path:
+        if shutil.which("openssl") is None:
+            pytest.skip("openssl is not installed")
+        folder = own_home / "pki"
+        folder.mkdir()
+
+        def openssl(*words: str) -> None:
+            line = ["openssl", *words]
+            subprocess.run(line, cwd=folder, check=True, capture_output=True, timeout=60)
+
+        new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
+        openssl(
+            "req", "-x509", *new, "-keyout", "ca-key.pem", "-out", "ca-cert.pem", "-subj", "/CN=ca",
+            "-addext", "keyUsage=critical,keyCertSign",
+        )  # fmt: skip
+        for side, usage in (("server", "serverAuth"), ("client", "clientAuth")):
+            (folder / "more").write_text(
+                f"basicConstraints=critical,CA:false\nsubjectAltName=DNS:{name}\n"
+                f"keyUsage=critical,digitalSignature,keyEncipherment\nextendedKeyUsage={usage}\n"
+            )
+            openssl(
+                "req", *new, "-keyout", f"{side}-key.pem", "-out", "request", "-subj", f"/CN={name}"
+            )
+            openssl(
+                "x509", "-req", "-in", "request", "-CA", "ca-cert.pem", "-CAkey", "ca-key.pem",
+                "-CAcreateserial", "-days", "2", "-extfile", "more", "-out", f"{side}-cert.pem",
+            )  # fmt: skip
+        return folder
+
+    return make

@@ -283,6 +283,79 @@ def test_pull(hosts: Hosts, marked: Marked, server: str) -> None:
     assert sorted(names) == ["one", "two"]
 
 
+@pytest.mark.parametrize("locked", [False, True])
+def test_pull_encrypted(
+    hosts: Hosts, make_spec: Make, certificates: Callable[[str], Path], locked: bool
+) -> None:
+    """Who shows a certificate reads what was there; who shows none, or speaks plainly, nothing."""
+    folder = certificates("localhost")
+    settings = {"backup_tls_x509_cert_dir": str(folder)}
+    with hosts.open() as host:
+        if locked:
+            secret = host.secrets.define(
+                "<secret ephemeral='no' private='yes'><usage type='tls'><name>key</name></usage>"
+                "</secret>"
+            )
+            secret.set_value(b"open sesame")
+            settings["backup_tls_x509_secret_uuid"] = str(secret.uuid)
+            _run(
+                "openssl", "pkcs8", "-topk8", "-v2", "aes256", "-in", folder / "server-key.pem",
+                "-passout", "pass:open sesame", "-out", folder / "locked",
+            )  # fmt: skip
+            (folder / "locked").replace(folder / "server-key.pem")
+    disk = hosts.root / "disk.img"
+    _run("qemu-img", "create", "-q", "-f", "qcow2", disk, SIZE)
+    host = hosts.open(**settings)
+    domain = host.domains.define(make_spec(devices=DISK.format("qcow2", disk)))
+    domain.start(paused=True)
+    marked = Marked(host, domain, disk)
+    marked.write(1, 0)
+    then = bytes(marked.content)
+    server = "<server transport='tcp' name='127.0.0.1' tls='yes'/>"
+    port = 0
+    for _ in range(2):  # what is made for one server does not stand in the next one's way
+        domain.backup.begin(f"<domainbackup mode='pull'>{server}</domainbackup>")
+        port = BackupSpec.from_xml(domain.backup.xml()).server.port
+        image = f"driver=nbd,host=127.0.0.1,port={port},export=vda"
+        # QEMU's client takes the peer's name from the address unless it is told another.
+        assert _pulled(f"{image},tls-creds=tls,tls-hostname=localhost", folder) == then
+        stranger = hosts.root / "stranger"
+        stranger.mkdir(exist_ok=True)
+        shutil.copy(folder / "ca-cert.pem", stranger)
+        for words, pki in (
+            (f"{image},tls-creds=tls,tls-hostname=localhost", stranger),
+            (image, None),
+        ):
+            with pytest.raises(subprocess.CalledProcessError):
+                _pulled(words, pki)
+        domain.abort_job()
+        assert domain.job() is None
+
+
+def _pulled(image: str, pki: Path | None) -> bytes:
+    """Return what a server gives to QEMU's client with the certificates of a folder."""
+    tls = f"tls-creds-x509,id=tls,endpoint=client,dir={pki}"
+    with tempfile.TemporaryDirectory(prefix="pv-") as folder:
+        raw = Path(folder) / "raw"
+        more = [] if pki is None else ["--object", tls]
+        _run("qemu-img", "convert", *more, "--image-opts", "-O", "raw", image, raw)
+        return raw.read_bytes()
+
+
+def test_pull_without_certificates(marked: Marked) -> None:
+    """Without certificates there is no server, and the next one that needs none is there."""
+    pki = marked.disk.parent / "no"
+    host = marked.host
+    host._driver.hypervisor.settings["backup_tls_x509_cert_dir"] = str(pki)
+    server = "<server transport='tcp' name='127.0.0.1' tls='{}'/>"
+    begin = "<domainbackup mode='pull'>{}</domainbackup>"
+    with pytest.raises(OperationInvalid, match="no encrypted server with the certificates in"):
+        marked.domain.backup.begin(begin.format(server.format("yes")))
+    assert marked.domain.job() is None
+    marked.domain.backup.begin(begin.format(server.format("no")))
+    marked.domain.abort_job()
+
+
 def test_abort_push(marked: Marked) -> None:
     """A backup that is ended before its time says so; the next one is whole."""
     marked.write(7, 0)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
-import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +13,9 @@ from polyvisor.errors import Cancelled, InvalidArgument, MigrationError
 from polyvisor.states import DomainState
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
     from polyvisor.jobs import JobProgress
 
 # The conftest's own class; tests are no package that could be imported from.
@@ -27,35 +27,6 @@ pytestmark = pytest.mark.real
 NAME = "there.example"
 
 
-def certificates(folder: Path) -> Path:
-    """Make an authority, and a certificate of it for either side, in QEMU's names."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed")
-    folder.mkdir()
-
-    def openssl(*words: str) -> None:
-        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True, timeout=60)
-
-    new = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2")
-    openssl(
-        "req", "-x509", *new, "-keyout", "ca-key.pem", "-out", "ca-cert.pem", "-subj", "/CN=ca",
-        "-addext", "keyUsage=critical,keyCertSign",
-    )  # fmt: skip
-    for side, usage in (("server", "serverAuth"), ("client", "clientAuth")):
-        (folder / "more").write_text(
-            f"basicConstraints=critical,CA:false\nsubjectAltName=DNS:{NAME}\n"
-            f"keyUsage=critical,digitalSignature,keyEncipherment\nextendedKeyUsage={usage}\n"
-        )
-        openssl(
-            "req", *new, "-keyout", f"{side}-key.pem", "-out", "request", "-subj", f"/CN={NAME}"
-        )
-        openssl(
-            "x509", "-req", "-in", "request", "-CA", "ca-cert.pem", "-CAkey", "ca-key.pem",
-            "-CAcreateserial", "-days", "2", "-extfile", "more", "-out", f"{side}-cert.pem",
-        )  # fmt: skip
-    return folder
-
-
 def place() -> str:
     """Return an address that nobody listens at."""
     with socket.socket() as tried:
@@ -64,9 +35,9 @@ def place() -> str:
 
 
 @pytest.mark.parametrize("parallel", [False, True])
-def test_over_tls(hosts: Hosts, parallel: bool) -> None:
+def test_over_tls(hosts: Hosts, certificates: Callable[[str], Path], parallel: bool) -> None:
     """Encrypted, to who has the right certificate; then plain again, and into a file."""
-    folder = str(certificates(hosts.root / "pki"))
+    folder = str(certificates(NAME))
     here = hosts.open("a", migrate_tls_x509_cert_dir=folder)
     there = hosts.open("b", migrate_tls_x509_cert_dir=folder)
     domain = here.domains.create(hosts.counting())
