@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from polyvisor.cli._declare import argument, command, echo
+from polyvisor.cli._declare import argument, command, echo, option
 
 if TYPE_CHECKING:
     import click
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from polyvisor.domain import Domain
     from polyvisor.jobs import ProgressCallback
 
-__all__ = ["Session", "command", "domain_argument", "running", "session"]
+__all__ = ["Session", "command", "domain_argument", "quiesce_option", "running", "session"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -209,3 +209,9 @@ def _complete_domains(
 def domain_argument(function: _F) -> _F:
     """Add the argument DOMAIN, completed with the names of domains."""
     return argument("domain", shell_complete=_complete_domains)(function)
+
+
+def quiesce_option(function: _F) -> _F:
+    """Add the option for a moment in which file systems in the guest stand still."""
+    told = "Let the agent in it freeze file systems meanwhile."
+    return option("--quiesce", is_flag=True, help=told)(function)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from polyvisor.cli._declare import argument, echo, option, path
-from polyvisor.cli._session import command, domain_argument, session
+from polyvisor.cli._session import command, domain_argument, quiesce_option, session
 
 __all__: list[str] = []
 
@@ -14,11 +14,6 @@ def _read(file: str) -> str:
     return load(file, form="xml").data.decode()
 
 
-_QUIESCE = option(
-    "--quiesce", is_flag=True, help="Let the agent in it freeze file systems meanwhile."
-)
-
-
 def _made(name: str) -> None:
     session().done(f"Domain checkpoint {name} created", name=name)
 
@@ -27,7 +22,7 @@ def _made(name: str) -> None:
 @domain_argument
 @argument("xmlfile", type=path(), required=False)
 @option("--redefine", is_flag=True, help="Put back what checkpoint-dumpxml printed.")
-@_QUIESCE
+@quiesce_option
 def checkpoint_create_command(
     domain: str, xmlfile: str | None, redefine: bool, quiesce: bool
 ) -> None:
@@ -48,7 +43,7 @@ def checkpoint_create_command(
     metavar="DISK[,checkpoint=KIND][,bitmap=NAME]",
     help="What is done with a disk; can be given several times.",
 )
-@_QUIESCE
+@quiesce_option
 def checkpoint_create_as_command(
     domain: str,
     name: str | None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from polyvisor.cli._declare import argument, echo, option, path
-from polyvisor.cli._session import command, domain_argument, session
+from polyvisor.cli._session import command, domain_argument, quiesce_option, session
 from polyvisor.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -18,9 +18,6 @@ __all__: list[str] = []
 _DISK_ONLY = option("--disk-only", is_flag=True, help="Keep the disks alone, not the memory.")
 _LIVE = option("--live", is_flag=True, help="Let it run while its memory goes into a file.")
 _REUSE = option("--reuse-external", is_flag=True, help="The new images are there already.")
-_QUIESCE = option(
-    "--quiesce", is_flag=True, help="Let the agent in it freeze file systems meanwhile."
-)
 _FORGET = option("--no-metadata", is_flag=True, help="Keep no record of it, only what it made.")
 _HALT = option("--halt", is_flag=True, help="Stop the domain afterwards.")
 
@@ -38,7 +35,7 @@ def _taken(snapshot: SnapshotInfo) -> None:
 @_LIVE
 @_REUSE
 @_HALT
-@_QUIESCE
+@quiesce_option
 @_FORGET
 @option("--atomic", is_flag=True, help="All disks or none, as always.")
 def snapshot_create_command(
@@ -91,7 +88,7 @@ def snapshot_create_command(
 @_LIVE
 @_REUSE
 @_HALT
-@_QUIESCE
+@quiesce_option
 @_FORGET
 @option("--atomic", is_flag=True, help="All disks or none, as always.")
 @option("--memspec", metavar="[file=]FILE[,snapshot=KIND]", help="Where the memory goes.")

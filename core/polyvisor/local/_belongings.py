@@ -8,21 +8,33 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from polyvisor.local._hypervisor import LocalHypervisor
-    from polyvisor.model import DomainSpec
+    from polyvisor.state import Document
 
-__all__ = ["doomed_tpm", "remove_all"]
+__all__ = ["doomed_tpm", "kept_variables", "remove_all"]
+
+# Without one of these there are no variables and no emulated TPM, and nothing need be parsed.
+_FIRMWARE = ("<nvram", "<loader", "firmware")
+_TPM = ("<tpm",)
+
+
+def kept_variables(hypervisor: LocalHypervisor, document: Document) -> str | None:
+    """Return the file in which a domain's firmware keeps its variables, if there is one."""
+    return hypervisor.nvram(document.spec()) if document.mentions(*_FIRMWARE) else None
 
 
 def doomed_tpm(
-    hypervisor: LocalHypervisor, spec: DomainSpec, wanted: bool | None = None
+    hypervisor: LocalHypervisor, document: Document, wanted: bool | None = None
 ) -> list[str]:
     """Return the folder of a domain's emulated TPM if it goes with the domain.
 
     Args:
         hypervisor: the domain's.
-        spec: its definition.
+        document: its definition.
         wanted: whether it goes; ``None``: as the definition says.
     """
+    if not document.mentions(*_TPM):
+        return []
+    spec = document.spec()
     if wanted is None:
         backends = [one.backend for one in spec.devices.tpms if one.backend is not None]
         wanted = not any(one.persistent_state for one in backends)

@@ -50,7 +50,7 @@ def keep_point(store: Store, uuid: UUID, point: CheckpointSpec) -> None:
     else:
         # After all others, whatever became of the clock since they were made.
         others = [one.data["created"] for one in store.objects(checkpoint_family(uuid))]
-        created = max(time.time(), *(one + 1e-3 for one in others), 0.0)
+        created = max([time.time(), *(one + 1e-3 for one in others)])
     store.put_object(
         ObjectRecord(
             checkpoint_family(uuid),

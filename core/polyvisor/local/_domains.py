@@ -230,7 +230,7 @@ class LocalDomains(Domains):
         return uuid
 
     def undefine(self, uuid: UUID, options: UndefineOptions) -> None:
-        from polyvisor.local._belongings import doomed_tpm, remove_all
+        from polyvisor.local._belongings import doomed_tpm, kept_variables, remove_all
         from polyvisor.local._points import checkpoint_family
 
         with self._keeper.hold(uuid, "undefine") as hold:
@@ -252,8 +252,7 @@ class LocalDomains(Domains):
                         f"it has {count} checkpoint(s); remove them too (checkpoints)"
                     )
             assert record.definition is not None
-            spec = record.definition.spec()
-            nvram = self._hypervisor.nvram(spec)
+            nvram = kept_variables(self._hypervisor, record.definition)
             if nvram is not None and options.nvram is None:
                 raise hold.invalid(
                     f"its firmware keeps variables in {nvram}; say whether to remove that too, or "
@@ -266,7 +265,7 @@ class LocalDomains(Domains):
                 )
                 remove_all(doomed)
             else:
-                doomed += doomed_tpm(self._hypervisor, spec, options.tpm)
+                doomed += doomed_tpm(self._hypervisor, record.definition, options.tpm)
                 hold.change(intent={"op": "undefine", "doomed": doomed}, durable=True)
                 forget_definition(hold)
 

@@ -287,7 +287,7 @@ class Hold:
         self._guest = None
         if forget or not record.persistent:
             if not forget and reason is not StateReason.MIGRATED and record.live is not None:
-                remove_all(doomed_tpm(self.keeper.hypervisor, record.live.spec()))
+                remove_all(doomed_tpm(self.keeper.hypervisor, record.live))
             self.remove(*happened, durable=durable, outcome=outcome)
         else:
             record = attrs.evolve(off(record, reason), **changes)

@@ -41,6 +41,13 @@ class Document:
             self._spec = DomainSpec.from_xml(self.text())
         return self._spec
 
+    def mentions(self, *words: str) -> bool:
+        """Say whether the XML may have one of some words; it is not parsed for that.
+
+        A definition that is a value already is not written for it: it may have them all.
+        """
+        return self._spec is not None or any(word in self.text() for word in words)
+
     def text(self) -> str:
         """Return the XML."""
         if self._text is None:
