@@ -30,6 +30,9 @@ class JobProgress:
         dirty_rate: bytes the guest dirties per second, or ``None``.
         downtime: seconds that the guest stands still, or ``None`` while unknown.
         done: whether this is the last report.
+        disk_total: bytes of disks to move, which are in ``total`` too.
+        disk_processed: those that were moved.
+        disk_remaining: those still to move.
     """
 
     operation: str
@@ -42,6 +45,9 @@ class JobProgress:
     dirty_rate: float | None = None
     downtime: float | None = None
     done: bool = False
+    disk_total: int = 0
+    disk_processed: int = 0
+    disk_remaining: int = 0
 
 
 ProgressCallback = Callable[[JobProgress], object]
@@ -89,6 +95,9 @@ class Job:
         dirty_rate: float | None = None,
         downtime: float | None = None,
         done: bool = False,
+        disk_total: int | None = None,
+        disk_processed: int | None = None,
+        disk_remaining: int | None = None,
     ) -> None:
         """Say how far the job is; what is left out stays as it was.
 
@@ -101,6 +110,9 @@ class Job:
             dirty_rate: bytes per second.
             downtime: seconds.
             done: last report.
+            disk_total: bytes.
+            disk_processed: bytes.
+            disk_remaining: bytes.
 
         Raises:
             Cancelled: the progress function failed, and there is something left to do.
@@ -117,6 +129,9 @@ class Job:
             previous.dirty_rate if dirty_rate is None else dirty_rate,
             previous.downtime if downtime is None else downtime,
             done,
+            previous.disk_total if disk_total is None else disk_total,
+            previous.disk_processed if disk_processed is None else disk_processed,
+            previous.disk_remaining if disk_remaining is None else disk_remaining,
         )
         for listener in self._listeners:
             listener(self.latest)

@@ -217,7 +217,7 @@ class QemuDriver(LocalDriver):
                 "migration.peer-to-peer": _YES,
                 "migration.tunnelled": _NOT_YET,
                 "migration.post-copy": _NOT_YET,
-                "migration.storage": _NOT_YET,
+                "migration.storage": _YES,
                 "migration.limits": _YES,
                 "migration.timeout": _YES,
                 "migration.auto-converge": _YES,

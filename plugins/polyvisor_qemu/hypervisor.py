@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -487,6 +487,30 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         from polyvisor_qemu.cookies import QemuCookie, host_uuid
 
         return QemuCookie(name, uuid, hostname, host_uuid()).to_bytes(facts)
+
+    def begin_cookie(
+        self,
+        facts: bytes,
+        *,
+        guest: Guest | None,
+        spec: DomainSpec,
+        options: MigrationOptions,
+        hostname: str,
+    ) -> bytes:
+        """See :func:`polyvisor_qemu.telling.tell_begin`."""
+        from polyvisor_qemu.telling import tell_begin
+
+        return tell_begin(self, facts, guest, spec, options, hostname)
+
+    def missing_images(
+        self, spec: DomainSpec, options: MigrationOptions, cookie: bytes | None
+    ) -> Mapping[str, Callable[[], None]]:
+        """See :func:`polyvisor_qemu.along.missing`."""
+        if not options.copy_storage:
+            return {}
+        from polyvisor_qemu.along import missing
+
+        return missing(spec, options, cookie)
 
     def unwrap_cookie(
         self, cookie: bytes | None, *, name: str, uuid: UUID | None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from polyvisor.driver import MigrationOptions
     from polyvisor_qemu.qmp import Command, Monitor
 
-__all__ = ["commands", "plain"]
+__all__ = ["commands", "credentials", "plain"]
 
 #: What packs the stream: the capability; those of ``parallel`` are a parameter's values.
 _PACKERS = {"xbzrle": "xbzrle", "mt": "compress"}
@@ -51,6 +51,9 @@ def commands(
     on += [_PACKERS[method] for method in options.compression if method in _PACKERS]
     if options.parallel:
         on.append("multifd")
+    if options.copy_storage and leaving:
+        # Copying disks ends when the guest stands still and still owns them.
+        on.append("pause-before-switchover")
     if options.auto_converge and leaving:
         on.append("auto-converge")
     told: list[Command] = [
@@ -77,7 +80,7 @@ def commands(
         if method in _PARALLEL_PACKERS:
             parameters["multifd-compression"] = method
     if options.tls:
-        told.append(("object-add", _credentials(settings, leaving=leaving)))
+        told.append(("object-add", credentials(settings, _CREDENTIALS, leaving=leaving)))
         parameters["tls-creds"] = _CREDENTIALS
         # What the destination's certificate must be for; who listens asks for no name.
         parameters["tls-hostname"] = (options.tls_destination or host or "") if leaving else ""
@@ -86,14 +89,14 @@ def commands(
     return told
 
 
-def _credentials(settings: Mapping[str, Any], *, leaving: bool) -> dict[str, Any]:
-    """Return the certificates of one side, from where libvirt has them."""
+def credentials(settings: Mapping[str, Any], name: str, *, leaving: bool) -> dict[str, Any]:
+    """Return the certificates of one side, from where libvirt has them, as an object of QEMU."""
     folder = settings.get("migrate_tls_x509_cert_dir") or settings.get(
         "default_tls_x509_cert_dir", "/etc/pki/qemu"
     )
     return {
         "qom-type": "tls-creds-x509",
-        "id": _CREDENTIALS,
+        "id": name,
         "dir": str(folder),
         "endpoint": "client" if leaving else "server",
         "verify-peer": leaving or bool(settings.get("migrate_tls_x509_verify", True)),

@@ -71,13 +71,18 @@ def receive(
                     ) from error
 
             if not local:
-                return runtime, listen_tcp(hypervisor.settings, options, place, listen)
-            if place is not None:
-                listen(f"unix:{place}")
-                return runtime, f"unix:{place}"
-            # QEMU has its run folder under this name, however long the real path is.
-            listen(f"unix:/proc/self/fd/{RUN_FD}/migration")
-            return runtime, f"unix:{guest.run_dir}/migration"
+                uri = listen_tcp(hypervisor.settings, options, place, listen)
+            elif place is not None:
+                listen(uri := f"unix:{place}")
+            else:
+                # QEMU has its run folder under this name, however long the real path is.
+                listen(f"unix:/proc/self/fd/{RUN_FD}/migration")
+                uri = f"unix:{guest.run_dir}/migration"
+            if options.copy_storage:
+                from polyvisor_qemu.along import serve
+
+                serve(monitor, guest, spec, options, hypervisor.settings, uri)
+            return runtime, uri
     except BaseException:
         hypervisor.destroy(guest)
         raise
@@ -102,9 +107,21 @@ def send(
     was_running = guest.state is DomainState.RUNNING
     if was_running and not options.live:
         hypervisor.suspend(guest)
+    until = None
+    if options.timeout is not None and options.timeout_action == "suspend":
+        until = time.monotonic() + options.timeout
     job.report("memory")
     try:
         with hypervisor.monitor(guest) as monitor, ExitStack() as opened:
+            mirrors = None
+            if options.copy_storage:
+                from polyvisor_qemu.mirrors import Mirrors
+
+                mirrors = opened.enter_context(
+                    Mirrors(monitor, guest, options, hypervisor.settings)
+                )
+                mirrors.begin(uri, cookie)
+                mirrors.wait(job)
             where: int | str
             if options.parallel:
                 # QEMU makes further connections as it made the first.
@@ -124,15 +141,18 @@ def send(
                 guest,
                 job,
                 "memory",
-                stop_after=options.timeout if options.timeout_action == "suspend" else None,
+                stop_after=None if until is None else max(0.0, until - time.monotonic()),
                 abort_on_error=options.abort_on_error,
+                mirrors=mirrors,
             )
     except BaseException:
         if was_running:
             with suppress(PolyvisorError):
                 hypervisor.resume(guest)
         raise
-    guest.runtime["sent"] = statistics(info, began)
+    guest.runtime["sent"] = sent = statistics(info, began)
+    if mirrors is not None:
+        sent |= {"disk_total": mirrors.total, "disk_processed": mirrors.processed}
     return {
         "downtime": info.get("downtime", 0) / 1000,
         "total": info.get("total-time", 0) / 1000,
@@ -150,6 +170,10 @@ def received(hypervisor: QemuHypervisor, guest: Guest, timeout: float) -> None:
                 if status == "inmigrate":
                     stream.wait_in(monitor, None, timeout)
             plain(monitor)
+            if "served" in guest.runtime:
+                from polyvisor_qemu.along import stop_serving
+
+                stop_serving(monitor, guest)
     except Gone as error:
         told = last_words(guest, f"receive {guest.name!r}")
         raise HypervisorError(
@@ -161,6 +185,9 @@ def take_back(hypervisor: QemuHypervisor, guest: Guest) -> None:
     """Stop a migration that is still going on; the guest stays stopped."""
     with hypervisor.monitor(guest) as monitor:
         stream.abandon(monitor, "migrate")
+        from polyvisor_qemu.mirrors import abandon
+
+        abandon(monitor, guest)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from polyvisor_qemu.qmp import QmpError
 if TYPE_CHECKING:
     from polyvisor.jobs import Job
     from polyvisor.local import Guest
+    from polyvisor_qemu.mirrors import Mirrors
     from polyvisor_qemu.qmp import Command, Monitor
 
 __all__ = [
@@ -118,6 +119,7 @@ def wait_out(
     *,
     stop_after: float | None = None,
     abort_on_error: bool = False,
+    mirrors: Mirrors | None = None,
 ) -> dict[str, Any]:
     """Wait for the end of an outgoing migration; cancel it if the job is cancelled.
 
@@ -129,6 +131,7 @@ def wait_out(
         phase: what the job's reports name.
         stop_after: seconds after which the guest is stopped.
         abort_on_error: fail if one of the guest's disks fails meanwhile.
+        mirrors: copies of disks that go on until the guest stands still.
 
     Returns:
         QEMU's figures (query-migrate).
@@ -145,7 +148,9 @@ def wait_out(
                 if event["event"] == "MIGRATION_PASS":
                     look = time.monotonic() - begun >= LOOK_FIRST
                 elif event["event"] == "MIGRATION":
-                    look = event["data"]["status"] in ("completed", "failed", "cancelled")
+                    look = event["data"]["status"] in (
+                        "completed", "failed", "cancelled", "pre-switchover",
+                    )  # fmt: skip
                 elif event["event"] == "BLOCK_IO_ERROR" and abort_on_error:
                     raise _disk_failed(event["data"], guest)
             job.check()
@@ -156,7 +161,12 @@ def wait_out(
                 info: dict[str, Any] = monitor.execute("query-migrate")
                 if info.get("status") in ("failed", "cancelled"):
                     raise _failed(info, guest)
-                _progress(job, phase, info)
+                if mirrors is not None:
+                    mirrors.check()
+                    if info.get("status") == "pre-switchover":
+                        mirrors.end()
+                        monitor.execute("migrate-continue", state="pre-switchover")
+                _progress(job, phase, info, mirrors)
                 if info.get("status") == "completed":
                     return info
             if stop_at is not None and now >= stop_at:
@@ -213,15 +223,19 @@ def _failed(info: dict[str, Any], guest: Guest) -> HypervisorError:
     )
 
 
-def _progress(job: Job, phase: str, info: dict[str, Any]) -> None:
+def _progress(job: Job, phase: str, info: dict[str, Any], mirrors: Mirrors | None) -> None:
     ram = info.get("ram", {})
+    disk = (0, 0) if mirrors is None else (mirrors.total, mirrors.processed)
     rate = ram.get("dirty-pages-rate")
     downtime = info.get("downtime", info.get("expected-downtime"))
     job.report(
         phase,
-        total=ram.get("total"),
-        processed=ram.get("transferred"),
-        remaining=ram.get("remaining"),
+        total=ram.get("total", 0) + disk[0],
+        processed=ram.get("transferred", 0) + disk[1],
+        remaining=ram.get("remaining", 0) + disk[0] - disk[1],
+        disk_total=disk[0],
+        disk_processed=disk[1],
+        disk_remaining=disk[0] - disk[1],
         iteration=ram.get("dirty-sync-count"),
         dirty_rate=None if rate is None else float(rate * ram.get("page-size", 4096)),
         downtime=None if downtime is None else downtime / 1000,

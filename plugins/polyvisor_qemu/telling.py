@@ -7,14 +7,34 @@ import textwrap
 import time
 from typing import TYPE_CHECKING, Any
 
-from polyvisor_qemu.cookies import QemuCookie, host_uuid
+from polyvisor_qemu.cookies import Nbd, QemuCookie, host_uuid
 
 if TYPE_CHECKING:
     from polyvisor.driver import MigrationOptions
     from polyvisor.local import Guest
+    from polyvisor.model import DomainSpec
     from polyvisor_qemu.hypervisor import QemuHypervisor
 
-__all__ = ["statistics", "tell"]
+__all__ = ["statistics", "tell", "tell_begin"]
+
+
+def tell_begin(
+    hypervisor: QemuHypervisor,
+    facts: bytes,
+    guest: Guest | None,
+    spec: DomainSpec,
+    options: MigrationOptions,
+    hostname: str,
+) -> bytes:
+    """See :meth:`polyvisor.local.MigratesGuests.begin_cookie`."""
+    nbd = None
+    if guest is not None and options.copy_storage:
+        from polyvisor_qemu.along import told_disks
+
+        with hypervisor.monitor(guest) as monitor:
+            nbd = told_disks(monitor, guest.spec, options)
+    assert spec.uuid is not None
+    return QemuCookie(spec.name, spec.uuid, hostname, host_uuid(), nbd=nbd).to_bytes(facts)
 
 
 def tell(
@@ -29,12 +49,18 @@ def tell(
     if guest is None:
         # A definition alone; libvirt does without a cookie, and ours needs a domain to name.
         return None
+    nbd = None
+    if options.copy_storage and phase != "finish":
+        # In perform's it has libvirt stop its server of disks in finish.
+        served = guest.runtime.get("served") if phase == "prepare" else None
+        nbd = Nbd() if served is None else Nbd(served["port"])
     cookie = QemuCookie(
         options.name or guest.name,
         guest.uuid,
         os.uname().nodename,
         host_uuid(),
         domain=None if definition is None else _alone(definition),
+        nbd=nbd,
         statistics=guest.runtime.get("sent") if phase == "perform" else None,
     )
     return cookie.to_bytes(facts)

@@ -37,12 +37,11 @@ from polyvisor.local._hypervisor import (
     FoundGuest,
     Guest,
     LocalHypervisor,
-    MigratesGuests,
     Observation,
-    SavesGuests,
     TunesGuests,
     WatchesGuests,
 )
+from polyvisor.local._travel import MigratesGuests, SavesGuests
 
 if TYPE_CHECKING:
     from collections.abc import Callable

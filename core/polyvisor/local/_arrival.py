@@ -18,6 +18,8 @@ from polyvisor.state import Document, Record
 from polyvisor.states import StateReason
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from polyvisor.local._hold import Happened, Hold
     from polyvisor.local._keeper import Keeper
     from polyvisor.model import DomainSpec
@@ -69,8 +71,10 @@ class Arrival:
                 if changed is not self._spec:
                     check_compatible(self._spec, changed, "migrate")
                     self._spec = changed
-                keeper.hypervisor.check_start(self._spec)
-                uri = self._receive(version, cookie)
+                missing = self._hypervisor.missing_images(self._spec, options, cookie)
+                if not missing:
+                    keeper.hypervisor.check_start(self._spec)
+                uri = self._receive(version, cookie, missing)
             self._posting = keeper.home.jobs.show(str(self.uuid), self._job)
         except BaseException:
             with suppress(PolyvisorError):
@@ -113,7 +117,9 @@ class Arrival:
             f"migrate {name!r} to {self._keeper.uri}: {why}", domain=name, operation="migrate"
         )
 
-    def _receive(self, version: int, cookie: bytes | None) -> str:
+    def _receive(
+        self, version: int, cookie: bytes | None, missing: Mapping[str, Callable[[], None]]
+    ) -> str:
         before = self._hold.record
         intent = {"op": "migrate-in", "id": self._migration}
         guest = self._hold.begin(
@@ -122,6 +128,9 @@ class Arrival:
             definition=before.definition if before is not None else None,
             reason=StateReason.MIGRATING,
         )
+        if missing:
+            self._make(missing)
+            self._keeper.hypervisor.check_start(self._spec)
         options = self._options
         if options.uri is None and options.tunnelled and guest.run_dir is not None:
             # The source is in this process, and nobody else is to come in.
@@ -131,6 +140,23 @@ class Arrival:
         )
         self._hold.change()
         return uri
+
+    def _make(self, missing: Mapping[str, Callable[[], None]]) -> None:
+        """Make images for disks that come along, so that whoever gives up here removes them."""
+        made: list[str] = []
+        for path, make in missing.items():
+            self._note_made([*made, path])
+            try:
+                make()
+            except BaseException:
+                self._note_made(made)
+                raise
+            made.append(path)
+
+    def _note_made(self, made: list[str]) -> None:
+        intent = self._hold.known.intent
+        assert intent is not None
+        self._hold.change(intent={**intent, "made": made}, durable=True)
 
     def finish(self, cookie: bytes | None, *, cancelled: bool) -> Finished:
         """Take the domain over, or give it up.
@@ -230,4 +256,7 @@ def give_up(hold: Hold) -> None:
     if record is None or record.intent is None or record.intent["op"] != "migrate-in":
         return
     hold.keeper.hypervisor.destroy(hold.guest)
+    for path in record.intent.get("made", ()):
+        with suppress(OSError):
+            os.unlink(path)
     hold.end(StateReason.FAILED, durable=True, outcome=(record.intent["id"], Outcome.ABORTED))

@@ -18,9 +18,9 @@ from polyvisor.errors import (
 )
 from polyvisor.events import EventKind
 from polyvisor.local._cookie import Cookie
-from polyvisor.local._hypervisor import MigratesGuests
 from polyvisor.local._keeper import LIVELY
 from polyvisor.local._points import checkpoint_family
+from polyvisor.local._travel import MigratesGuests
 from polyvisor.state import NewEvent
 from polyvisor.states import DomainState, StateReason
 
@@ -101,8 +101,12 @@ class Departure:
             definition=definition,
             hypervisor=self._keeper.hypervisor.name,
         )
-        wrapped = migrates_guests(self._keeper.hypervisor).wrap_cookie(
-            cookie.to_bytes(), name=spec.name, uuid=hold.uuid, hostname=cookie.hostname
+        wrapped = migrates_guests(self._keeper.hypervisor).begin_cookie(
+            cookie.to_bytes(),
+            guest=hold.guest if record.active else None,
+            spec=attrs.evolve(spec, uuid=hold.uuid),
+            options=options,
+            hostname=cookie.hostname,
         )
         return Begun(spec, wrapped)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from polyvisor.driver import Driver
 from polyvisor.local._domains import LocalDomains
-from polyvisor.local._hypervisor import MigratesGuests, SavesGuests
 from polyvisor.local._keeper import Keeper
+from polyvisor.local._travel import MigratesGuests, SavesGuests
 
 if TYPE_CHECKING:
     from collections.abc import Callable

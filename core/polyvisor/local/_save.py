@@ -21,9 +21,9 @@ from polyvisor.errors import (
 )
 from polyvisor.events import EventKind
 from polyvisor.local._compression import compressing, read_stream
-from polyvisor.local._hypervisor import SavesGuests
 from polyvisor.local._keeper import LIVELY
 from polyvisor.local._launch import announced, check_compatible, run_image
+from polyvisor.local._travel import SavesGuests
 from polyvisor.state import AtomicFile
 from polyvisor.state._files import remove_file
 from polyvisor.states import DomainState, StateReason

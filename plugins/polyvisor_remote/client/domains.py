@@ -426,6 +426,9 @@ class RemoteDomains(Domains):
             iteration=facts.get("memory_iteration", 0),
             dirty_rate=facts.get("memory_dirty_rate"),
             downtime=None if downtime is None else downtime / 1000,
+            disk_total=facts.get("disk_total", 0),
+            disk_processed=facts.get("disk_processed", 0),
+            disk_remaining=facts.get("disk_remaining", 0),
         )
 
     def abort_job(self, uuid: UUID) -> None:

@@ -114,4 +114,7 @@ class _Watch:
                 iteration=seen.iteration,
                 dirty_rate=seen.dirty_rate,
                 downtime=seen.downtime,
+                disk_total=seen.disk_total,
+                disk_processed=seen.disk_processed,
+                disk_remaining=seen.disk_remaining,
             )

@@ -175,3 +175,30 @@ def test_the_destination_dies_at_a_phase(
     hosts.wait_for_count()
     assert domain.migrate(there).state is DomainState.RUNNING
     hosts.wait_for_count()
+
+
+def test_disks_over_tls(hosts: Hosts, certificates: Callable[[str], Path]) -> None:
+    """Disks are encrypted as the stream is; who asks for another name gets none."""
+    folder = str(certificates(NAME))
+    here = hosts.open("a", migrate_tls_x509_cert_dir=folder)
+    there = hosts.open("b", migrate_tls_x509_cert_dir=folder)
+    mine, theirs = hosts.root / "mine", hosts.root / "theirs"
+    mine.write_bytes(b"x" * (1 << 20))
+    domain = here.domains.create(
+        hosts.counting(
+            more=f"<disk type='file' device='disk'><driver name='qemu' type='raw'/>"
+            f"<source file='{mine}'/><target dev='vdb' bus='virtio'/></disk>"
+        )
+    )
+    hosts.wait_for_count()
+    spec = domain.spec().to_xml().replace(str(mine), str(theirs))
+    means: dict[str, Any] = {"copy_storage": "all", "disks": ["vdb"], "spec": spec, "tls": True}
+    with pytest.raises(MigrationError, match="hostname"):
+        domain.migrate(there, uri=place(), tls_destination="other.example", **means)
+    assert domain.state is DomainState.RUNNING
+    assert not theirs.exists()
+    moved = domain.migrate(there, uri=place(), tls_destination=NAME, **means)
+    assert moved.state is DomainState.RUNNING
+    hosts.wait_for_count()
+    moved.destroy()
+    assert theirs.read_bytes() == mine.read_bytes()

@@ -125,3 +125,35 @@ def test_one_that_is_refused_runs_on(pair: Pair) -> None:
         pair.wait_for_count()
         pair.virsh(source, "destroy", "g")
         pair.virsh(target, "undefine", "g")
+
+
+@pytest.mark.parametrize("way", ["--copy-storage-all", "--copy-storage-inc"])
+@pytest.mark.parametrize("driven", [(), ("--p2p",)], ids=["direct", "p2p"])
+def test_a_disk_comes_along(pair: Pair, way: str, driven: tuple[str, ...]) -> None:
+    """From ours to theirs and back, over NBD as either names it: the copies are equal."""
+    disks = {side: pair.folder / f"{side}.img" for side in pair.uris}
+    for path in disks.values():
+        path.write_bytes(bytes(8 << 20))
+    with disks["ours"].open("r+b") as image:
+        image.seek(1 << 20)
+        image.write(bytes(range(256)) * 4096)
+    more = (
+        f"<disk type='file' device='disk'><driver name='qemu' type='raw'/>"
+        f"<source file='{disks['ours']}'/><target dev='vdb' bus='virtio'/></disk><interface"
+    )
+    guest = (pair.folder / "g.xml").read_text().replace("<interface", more, 1)
+    (pair.folder / "g.xml").write_text(guest)
+    pair.virsh("ours", "create", f"{pair.folder}/g.xml")
+    pair.wait_for_count()
+    for source, target in (("ours", "theirs"), ("theirs", "ours")):
+        told = pair.virsh(source, "dumpxml", "--migratable", "g")
+        (pair.folder / "x.xml").write_text(told.replace(str(disks[source]), str(disks[target])))
+        pair.virsh(
+            source, "migrate", "g", pair.uris[target], PLACE, "--live", "--unsafe", way,
+            "--migrate-disks", "vdb", "--xml", f"{pair.folder}/x.xml", *driven,
+        )  # fmt: skip
+        assert pair.where() == [target]
+        pair.wait_for_count()
+        assert disks["ours"].read_bytes() == disks["theirs"].read_bytes()
+        disks[source].write_bytes(bytes(8 << 20))
+    assert bytes(range(256)) * 4096 in disks["ours"].read_bytes()

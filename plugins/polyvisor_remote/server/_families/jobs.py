@@ -46,7 +46,9 @@ def get_job_info(session: Session, arguments: Any) -> tuple[int, ...]:
         return (_NONE, *(0,) * 11)
     elapsed = int(job.elapsed * 1000)
     data = (job.total, job.processed, job.remaining)
-    return (_kind(job), elapsed, 0, *data, *data, 0, 0, 0)
+    disks = (job.disk_total, job.disk_processed, job.disk_remaining)
+    memory = (whole - part for whole, part in zip(data, disks, strict=True))
+    return (_kind(job), elapsed, 0, *data, *memory, *disks)
 
 
 @serves("domain_get_job_stats")
@@ -71,9 +73,12 @@ def get_job_stats(session: Session, arguments: Any) -> tuple[int, list[Any]]:
         "data_total": job.total,
         "data_processed": job.processed,
         "data_remaining": job.remaining,
-        "memory_total": job.total,
-        "memory_processed": job.processed,
-        "memory_remaining": job.remaining,
+        "memory_total": job.total - job.disk_total,
+        "memory_processed": job.processed - job.disk_processed,
+        "memory_remaining": job.remaining - job.disk_remaining,
+        "disk_total": job.disk_total,
+        "disk_processed": job.disk_processed,
+        "disk_remaining": job.disk_remaining,
     }
     if job.iteration:
         facts["memory_iteration"] = job.iteration
