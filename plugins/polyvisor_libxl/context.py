@@ -268,7 +268,9 @@ class Context:
             raise
         return int(domid[0])
 
-    def restore(self, json: str, name: str, fd: int, version: int, job: Job | None) -> int:
+    def restore(
+        self, json: str, name: str, fd: int, version: int, job: Job, end: Callable[[], object]
+    ) -> int:
         """Make a domain, paused, from a stream, and return its number.
 
         Args:
@@ -277,6 +279,8 @@ class Context:
             fd: the stream, at its first byte.
             version: the stream's version.
             job: reports progress, and may be cancelled.
+            end: ends the stream before its time, to give up: libxl 4.17 can crash when it is
+                told to abort what it restores.
         """
         config, domid = self._config(json, name), self._ffi.new("uint32_t *", _INVALID_DOMID)
         try:
@@ -285,6 +289,7 @@ class Context:
                 f"restore {name!r}",
                 name,
                 job,
+                end,
             )
         except BaseException:
             self._clear(domid[0])
@@ -292,7 +297,7 @@ class Context:
         return int(domid[0])
 
     def _clear(self, domid: int) -> None:
-        """After a failure: libxl clears up itself unless it was aborted."""
+        """After a failure: libxl does not always clear up itself."""
         if domid != _INVALID_DOMID and self.domain(domid) is not None:
             lines = list(self._lines)
             self._lib.pv_destroy(self._ctx, domid)
@@ -331,15 +336,28 @@ class Context:
         )
 
     def _run(
-        self, start: Callable[[int], int], what: str, name: str, job: Job | None = None
+        self,
+        start: Callable[[int], int],
+        what: str,
+        name: str,
+        job: Job | None = None,
+        give_up: Callable[[], object] | None = None,
     ) -> None:
         """Start something that takes long, and wait for its end.
+
+        Args:
+            start: begins it; the argument is its token.
+            what: what it is, in words.
+            name: the domain's name.
+            job: reports progress, and may be cancelled.
+            give_up: makes it fail soon; libxl's own abort if there is nothing better.
 
         Raises:
             HypervisorError: it failed.
             Cancelled: the job was cancelled.
         """
         token = next(self._tokens)
+        give_up = give_up or (lambda: self._lib.pv_abort(self._ctx, token))
         self._lines.clear()
         self.check(start(token), what, name)
         rc = self._ffi.new("int *")
@@ -357,9 +375,9 @@ class Context:
             if job is None:
                 waiter.join()
             else:
-                cancelled = self._follow(job, ended, token)
+                cancelled = self._follow(job, ended, give_up)
         except BaseException:
-            self._lib.pv_abort(self._ctx, token)
+            give_up()
             raise
         finally:
             waiter.join()
@@ -370,7 +388,7 @@ class Context:
             job.check()
         self.check(failed[0] or rc[0], what, name)
 
-    def _follow(self, job: Job, ended: int, token: int) -> bool:
+    def _follow(self, job: Job, ended: int, give_up: Callable[[], object]) -> bool:
         """Report progress until something has ended; return whether it was cancelled."""
         # Each pass over memory is counted anew by libxc: passes so far, and the present one.
         passes, earlier, latest = 0, 0, (0, 0)
@@ -392,7 +410,7 @@ class Context:
                 if ended in ready:
                     return job.cancelled
                 if job.cancelled:
-                    self._lib.pv_abort(self._ctx, token)
+                    give_up()
                     poll.unregister(job.fileno())
                     poll.poll()
                     return True

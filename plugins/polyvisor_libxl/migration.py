@@ -84,7 +84,7 @@ class Reception:
             try:
                 self._begun(connection)
                 self._domid = restore(
-                    self._hypervisor, json, self._name, connection.fileno(), version, self._job
+                    self._hypervisor, json, self._name, connection, version, self._job
                 )
             finally:
                 with self._lock:

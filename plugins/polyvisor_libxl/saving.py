@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import select
 import signal
+import socket
+import stat
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -14,7 +16,7 @@ from polyvisor.errors import Cancelled, PolyvisorError, SaveImageError
 from polyvisor_libxl.ending import SUSPEND
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from polyvisor.jobs import Job
     from polyvisor.local import Guest
@@ -26,6 +28,8 @@ __all__ = ["bring_back", "restore", "restore_stream", "save_stream", "write"]
 
 #: Seconds that a guest gets to answer a suspend request whose author is dead.
 _ANSWER = 1.0
+#: Bytes of a stream that are passed on at once.
+_PIECE = 1 << 20
 
 
 def save_stream(hypervisor: LibxlHypervisor, guest: Guest, fd: int, job: Job) -> None:
@@ -122,63 +126,94 @@ def restore_stream(
     hypervisor.make_room(json, spec.name)
     job.report("memory")
     version = guest.stream_version or hypervisor.context.stream_version
-    guest.id = restore(hypervisor, json, spec.name, fd, version, job)
+    with _fed(fd, spec.name, version) as (stream, end):
+        guest.id = hypervisor.context.restore(json, spec.name, stream, 2, job, end)
     return {"domid": guest.id}
 
 
 def restore(
-    hypervisor: LibxlHypervisor, json: str, name: str, fd: int, version: int, job: Job
+    hypervisor: LibxlHypervisor, json: str, name: str, wire: socket.socket, version: int, job: Job
 ) -> int:
-    """Have libxl build a domain, paused, from a stream of a version; return its number.
-
-    A legacy stream is converted on its way in: libxl has a program for that, which not every
-    host has.
-    """
+    """Have libxl build a domain, paused, from what arrives on a connection; return its number."""
     if version > 1:
-        return hypervisor.context.restore(json, name, fd, version, job)
-    with _converted(fd, name) as stream:
-        return hypervisor.context.restore(json, name, stream, 2, job)
+
+        def hang_up() -> None:
+            wire.shutdown(socket.SHUT_RDWR)
+
+        return hypervisor.context.restore(json, name, wire.fileno(), version, job, hang_up)
+    with _fed(wire.fileno(), name, version) as (stream, end):
+        return hypervisor.context.restore(json, name, stream, 2, job, end)
 
 
 @contextmanager
-def _converted(fd: int, name: str) -> Iterator[int]:
-    """Give a descriptor with the stream at ``fd`` as migration V2.
+def _fed(fd: int, name: str, version: int) -> Iterator[tuple[int, Callable[[], None]]]:
+    """Give a descriptor with the stream at ``fd`` as migration V2, and what ends it early.
 
-    One that is of that version already, whatever it was said to be, passes through.
+    A legacy stream is converted on its way in: libxl has a program for that, which not every
+    host has. What is of migration V2 already, whatever it was said to be, passes through.
 
     Raises:
         SaveImageError: it is damaged, or cannot be converted; rather than what libxl makes of
             its end.
     """
-    from polyvisor_libxl.streams.convert import convert_legacy
-
-    reading, writing = os.pipe2(os.O_CLOEXEC)
+    reading, writing = socket.socketpair()
     failed: list[SaveImageError] = []
 
-    def convert() -> None:
+    def end() -> None:
+        with suppress(OSError):  # It has ended.
+            writing.shutdown(socket.SHUT_RDWR)
+
+    def feed() -> None:
         try:
             with suppress(BrokenPipeError):  # libxl has enough, or has given up.
-                convert_legacy(fd, writing, path=f"the stream of {name!r}")
+                _feed(fd, writing, name, version)
         except SaveImageError as error:
             failed.append(error)
         except OSError as error:
             failed.append(SaveImageError(f"the stream of {name!r} cannot be read: {error}"))
         finally:
-            os.close(writing)
+            end()
 
-    thread = threading.Thread(target=convert, name="polyvisor-convert", daemon=True)
+    thread = threading.Thread(target=feed, name="polyvisor-feed", daemon=True)
     thread.start()
     try:
-        yield reading
+        # libxl 4.17 can crash on a stream that has nothing at all.
+        if not reading.recv(1, socket.MSG_PEEK):
+            raise SaveImageError(f"the stream of {name!r} is empty")
+        yield reading.fileno(), end
     except PolyvisorError as error:
-        _close_and_join(reading, thread)
+        _end(reading, writing, thread)
         if failed and not isinstance(error, Cancelled):
             raise failed[0] from error
         raise
+    finally:
+        _end(reading, writing, thread)
+
+
+def _feed(fd: int, wire: socket.socket, name: str, version: int) -> None:
+    """Send what is left of a stream, converted if it is a legacy one.
+
+    Raises:
+        SaveImageError: it cannot be converted.
+    """
+    from polyvisor_libxl.streams.convert import convert_legacy
+    from polyvisor_libxl.streams.source import CutOff, FileSource, PipeSource, Source
+
+    wire.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _PIECE)
+    if version == 1:
+        convert_legacy(fd, wire.fileno(), path=f"the stream of {name!r}")
+        return
+    source: Source
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        source = FileSource(fd, os.lseek(fd, 0, os.SEEK_CUR))
     else:
-        _close_and_join(reading, thread)
+        source = PipeSource(fd)
+    with suppress(CutOff):
+        while True:
+            source.send(_PIECE, wire.fileno())
 
 
-def _close_and_join(reading: int, thread: threading.Thread) -> None:
-    os.close(reading)
+def _end(reading: socket.socket, writing: socket.socket, thread: threading.Thread) -> None:
+    reading.close()
     thread.join()
+    writing.close()

@@ -57,6 +57,13 @@ def test_virsh_between_libvirt_and_polyvisord(two, kind):
     assert (seen["here"], seen["whole"], seen["left there"]) == ("running", True, False)
 
 
+def test_into_libvirt(two):
+    """A guest of ours moves to libvirt's daemon inside our connection to it."""
+    seen = two["into libvirt"]
+    print(f"\nto libvirt, tunnelled: {seen.pop('seconds')} s")
+    assert seen == {"left": False, "there": "running", "whole": True}
+
+
 def test_killed_while_migrating(two):
     """Killed at ten points, exactly one side has the guest, and it counts on."""
     assert len(two["killed"]) == 10

@@ -152,6 +152,15 @@ def test_console_and_core(one):
     assert (seen["state"], seen["whole"], seen["ended"]) == ("running", True, True)
 
 
+def test_a_restore_that_is_cancelled(one):
+    """Given up at any point, it leaves no domain and the image, which is restored later."""
+    *cancelled, last = one["given-up"]["errors"]
+    assert set(cancelled) <= {"Cancelled"}
+    assert last in ("Cancelled", "none")
+    assert "Cancelled" in one["given-up"]["errors"]
+    assert one["given-up"]["whole"]
+
+
 def test_killed_while_saving(one):
     """Killed at ten points, the earlier image is whole and the guest counts on."""
     assert len(one["killed"]) == 10

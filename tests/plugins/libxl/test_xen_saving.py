@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import struct
+import threading
 
 import pytest
 
 from polyvisor import saveimage
-from polyvisor.errors import HypervisorError, PolyvisorError, SaveImageError
+from polyvisor.driver import SaveOptions
+from polyvisor.errors import Cancelled, HypervisorError, PolyvisorError, SaveImageError
+from polyvisor.jobs import Job
 from polyvisor.states import DomainState
 from polyvisor_libxl.streams import compose
 
@@ -61,6 +64,40 @@ def test_a_failed_restore_keeps_the_image(domain, host, hosts, tmp_path):
     hosts.fault()
     host.domains.restore(image)
     assert hosts.counts_on(domain)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_restore_is_cancelled(domain, host, hosts, tmp_path, version):
+    """Libxl is given the end of the stream instead of a word; the image can be restored later."""
+    image = tmp_path / "image"
+    domain.save(image)
+    if version == 1:
+        labelled(image, 1, compose.legacy(compose.Guest(pages=4096)))
+    hosts.fault("delay 150000")
+    part = host.driver.save
+    with Job("restore") as job:
+        waiter = threading.Timer(0.1, job.cancel)
+        waiter.start()
+        with pytest.raises(Cancelled):
+            part.restore(str(image), SaveOptions(), job)
+    waiter.join()
+    assert domain.state is DomainState.SHUTOFF
+    assert not hosts.beside().domains.summaries()
+    hosts.fault()
+    host.domains.restore(image)
+    assert domain.state is DomainState.RUNNING
+    if version == 2:
+        assert hosts.counts_on(domain)
+
+
+def test_an_image_without_a_stream(domain, host, tmp_path):
+    """An image that ends with its definition is refused; libxl is not asked."""
+    image = tmp_path / "image"
+    domain.save(image)
+    labelled(image, 2, b"")
+    with pytest.raises(SaveImageError, match="empty"):
+        host.domains.restore(image)
+    assert domain.state is DomainState.SHUTOFF
 
 
 def test_a_foreign_guest_is_saved(host, hosts, tmp_path):

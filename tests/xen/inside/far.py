@@ -15,7 +15,7 @@ import sys
 import threading
 from typing import Any
 
-from guests import Counter
+from guests import Counter, start_libvirt
 
 import polyvisor
 from polyvisor import errors
@@ -154,11 +154,12 @@ def start_polyvisord(address: str, port: int) -> None:
     subprocess.Popen(words, stdin=subprocess.DEVNULL, start_new_session=True)
 
 
-#: What only the tests ask for: what a guest has counted there, polyvisord, and a death in so
-#: many seconds.
+#: What only the tests ask for: what a guest has counted there, daemons, and a death in so many
+#: seconds.
 _TESTS = {
     "numbers": lambda name: Counter(name).numbers(),
     "clear": lambda name: Counter(name).clear(),
     "polyvisord": start_polyvisord,
+    "libvirtd": start_libvirt,
     "die": lambda seconds: threading.Timer(seconds, os._exit, (9,)).start(),
 }

@@ -11,6 +11,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -22,7 +23,9 @@ from guests import Counter, note, run, start_libvirt, timed, until, virsh, xl, x
 from hotplug import devices
 
 import polyvisor
+from polyvisor.driver import SaveOptions
 from polyvisor.errors import PolyvisorError
+from polyvisor.jobs import Job
 from polyvisor.states import DomainState
 
 PARTS: list[Callable[[polyvisor.Connection], None]] = []
@@ -393,6 +396,36 @@ def seat(host: polyvisor.Connection) -> None:
         },
     )
     gone(host, "seated")
+
+
+@part
+def given_up(host: polyvisor.Connection) -> None:
+    """Restoring is cancelled at several points; the image is restored afterwards."""
+    domain = host.domains.define(xml("taken", 27))
+    domain.start()
+    counter = Counter("taken")
+    counter.wait()
+    domain.save("/tmp/taken")
+    errors = []
+    for seconds in (0.1, 0.4, 0.8, 1.2):
+        with Job("restore") as job:
+            timer = threading.Timer(seconds, job.cancel)
+            timer.start()
+            try:
+                host.driver.save.restore("/tmp/taken", SaveOptions(), job)
+                errors.append("none")
+                break
+            except PolyvisorError as error:
+                errors.append(type(error).__name__)
+            finally:
+                timer.join()
+        until(lambda: "taken" not in xl("list"))
+    if not domain.active:
+        host.domains.restore("/tmp/taken")
+    counter.wait()
+    note("given-up", {"errors": errors, "whole": counter.whole()})
+    gone(host, "taken")
+    os.unlink("/tmp/taken")
 
 
 @part

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from far import PORT, Wire, start_polyvisord
-from guests import Counter, note, run, start_libvirt, timed, virsh, xml
+from guests import Counter, is_whole, note, run, start_libvirt, timed, virsh, xml
 
 import polyvisor
 from polyvisor.driver import UndefineOptions
@@ -32,6 +32,8 @@ SERVER = "import far\nfar.serve()\n"
 PEER = f"far://{THERE}/system"
 #: Where polyvisord listens on the other host.
 DAEMON = 16510
+#: Where libvirt's daemon listens there.
+LIBVIRTD = 16509
 #: Seconds that a whole live migration took, once one has.
 TOOK = {"live": 10.0}
 
@@ -93,8 +95,7 @@ class Guest:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{self.name} does not count on {THERE}: {seen[-3:]}")
             time.sleep(0.2)
-        whole = self.here.numbers() + seen
-        return whole == list(range(1, len(whole) + 1))
+        return is_whole(self.here.numbers() + seen)
 
 
 def live(host: polyvisor.Connection, wire: Wire) -> None:
@@ -160,10 +161,14 @@ def undone(host: polyvisor.Connection, wire: Wire) -> None:
                 how(peer)
         except PolyvisorError as caught:
             error = type(caught).__name__
+            print(f"BED {name}: {error}: {caught}", flush=True)
         wait_for_peer().close()
-        counter.wait(3, seconds=120)
+        # A destination that dies once it has everything leaves open who has the guest, until
+        # somebody looks.
         with polyvisor.open(PEER) as peer:
-            left = [line.name for line in peer.driver.domains.summaries() if line.name == "stays"]
+            _, there = _settled(domain, peer)
+            left = [line.name for line in there]
+        counter.wait(3, seconds=120)
         seen[name] = {
             "error": error,
             "left": left,
@@ -305,7 +310,7 @@ def peer_to_peer(host: polyvisor.Connection, wire: Wire) -> None:
             "whole there": whole,
             "left there": left_there,
             "here": str(host.domains["peer"].state),
-            "whole": counted == list(range(1, len(counted) + 1)),
+            "whole": is_whole(counted),
             "seconds": [round(out, 1), round(back, 1)],
         },
     )
@@ -357,12 +362,33 @@ def _there_and_back(
         "whole there": whole,
         "left": left,
         "here": virsh("domstate", name).strip(),
-        "whole": counted == list(range(1, len(counted) + 1)),
+        "whole": is_whole(counted),
         "left there": name in to_theirs("list", "--all", "--name"),
         "seconds": [round(out, 1), round(back, 1)],
     }
     virsh("destroy", name)
     return seen
+
+
+def into_libvirt(host: polyvisor.Connection, wire: Wire) -> None:
+    """A guest of ours moves to libvirt's daemon there, inside our connection to it."""
+    wire.call("test", "libvirtd", (THERE,), {})
+    wait_for_port(LIBVIRTD)
+    guest = Guest(wire, "inside")
+    domain = host.domains.create(xml("inside", 30, "pvh", 112))
+    guest.here.wait(4)
+    with polyvisor.open(f"xen+tcp://{THERE}:{LIBVIRTD}/system") as theirs:
+        seconds = timed(lambda: domain.migrate(theirs, tunnelled=True))
+        note(
+            "into libvirt",
+            {
+                "left": host.domains.get("inside") is not None,
+                "there": str(theirs.domains["inside"].state),
+                "whole": guest.counts_on_there(),
+                "seconds": round(seconds, 1),
+            },
+        )
+        theirs.domains["inside"].destroy()
 
 
 def main() -> None:
@@ -375,7 +401,7 @@ def main() -> None:
     chosen = os.environ.get("PARTS", "").split()
     wire = wait_for_peer()
     with polyvisor.open("xen:///system") as host:
-        for part in (live, stopped, undone, peer_to_peer, libvirt, killed):
+        for part in (live, stopped, undone, peer_to_peer, libvirt, killed, into_libvirt):
             if chosen and part.__name__ not in chosen:
                 continue
             started = time.monotonic()

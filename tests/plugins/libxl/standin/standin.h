@@ -84,6 +84,6 @@ extern __thread bool standin_in_operation;
 
 /* stream.c */
 int standin_write_stream(libxl_ctx *ctx, uint32_t domid, int fd, int live, volatile bool *aborted);
-int standin_read_stream(libxl_ctx *ctx, int fd, uint64_t *count, volatile bool *aborted);
+int standin_read_stream(libxl_ctx *ctx, int fd, uint64_t *count);
 
 #endif

@@ -190,11 +190,11 @@ broken:
     return ERROR_FAIL;
 }
 
-int standin_read_stream(libxl_ctx *ctx, int fd, uint64_t *count, volatile bool *aborted)
+int standin_read_stream(libxl_ctx *ctx, int fd, uint64_t *count)
 {
     char heads[16 + 8 + 24 + 16];
     uint32_t head[2];
-    int inner = 1;
+    int inner = 1, delay = standin_fault(ctx, "delay");
 
     if (get(fd, heads, sizeof(heads)) || *(uint64_t *)heads != htobe64(0x4c6962786c466d74ull)
         || (*(uint32_t *)(heads + 36) != htobe32(2)
@@ -206,8 +206,8 @@ int standin_read_stream(libxl_ctx *ctx, int fd, uint64_t *count, volatile bool *
         size_t size;
         char *body;
 
-        if (*aborted)
-            return ERROR_ABORTED;
+        if (delay)
+            usleep(delay);
         if (get(fd, head, sizeof(head)) || head[1] > (128u << 20))
             break;
         size = (head[1] + 7) & ~7u;
