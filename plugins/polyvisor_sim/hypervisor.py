@@ -122,6 +122,10 @@ class SimHypervisor(SimChanges, LocalHypervisor, SavesGuests, MigratesGuests, Wa
         """Look at the machine; both ways of looking cost the same here."""
         return self._seen(self.rack.find(guest))
 
+    def observe_all(self, guests: Sequence[Guest]) -> Sequence[Observation]:
+        """Look at many machines."""
+        return list(map(self._seen, map(self.rack.find, guests)))
+
     def _seen(self, machine: Machine | None) -> Observation:
         if machine is None:
             return _VANISHED
@@ -180,10 +184,10 @@ class SimHypervisor(SimChanges, LocalHypervisor, SavesGuests, MigratesGuests, Wa
 
     def figures(self, guests: Sequence[Guest]) -> Sequence[Figures | None]:
         """Return what guests have done so far; what they have printed is in their files then."""
-        return [self._figures(guest) for guest in guests]
+        time, find = self.clock(), self.rack.find
+        return [self._figures(guest, find(guest), time) for guest in guests]
 
-    def _figures(self, guest: Guest) -> Figures | None:
-        machine = self.rack.find(guest)
+    def _figures(self, guest: Guest, machine: Machine | None, time: int) -> Figures | None:
         if machine is None:
             return Figures(_VANISHED, 0, None)
         if machine.console is not None:
@@ -191,19 +195,13 @@ class SimHypervisor(SimChanges, LocalHypervisor, SavesGuests, MigratesGuests, Wa
                 self._print(guest)
             except PolyvisorError:
                 return None
-        moment = machine.at(self.clock())
-        known = machine.parameters
+            time = self.clock()
+        moment = machine.at(time)
         return Figures(
             self._seen(machine),
             machine.balloon,
             (machine.cpu_before + moment.run * machine.vcpus) / 1e9,
-            {
-                "sim.ticks": moment.ticks,
-                "sim.boots": moment.boots,
-                "sim.ticks-per-second": known.rate,
-                "sim.dirty-pages": known.dirty,
-                "sim.working-set": machine.working_set,
-            },
+            {"sim.ticks": moment.ticks, "sim.boots": moment.boots, **machine.lasting},
         )
 
     # Waiting

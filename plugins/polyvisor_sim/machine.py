@@ -8,6 +8,7 @@ off meanwhile. :meth:`Machine.at` works that out.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -101,6 +102,16 @@ class Machine:
     def working_set(self) -> int:
         """How many pages it writes in turn, whatever boot it is in."""
         return working_set_of(self.memory // PAGE_SIZE, self.parameters.working_set)
+
+    @cached_property
+    def lasting(self) -> dict[str, Any]:
+        """Figures that are the same as long as the machine is."""
+        known = self.parameters
+        return {
+            "sim.ticks-per-second": known.rate,
+            "sim.dirty-pages": known.dirty,
+            "sim.working-set": self.working_set,
+        }
 
     # Time
 

@@ -22,6 +22,7 @@ _WHAT = {
     "xml": "`dumpxml`",
     "count": "count the active domains",
     "list_100": "list all, 100 domains",
+    "states_100": "figures of 100 domains, their state alone",
     "stats_100": "figures of 100 domains",
     "together": "is it active, from 4 threads",
 }

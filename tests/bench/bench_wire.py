@@ -29,10 +29,11 @@ _WHAT = {
     "count": "count the active domains",
     "list_1": "list all, 1 domain",
     "list_100": "list all, 100 domains",
+    "states_100": "figures of 100 domains, their state alone",
     "stats_100": "figures of 100 domains",
     "together": "is it active, from 4 threads",
 }
-_MOST = {"list_100": 0.5, "stats_100": 0.5, "connect": None}
+_MOST = {"list_100": 0.5, "states_100": 0.5, "stats_100": 0.5, "connect": None}
 
 
 def measure(rounds: int) -> list[Row]:

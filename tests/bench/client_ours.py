@@ -10,7 +10,7 @@ from time import perf_counter
 
 import polyvisor
 
-SECONDS, THREADS = 0.7, 4
+SECONDS, THREADS = 0.4, 4
 uri = sys.argv[1]
 
 
@@ -60,6 +60,7 @@ figures = {
     "count": each(lambda: link.call("connect_num_of_domains")),
     "together": together(lambda: link.call("domain_is_active", dom)),
     "list_100": each(host.domains.list),
+    "states_100": each(lambda: link.call("connect_get_all_domain_stats", [], 1, 0)),
     "stats_100": each(lambda: link.call("connect_get_all_domain_stats", [], 0, 0)),
 }
 begun = perf_counter()

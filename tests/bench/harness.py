@@ -107,6 +107,7 @@ def alternate(rounds: int, *sides: Callable[[], Figures]) -> list[dict[str, floa
         # Every other round backwards, so that none always has the warm machine.
         for index, side in list(enumerate(sides))[:: 1 if number % 2 == 0 else -1]:
             seen[index].append(side())
+        sys.stderr.write(f"round {number + 1} of {rounds}\n")
     return [
         {key: statistics.median(figures[key] for figures in side) for key in side[0]}
         for side in seen

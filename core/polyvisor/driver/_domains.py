@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -167,7 +167,11 @@ class Domains(ABC):
         """Return figures under the names of ``virsh domstats``, such as ``"cpu.time"``."""
 
     def all_stats(
-        self, *, active: bool = True, inactive: bool = True
+        self,
+        *,
+        active: bool = True,
+        inactive: bool = True,
+        groups: Collection[str] | None = None,
     ) -> Sequence[tuple[DomainSummary, dict[str, Any]]]:
         """Return all domains with their figures, as :meth:`stats` has them, ordered by name.
 
@@ -176,6 +180,11 @@ class Domains(ABC):
         Args:
             active: those that are active.
             inactive: the others.
+            groups: the first words of the figures that are wanted, such as ``"state"``; others
+                may be left out. ``None``: all are wanted.
+
+        Returns:
+            Domains and figures; these mappings are not to be changed.
         """
         found = []
         for one in self.summaries(active=active, inactive=inactive):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -62,23 +62,26 @@ class LocalDomains(Domains):
         return [record.uuid for record in running if record.active]
 
     def summaries(self, *, active: bool = True, inactive: bool = True) -> Sequence[DomainSummary]:
-        fresh = self._keeper.fresh
-        records = self._store.records(active=active, inactive=inactive)
-        survey = self._keeper.survey(records if active else None)
+        return [record.summary for record in self._fresh(active, inactive)]
+
+    def _fresh(self, active: bool, inactive: bool) -> Sequence[Record]:
+        """Return the records of the wanted kinds after a look at all guests at once."""
+        keeper = self._keeper
+        records: Sequence[Record] = self._store.records(active=active, inactive=inactive)
+        survey = keeper.survey(records if active else None)
         if survey is not None and survey.changed:
             records = self._store.records(active=active, inactive=inactive)
-        found = []
-        for record in records:
-            if record.id is not None or record.intent is not None:
-                now = fresh(record, survey=survey)
-                if now is None or not (active if now.active else inactive):
-                    continue
-                record = now
-            found.append(_summary(record))
-        return found
+        if survey is None:
+            records = keeper.fresh_ones(records)
+        else:
+            looked_at = [keeper.fresh(record, survey=survey) for record in records]
+            records = [record for record in looked_at if record is not None]
+        if active and inactive:
+            return records
+        return [one for one in records if (active if one.active else inactive)]
 
     def summary(self, uuid: UUID) -> DomainSummary:
-        return _summary(self._keeper.look(uuid))
+        return self._keeper.look(uuid).summary
 
     def by_name(self, name: str) -> UUID:
         record = self._keeper.current(lambda: self._store.by_name(name))
@@ -160,14 +163,22 @@ class LocalDomains(Domains):
         raise missing(uuid)
 
     def all_stats(
-        self, *, active: bool = True, inactive: bool = True
+        self,
+        *,
+        active: bool = True,
+        inactive: bool = True,
+        groups: Collection[str] | None = None,
     ) -> Sequence[tuple[DomainSummary, dict[str, Any]]]:
+        if groups is not None and set(groups) <= {"state"}:
+            from polyvisor.local._stats import states
+
+            return [(one.summary, states(one)) for one in self._fresh(active, inactive)]
         self._keeper.survey()
         records = self._store.records(active=active, inactive=inactive)
         return [
-            (_summary(record), figures)
+            (record.summary, figures)
             for record, figures in self._stats(records)
-            if (active if record.active else inactive)
+            if (active if record.id is not None else inactive)
         ]
 
     def _stats(self, records: Sequence[Record]) -> Iterator[tuple[Record, dict[str, Any]]]:
@@ -175,10 +186,8 @@ class LocalDomains(Domains):
         from polyvisor.local._stats import stats
 
         keeper = self._keeper
-        asked = [
-            one for one in records if one.active and one.intent is None and not keeper.must_end(one)
-        ]
-        looks = self._hypervisor.figures([keeper.guest(one) for one in asked]) if asked else ()
+        asked, guests = keeper.asked(records)
+        looks = self._hypervisor.figures(guests) if guests else ()
         # Those that were asked are some of all, in the same order.
         told = zip(asked, looks, strict=True)
         following, seen = next(told, (None, None))
@@ -193,12 +202,12 @@ class LocalDomains(Domains):
                 if now is None:
                     continue
                 record = now
-            spec = _document(record, False).spec()
-            if figures is not None and record.active:
-                known = stats(record, spec, figures.memory, figures.cpu_time)
-                yield record, known | figures.more
+            if figures is not None and record.id is not None:
+                known = stats(record, figures.memory, figures.cpu_time)
+                known.update(figures.more)
+                yield record, known
             else:
-                yield record, stats(record, spec, _given(spec), None)
+                yield record, stats(record, _given(_document(record, False).spec()), None)
 
     # Definitions
 
@@ -500,20 +509,6 @@ def forget_definition(hold: Hold) -> None:
     assert intent is not None
     remove_all(intent.get("doomed", ()))
     hold.remove((EventKind.UNDEFINED, "removed"), durable=True)
-
-
-def _summary(record: Record) -> DomainSummary:
-    return DomainSummary(
-        record.uuid,
-        record.name,
-        record.id,
-        record.state,
-        record.reason,
-        record.definition is not None,
-        record.autostart,
-        record.managed_save is not None,
-        record.title,
-    )
 
 
 def _given(spec: DomainSpec) -> int:

@@ -128,7 +128,7 @@ class LocalHypervisor(ABC):
     Every method is called with the domain's lock held, so no two run for the same
     guest at once, from whatever process, except those that only look: :meth:`figures`,
     :meth:`stats`, :meth:`memory_and_cpu_time`, :meth:`wait_gone`, :meth:`observe` with
-    ``deep=False``, ``watch``. Errors are
+    ``deep=False``, :meth:`observe_all`, ``watch``. Errors are
     :class:`~polyvisor.errors.PolyvisorError` (mostly ``HypervisorError``).
     """
 
@@ -186,6 +186,10 @@ class LocalHypervisor(ABC):
             deep: ask the guest's hypervisor; otherwise only see whether it is alive
                 (some 10 µs) and give the recorded state if so.
         """
+
+    def observe_all(self, guests: Sequence[Guest]) -> Sequence[Observation]:
+        """Return :meth:`observe` with ``deep=False`` of many guests, in their order."""
+        return [self.observe(guest, deep=False) for guest in guests]
 
     @abstractmethod
     def resume(self, guest: Guest) -> None:

@@ -54,6 +54,8 @@ class Keeper:
         self._guests: dict[UUID, tuple[Record, Guest]] | None = (
             {} if home.store.stable_records else None
         )
+        # The last list of records, those of them with a guest to look at, and these guests.
+        self._asked: tuple[Sequence[Record], Sequence[Record], Sequence[Guest]] = ((), (), ())
         # Numbers of the latest events that hooks were told of when they were caused.
         self._told: deque[int] = deque(maxlen=1024)
 
@@ -155,6 +157,45 @@ class Keeper:
             with suppress(PolyvisorError):  # Told to the next one who changes something.
                 hold.settle()
             return hold.record
+
+    def fresh_ones(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Return records as they are after one look at all guests; see :meth:`fresh`.
+
+        Those that went with their guests are left out.
+        """
+        asked, guests = self.asked(records)
+        if not asked and all(one.intent is None for one in records):
+            return records
+        looks = self.hypervisor.observe_all(guests)
+        changed = {
+            record
+            for record, seen in zip(asked, looks, strict=True)
+            if seen.state is not record.state and not same_state(seen, record)
+        }
+        if not changed and len(asked) == len(records):
+            return records
+        known = set(asked) - changed
+        found = (
+            one if one in known or (one.id is None and one.intent is None) else self.fresh(one)
+            for one in records
+        )
+        return [one for one in found if one is not None]
+
+    def asked(self, records: Sequence[Record]) -> tuple[Sequence[Record], Sequence[Guest]]:
+        """Return those of records whose guests can be looked at now, and these guests."""
+        before, asked, guests = self._asked
+        if before == records:
+            # The same list as the last time: to see that costs a comparison of pointers.
+            return asked, guests
+        asked = [
+            one
+            for one in records
+            if one.id is not None and one.intent is None and not self._must_end(one)
+        ]
+        guests = [self.guest(one) for one in asked]
+        if self._guests is not None and all(one.owner is None for one in asked):
+            self._asked = (records, asked, guests)
+        return asked, guests
 
     def _must_end(self, record: Record) -> bool:
         return record.boot_id != self._boot_id or (

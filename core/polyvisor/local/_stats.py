@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 from polyvisor.states import DomainState, StateReason
 
 if TYPE_CHECKING:
-    from polyvisor.model import DomainSpec
     from polyvisor.state import Record
 
-__all__ = ["REASON_NUMBERS", "STATE_NUMBERS", "stats"]
+__all__ = ["REASON_NUMBERS", "STATE_NUMBERS", "states", "stats"]
 
 #: ``virDomainState`` of ``libvirt/libvirt-domain.h``.
 STATE_NUMBERS = MappingProxyType({state: number for number, state in enumerate(DomainState)})
@@ -60,16 +59,51 @@ REASON_NUMBERS = MappingProxyType(
 )
 
 
-def stats(record: Record, spec: DomainSpec, memory: int, cpu_time: float | None) -> dict[str, Any]:
-    """Return what is known of every domain: nanoseconds and KiB, as domstats has them."""
-    figures: dict[str, Any] = {
+def stats(record: Record, memory: int, cpu_time: float | None) -> dict[str, Any]:
+    """Return what is known of every domain: nanoseconds and KiB, as domstats has them.
+
+    Args:
+        record: the domain.
+        memory: what it has now, in bytes.
+        cpu_time: its CPU time in seconds, ``None`` if not known.
+    """
+    figures = record.kept.get("figures")
+    if figures is None:
+        figures = record.kept["figures"] = _lasting(record)
+    figures = figures.copy()
+    if cpu_time is None:
+        del figures["cpu.time"]
+    else:
+        figures["cpu.time"] = int(cpu_time * 1e9)
+    figures["balloon.current"] = memory // 1024
+    return figures
+
+
+def states(record: Record) -> dict[str, Any]:
+    """Return the state of a domain as domstats has it."""
+    figures: dict[str, Any] | None = record.kept.get("states")
+    if figures is None:
+        figures = record.kept["states"] = _state(record)
+    return figures
+
+
+def _state(record: Record) -> dict[str, Any]:
+    return {
         "state.state": STATE_NUMBERS[record.state],
         "state.reason": REASON_NUMBERS.get(record.state, {}).get(record.reason, 0),
     }
-    if cpu_time is not None:
-        figures["cpu.time"] = int(cpu_time * 1e9)
-    figures["balloon.current"] = memory // 1024
-    figures["balloon.maximum"] = spec.memory // 1024
-    figures["vcpu.current"] = spec.vcpus
-    figures["vcpu.maximum"] = spec.vcpu.count if spec.vcpu is not None else spec.vcpus
-    return figures
+
+
+def _lasting(record: Record) -> dict[str, Any]:
+    """Return all figures in their order, with the values of those that stay as the record is."""
+    document = record.live or record.definition
+    assert document is not None
+    spec = document.spec()
+    return {
+        **_state(record),
+        "cpu.time": 0,
+        "balloon.current": 0,
+        "balloon.maximum": spec.memory // 1024,
+        "vcpu.current": spec.vcpus,
+        "vcpu.maximum": spec.vcpu.count if spec.vcpu is not None else spec.vcpus,
+    }

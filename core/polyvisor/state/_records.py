@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from polyvisor.states import DomainState, StateReason
+from polyvisor.states import DomainState, DomainSummary, StateReason
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -65,3 +66,26 @@ class Record:
     def active(self) -> bool:
         """Whether the hypervisor holds, or is about to hold, a guest for it."""
         return self.id is not None
+
+    @cached_property
+    def kept(self) -> dict[str, Any]:
+        """What is worked out from the record and kept with it, by names of who does so.
+
+        Never stored, and not handed on to a record that is made from this one.
+        """
+        return {}
+
+    @cached_property
+    def summary(self) -> DomainSummary:
+        """Its line in a list of domains: the same one as long as the record is the same."""
+        return DomainSummary(
+            self.uuid,
+            self.name,
+            self.id,
+            self.state,
+            self.reason,
+            self.definition is not None,
+            self.autostart,
+            self.managed_save is not None,
+            self.title,
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -18,7 +18,7 @@ from polyvisor.errors import (
 )
 from polyvisor.states import DomainInfo, DomainState, DomainStatus, DomainSummary
 from polyvisor_remote.client.numbers import state_and_reason
-from polyvisor_remote.server.numbers import ListDomains, Stats
+from polyvisor_remote.server.numbers import STATS_GROUPS, ListDomains, Stats
 
 if TYPE_CHECKING:
     from polyvisor.driver import DomainOptions, UndefineOptions
@@ -367,14 +367,21 @@ class RemoteDomains(Domains):
         return {name: value for name, _, value in records[0].params}
 
     def all_stats(
-        self, *, active: bool = True, inactive: bool = True
+        self,
+        *,
+        active: bool = True,
+        inactive: bool = True,
+        groups: Collection[str] | None = None,
     ) -> Sequence[tuple[DomainSummary, dict[str, Any]]]:
-        """Ask for all figures of all at once."""
+        """Ask for the figures of all at once."""
         flags = _kinds(active, inactive)
         if flags is None:
             return []
+        bits = 0
+        for group in groups or ():
+            bits |= int(STATS_GROUPS.get(group, 0))
         lines = {one.uuid.bytes: one for one in self.summaries(active=active, inactive=inactive)}
-        records = self._link.call("connect_get_all_domain_stats", [], 0, flags).retStats
+        records = self._link.call("connect_get_all_domain_stats", [], bits, flags).retStats
         found = [
             (lines[record.dom.uuid], {name: value for name, _, value in record.params})
             for record in records

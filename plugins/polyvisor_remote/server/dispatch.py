@@ -7,9 +7,9 @@ A family is a module of ``_families`` whose functions say which procedure they s
         session.driver.domains.suspend(session.uuid(arguments.dom))
 
 One that a stream follows gets that as well, and gives it a source or a sink; it is always
-slow. What one returns is the result's fields in order, or ``None`` if it has none; what it
-raises is the answer too. It need not check who calls: procedures declare what a caller
-must be allowed to, and that is looked at before.
+slow. What one returns is the result's fields in order, or their bytes if it has encoded them
+itself, or ``None`` if there are none; what it raises is the answer too. It need not check who
+calls: procedures declare what a caller must be allowed to, and that is looked at before.
 """
 
 from __future__ import annotations

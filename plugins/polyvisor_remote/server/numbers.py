@@ -16,6 +16,7 @@ __all__ = [
     "EVENT_DETAILS",
     "LIFECYCLE",
     "STATES",
+    "STATS_GROUPS",
     "EventId",
     "Feature",
     "ListDomains",
@@ -174,6 +175,21 @@ class Stats(IntFlag):
     IOTHREAD = 128
     MEMORY = 256
     DIRTYRATE = 512
+
+
+#: Groups by the first word of a figure's name (``virDomainStatsTypes``).
+STATS_GROUPS: Mapping[str, Stats] = {
+    "state": Stats.STATE,
+    "cpu": Stats.CPU_TOTAL,
+    "balloon": Stats.BALLOON,
+    "vcpu": Stats.VCPU,
+    "net": Stats.INTERFACE,
+    "block": Stats.BLOCK,
+    "perf": Stats.PERF,
+    "iothread": Stats.IOTHREAD,
+    "memory": Stats.MEMORY,
+    "dirtyrate": Stats.DIRTYRATE,
+}
 
 
 class Migrate(IntFlag):

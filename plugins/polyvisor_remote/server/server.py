@@ -290,7 +290,10 @@ class Server:
             else:
                 result = handler(session, arguments, stream)
             encode = entry.encode
-            content = b"" if encode is None else encode(result)
+            if encode is None:
+                content = b""
+            else:
+                content = result if result.__class__ is bytes else encode(result)
             if len(content) > MESSAGE_MAX - HEADER_SIZE:
                 raise rpc(f"the answer has {len(content)} bytes, more than a message may have")
             return (

@@ -41,11 +41,13 @@ class Shared:
 
     Attributes:
         users: sessions that use it.
+        kept: what families keep for all clients of it, by a name of their own.
     """
 
     def __init__(self, key: tuple[str, bool, int], open_: Callable[[], Connection]) -> None:
         self.key = key
         self.users: set[Session] = set()
+        self.kept: dict[str, Any] = {}
         self._open = open_
         self._opened: Connection | None = None
         self._opening = threading.Lock()

@@ -58,7 +58,7 @@ class PackedParams:
     """Typed parameters that are encoded already, in the place of a list of them.
 
     Attributes:
-        data: their bytes, without their number.
+        data: their number and their bytes.
     """
 
     __slots__ = ("_count", "data")
@@ -386,10 +386,13 @@ def _encode_field(out: _EncodeWriter, name: str, field: Field, structure: Struct
             out.line(f"for x in {name}: w(string(x))")
         else:
             inner = out.helper(_codec_of(kind.name, structure)[0])
-            out.line("w(pack_count(n))")
+            loop = ("w(pack_count(n))", f"for x in {name}: {inner}(x, w)")
             if kind.name == "typed_param":
-                out.line(f"if {name}.__class__ is Packed: w({name}.data); {name} = ()")
-            out.line(f"for x in {name}: {inner}(x, w)")
+                out.line(f"if {name}.__class__ is Packed: w({name}.data)")
+                out.line("else:")
+                loop = (f" {loop[0]}", f" {loop[1]}")
+            for line in loop:
+                out.line(line)
     elif kind.name in SCALARS:
         out.fixed(SCALARS[kind.name], name)
     elif kind.name == "double":

@@ -18,6 +18,8 @@ __all__ = ["Packer"]
 
 #: Sets of names that are remembered; more are forgotten together.
 _SHAPES_MAX = 256
+_pack_count = struct.Struct(">I").pack
+_unpack_count = struct.Struct(">I").unpack_from
 _INTEGERS = {INT: "i", UINT: "I", LLONG: "q", ULLONG: "Q"}
 
 _Shape = Callable[[Mapping[str, Any]], bytes]
@@ -33,7 +35,7 @@ class Packer:
 
     def __init__(self, kind: Callable[[str], int | None]) -> None:
         self._kind = kind
-        self._shapes: dict[tuple[Any, ...], tuple[int, _Shape]] = {}
+        self._shapes: dict[tuple[Any, ...], _Shape] = {}
 
     def pack(self, figures: Mapping[str, Any]) -> PackedParams:
         """Return a mapping as typed parameters that are encoded; ``None`` is left out.
@@ -41,57 +43,87 @@ class Packer:
         Raises:
             WireError: a value does not fit its type.
         """
+        data = self.data(figures)
+        (count,) = _unpack_count(data)
+        return PackedParams(count, data)
+
+    def data(self, figures: Mapping[str, Any]) -> bytes:
+        """Return the bytes of a mapping as typed parameters, their number before them.
+
+        Raises:
+            WireError: a value does not fit its type.
+        """
         key = (*figures, *map(type, figures.values()))
-        found = self._shapes.get(key)
-        if found is None:
+        shape = self._shapes.get(key)
+        if shape is None:
             if len(self._shapes) >= _SHAPES_MAX:
                 self._shapes.clear()
-            found = self._shapes[key] = self._shape(figures)
-        count, shape = found
+            shape = self._shapes[key] = self._shape(figures)
         try:
-            return PackedParams(count, shape(figures))
+            return shape(figures)
         except struct.error:  # Most likely a number is negative that hardly ever is.
             return self._slowly(figures)
 
-    def _shape(self, figures: Mapping[str, Any]) -> tuple[int, _Shape]:
+    def _shape(self, figures: Mapping[str, Any]) -> _Shape:
         wanted = [
             (name, kind)
             for name, value in figures.items()
             if value is not None and (kind := self._kind(name)) is not None
         ]
-        pieces = list(_pieces(wanted, figures))
+        number = _pack_count(len(wanted))
+        pieces = list(_pieces(number, wanted, figures))
         if len(pieces) == 1:
-            return len(wanted), pieces[0]
-        return len(wanted), lambda values: b"".join([piece(values) for piece in pieces])
+            return pieces[0]
+        return lambda values: b"".join([piece(values) for piece in pieces])
 
-    def _slowly(self, figures: Mapping[str, Any]) -> PackedParams:
+    def _slowly(self, figures: Mapping[str, Any]) -> bytes:
         kinds = {name: self._kind(name) for name in figures}
         chosen = {name: value for name, value in figures.items() if kinds[name] is not None}
         found = params(chosen, {name: kind for name, kind in kinds.items() if kind})
-        parts: list[bytes] = []
+        parts: list[bytes] = [_pack_count(len(found))]
         for one in found:
             _encode_typed_param(one, parts.append)
-        return PackedParams(len(found), b"".join(parts))
+        return b"".join(parts)
 
 
-def _pieces(wanted: list[tuple[str, int]], figures: Mapping[str, Any]) -> Iterator[_Shape]:
-    """Yield what makes the bytes: of each run of numbers together, and of each text."""
+def _pieces(
+    number: bytes, wanted: list[tuple[str, int]], figures: Mapping[str, Any]
+) -> Iterator[_Shape]:
+    """Yield what makes the bytes: of each run of numbers together, and of each text.
+
+    Args:
+        number: bytes that come before all of them.
+        wanted: names and types.
+        figures: values such as will come.
+    """
     run: list[tuple[str, str, bytes]] = []
+    before = number
     for name, kind in wanted:
         value = figures[name]
         letter = _INTEGERS.get(kind or ULLONG) if type(value) is int else None
         if letter is not None:
-            run.append((name, letter, _encode_string(name) + struct.pack(">i", kind or ULLONG)))
+            head = before + _encode_string(name) + struct.pack(">i", kind or ULLONG)
+            run.append((name, letter, head))
+            before = b""
             continue
         if run:
             yield _numbers(run)
             run = []
+        elif before:
+            yield _bytes(before)
+            before = b""
         if isinstance(value, str):
             yield _text(name, _encode_string(name) + struct.pack(">i", STRING))
         else:
             yield _other(name, kind)
     if run:
         yield _numbers(run)
+    elif before:
+        yield _bytes(before)
+
+
+def _bytes(data: bytes) -> _Shape:
+    return lambda values: data
 
 
 def _numbers(run: list[tuple[str, str, bytes]]) -> _Shape:

@@ -12,7 +12,7 @@ from time import perf_counter
 import documents
 import libvirt
 
-DOMAINS, SECONDS, THREADS = 100, 0.7, 4
+DOMAINS, SECONDS, THREADS = 100, 0.4, 4
 uri = sys.argv[1]
 libvirt.registerErrorHandler(lambda *_: None, None)
 
@@ -65,6 +65,7 @@ figures = {
 for number in range(DOMAINS - 1):
     host.defineXML(documents.small(number)).create()
 figures["list_100"] = each(host.listAllDomains)
+figures["states_100"] = each(lambda: host.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE))
 figures["stats_100"] = each(host.getAllDomainStats)
 begun = perf_counter()
 for _ in range(50):

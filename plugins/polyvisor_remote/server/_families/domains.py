@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -14,7 +15,9 @@ from polyvisor_remote.server._families.arguments import (
     summary_reference,
 )
 from polyvisor_remote.server.dispatch import serves
+from polyvisor_remote.server.failures import Failure
 from polyvisor_remote.server.numbers import STATES, ListDomains, reason_number
+from polyvisor_remote.wire import program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,6 +26,10 @@ if TYPE_CHECKING:
     from polyvisor_remote.server.session import Session
 
 _ALL = int(~ListDomains(0))
+#: Domains that an answer has at most (``REMOTE_DOMAIN_LIST_MAX``).
+_DOMAINS_MAX = 16384
+_domain = program("remote").structure("domain").codec
+_pack_count = struct.Struct(">I").pack
 _L = ListDomains
 #: Pairs and groups: a domain passes if it has one of the properties asked for in each.
 _GROUPS = (
@@ -78,15 +85,33 @@ def _properties(session: Session, one: DomainSummary, snapshots: bool) -> int:
     return int(has)
 
 
+def kept_references(session: Session, found: Sequence[DomainSummary]) -> list[bytes]:
+    """Return domains as clients know them, encoded.
+
+    What was made for the last list is kept: that a list is the same is seen by its values
+    being the same ones, which takes a hundredth of the time of making it.
+    """
+    kept = session.shared.kept
+    before: tuple[Sequence[DomainSummary], list[bytes]] = kept.get("references", ((), []))
+    if before[0] != found:
+        encode = _domain.encode
+        before = (found, [encode(summary_reference(one)) for one in found])
+        kept["references"] = before
+    return before[1]
+
+
 @serves("connect_list_all_domains")
-def list_all(session: Session, arguments: Any) -> tuple[list[Any], int]:
+def list_all(session: Session, arguments: Any) -> tuple[list[Any], int] | bytes:
     """Return the domains that flags choose, or how many they are."""
     flags = arguments.flags
     check_flags(flags, _ALL, "virConnectListAllDomains")
     found = _chosen(session, flags)
     if not arguments.need_results:
         return [], len(found)
-    return list(map(summary_reference, found)), len(found)
+    if len(found) > _DOMAINS_MAX:
+        raise Failure(39, f"{len(found)} domains are more than the {_DOMAINS_MAX} of one answer")
+    count = _pack_count(len(found))
+    return b"".join((count, *kept_references(session, found), count))
 
 
 @serves("connect_num_of_domains")

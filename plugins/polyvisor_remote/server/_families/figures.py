@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.errors import NotFound
 from polyvisor_remote.server._families.arguments import check_flags, summary_reference
-from polyvisor_remote.server._families.domains import choice, kinds
+from polyvisor_remote.server._families.domains import choice, kept_references, kinds
 from polyvisor_remote.server.dispatch import serves
 from polyvisor_remote.server.failures import Failure
-from polyvisor_remote.server.numbers import ListDomains, Stats
+from polyvisor_remote.server.numbers import STATS_GROUPS, ListDomains, Stats
 from polyvisor_remote.wire import Packer
 from polyvisor_remote.wire.params import INT, UINT
 
@@ -21,19 +22,6 @@ _ENFORCE = 1 << 31
 _NOWAIT, _BACKING = 1 << 29, 1 << 30
 _CHOOSE = int(~ListDomains(0)) | _ENFORCE | _NOWAIT | _BACKING
 
-#: Groups by the first word of a figure's name (``virDomainStatsTypes``).
-_GROUPS = {
-    "state": Stats.STATE,
-    "cpu": Stats.CPU_TOTAL,
-    "balloon": Stats.BALLOON,
-    "vcpu": Stats.VCPU,
-    "net": Stats.INTERFACE,
-    "block": Stats.BLOCK,
-    "perf": Stats.PERF,
-    "iothread": Stats.IOTHREAD,
-    "memory": Stats.MEMORY,
-    "dirtyrate": Stats.DIRTYRATE,
-}
 _ALL = int(~Stats(0))
 #: Figures that libvirt sends as an int or an unsigned int, by their last words; others are
 #: unsigned long, or what their value says (``src/qemu/qemu_driver.c``, documented with
@@ -44,12 +32,15 @@ _UINTS = frozenset({"vcpu.current", "vcpu.maximum", "net.count", "block.count", 
 #: By the groups that are wanted.
 _packers: dict[int, Packer] = {}
 _PACKERS_MAX = 64
+#: Records that an answer has at most (``REMOTE_CONNECT_GET_ALL_DOMAIN_STATS_MAX``).
+_RECORDS_MAX = 16384
+_pack_count = struct.Struct(">I").pack
 
 
 def _kind(name: str, wanted: int) -> int | None:
     """Return the type of a figure; ``None`` if it is in none of the wanted groups."""
     first, _, rest = name.partition(".")
-    if not _GROUPS.get(first, Stats(0)) & wanted:
+    if not STATS_GROUPS.get(first, Stats(0)) & wanted:
         return None
     if name in _INTS or (first == "vcpu" and rest.endswith(".state")):
         return INT
@@ -68,27 +59,38 @@ def _packer(wanted: int) -> Packer:
 
 
 @serves("connect_get_all_domain_stats")
-def get_all_domain_stats(session: Session, arguments: Any) -> tuple[list[Any]]:
+def get_all_domain_stats(session: Session, arguments: Any) -> tuple[list[Any]] | bytes:
     """Return the figures of many domains: of those named, or of all that flags choose."""
     flags, wanted = arguments.flags, arguments.stats or _ALL
     check_flags(flags, _CHOOSE, "virConnectGetAllDomainStats")
     if flags & _ENFORCE and wanted & ~_ALL:
         raise Failure(8, f"stats types bits 0x{wanted & ~_ALL:x} are not supported by this daemon")
     domains = session.driver.domains
-    pack = _packer(wanted & _ALL).pack
+    packer = _packer(wanted & _ALL)
     if arguments.doms:
         records = []
         for dom in arguments.doms:
             with suppress(NotFound):
                 one = domains.summary(session.uuid(dom))
-                records.append((summary_reference(one), pack(domains.stats(one.uuid))))
+                records.append((summary_reference(one), packer.pack(domains.stats(one.uuid))))
         return (records,)
     test = choice(session, flags)
-    found = domains.all_stats(**kinds(flags))
-    return (
-        [
-            (summary_reference(one), pack(figures))
-            for one, figures in found
-            if test is None or test(one)
-        ],
-    )
+    groups = {word for word, bit in STATS_GROUPS.items() if bit & wanted}
+    found = domains.all_stats(**kinds(flags), groups=groups)
+    if test is not None:
+        found = [pair for pair in found if test(pair[0])]
+    if len(found) > _RECORDS_MAX:
+        raise Failure(39, f"{len(found)} domains are more than the {_RECORDS_MAX} of one answer")
+    references = kept_references(session, [one for one, _ in found])
+    told = [figures for _, figures in found]
+    kept = session.shared.kept
+    before: tuple[list[bytes], int, list[dict[str, Any]], bytes] | None = kept.get("figures")
+    # Of what does not change from call to call a driver gives the same objects.
+    if before is not None and before[0] is references and before[1:3] == (wanted, told):
+        return before[3]
+    parts = [b""] * (2 * len(found))
+    parts[::2] = references
+    parts[1::2] = map(packer.data, told)
+    answer = _pack_count(len(found)) + b"".join(parts)
+    kept["figures"] = (references, wanted, told, answer)
+    return answer
