@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.errors import HypervisorError
@@ -86,7 +86,8 @@ def figures(hypervisor: QemuHypervisor, guests: Sequence[Guest]) -> list[Figures
             [(f"{one.run_dir}/control", (*_ASKED, _balloon_question(one.spec))) for one in some],
             timeout=ANSWERS,
         )
-        found += [_figures(hypervisor, *one) for one in zip(some, told, strict=True)]
+        with closing(told):
+            found += [_figures(hypervisor, *one) for one in zip(some, told, strict=True)]
     return found
 
 
@@ -103,8 +104,8 @@ def _figures(
     if seen.state is DomainState.SHUTOFF:
         return Figures(seen, 0, None)
     spec, pid = guest.spec, guest.runtime["pid"]
-    memory, cpu_time = hypervisor.memory_and_cpu_time(guest)
     more = {**_cpu(pid), "balloon.rss": _rss(pid), **_interfaces(spec)}
+    cpu_time = more.get("cpu.time", 0) / 1e9
     if not isinstance(told, HypervisorError):
         status, cpus, size, nodes, counts, balloon = (
             None if isinstance(one, QmpError) else one for one in told
@@ -119,7 +120,7 @@ def _figures(
             more |= _vcpus(pid, cpus)
         if nodes is not None and counts is not None:
             more |= _blocks(spec, nodes, counts)
-    return Figures(seen, memory, cpu_time, more)
+    return Figures(seen, spec.current_memory or spec.memory, cpu_time, more)
 
 
 def _fields(path: str) -> list[str]:

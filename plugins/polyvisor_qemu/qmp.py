@@ -15,7 +15,7 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any, Self
 
@@ -68,8 +68,9 @@ class Monitor:
         try:
             connect(self._socket, path, timeout)
             # QEMU reads it after its greeting, which need not be waited for.
-            self._send(self._request("qmp_capabilities", {}), ())
+            self._unsent = self._request("qmp_capabilities", {})
             if wait:
+                self._send(b"", ())
                 self._greeted()
         except BaseException:
             self._socket.close()
@@ -225,6 +226,7 @@ class Monitor:
     # The wire
 
     def _send(self, data: bytes, fds: tuple[int, ...]) -> None:
+        data, self._unsent = self._unsent + data, b""
         try:
             if fds:
                 rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
@@ -270,38 +272,41 @@ class Monitor:
 
 def ask_all(
     questions: Sequence[tuple[str, Sequence[Command]]], *, timeout: float
-) -> list[list[Any] | HypervisorError]:
+) -> Generator[list[Any] | HypervisorError, None, None]:
     """Do :meth:`Monitor.ask` on many monitors; all work on it at the same time.
+
+    What is done with one's answers is done while the others still work on theirs.
 
     Args:
         questions: the monitors' sockets, each with its commands.
         timeout: seconds that all of them together have.
 
-    Returns:
+    Yields:
         For each monitor its answers, or what went wrong.
     """
-    asked: list[tuple[Monitor, int, Sequence[Command]] | HypervisorError] = []
-    found: list[list[Any] | HypervisorError] = []
+    deadline = time.monotonic() + timeout
     with ExitStack() as stack:
+        asked: list[tuple[Monitor, int, Sequence[Command]] | HypervisorError] = []
         for path, commands in questions:
             try:
                 monitor = stack.enter_context(Monitor(path, timeout=timeout, wait=False))
                 asked.append((monitor, monitor._send_off(commands), commands))
             except HypervisorError as error:
                 asked.append(error)
-        deadline = time.monotonic() + timeout
         for one in asked:
             if isinstance(one, HypervisorError):
-                found.append(one)
+                yield one
                 continue
             monitor, first, commands = one
             monitor.timeout = max(0.0, deadline - time.monotonic())
+            told: list[Any] | HypervisorError
             try:
                 monitor._greeted()
-                found.append(monitor._answers(first, commands))
+                told = monitor._answers(first, commands)
             except HypervisorError as error:
-                found.append(error)
-    return found
+                told = error
+            monitor.close()
+            yield told
 
 
 def json_object(line: bytes, sender: str) -> dict[str, Any]:
