@@ -25,7 +25,15 @@ class ChangingQemu(QemuHypervisor, ChangesGuests, TunesGuests):
         """See :func:`polyvisor_qemu.hotplug.attach`."""
         from polyvisor_qemu.hotplug import attach
 
+        self._let_open(guest, kind, device)
         return attach(self, guest, kind, device)
+
+    def _let_open(self, guest: Guest, kind: str, device: Any) -> None:
+        if self.owning is not None and kind == "disks":
+            from polyvisor_qemu.owning import layers
+
+            for path in layers([device]):
+                self.owning.give(guest.uuid, path)
 
     def detach_device(self, guest: Guest, kind: str, device: Any, spec: DomainSpec) -> None:
         """See :func:`polyvisor_qemu.hotplug.detach`."""
@@ -37,6 +45,7 @@ class ChangingQemu(QemuHypervisor, ChangesGuests, TunesGuests):
         """See :func:`polyvisor_qemu.hotplug.update`."""
         from polyvisor_qemu.hotplug import update
 
+        self._let_open(guest, kind, new)
         return update(self, guest, kind, old, new)
 
     def set_vcpus(self, guest: Guest, count: int) -> None:

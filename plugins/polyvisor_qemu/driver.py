@@ -89,6 +89,12 @@ class QemuDriver(LocalDriver):
         driver = cls(roots.canonical(uri), hypervisor, Home.on_disk(roots), context)
         hypervisor.image_compression = "none" if packed == "raw" else packed
         hypervisor.secret = driver.secret_value
+        if scope == "system" and context.settings.get("user") is not None:
+            from polyvisor_qemu.owning import Owning
+
+            hypervisor.owning = Owning.of(context.settings, driver.home)
+            if hypervisor.owning is not None:
+                hypervisor.owning.settle()
         store = driver.home.store
         hypervisor.tracked = lambda uuid: bool(store.objects(checkpoint_family(uuid)))
         return driver

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from polyvisor.model import DomainSpec
     from polyvisor_qemu.cmdline import Host
     from polyvisor_qemu.emulator import Emulator
+    from polyvisor_qemu.owning import Owning
 
 __all__ = ["QemuHypervisor"]
 
@@ -85,6 +87,8 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         self._known: dict[str, Emulator] = {}
         #: Gives the value of a secret by its UUID or by its kind and what it is for.
         self.secret: Callable[[str | None, str | None], bytes] | None = None
+        #: The user that guests run as, if it is not ours.
+        self.owning: Owning | None = None
 
     # Definitions
 
@@ -251,7 +255,10 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         """Start QEMU with further words on its command line."""
         from polyvisor_qemu.launch import launch
 
-        return launch(guest, spec, self._emulator(spec), self.host(), *more, timeout=self._timeout)
+        emulator, owning = self._emulator(spec), self.owning
+        return launch(
+            guest, spec, emulator, self.host(), *more, timeout=self._timeout, owning=owning
+        )
 
     def _process(self, guest: Guest) -> Process | None:
         if "pid" not in guest.runtime:
@@ -274,14 +281,19 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         """
         path, timeout = f"{guest.run_dir}/control", min(self._timeout, at_most)
         if guest.kept is None:
-            return Monitor(path, timeout=timeout)
+            return self._handing(guest, Monitor(path, timeout=timeout))
         kept = guest.kept.get(path)
         if isinstance(kept, Monitor) and kept.fileno() >= 0:
             kept.timeout = timeout
             kept.events.clear()
             return kept
-        monitor = guest.kept[path] = Monitor(path, timeout=timeout)
+        monitor = guest.kept[path] = self._handing(guest, Monitor(path, timeout=timeout))
         monitor.kept = True
+        return monitor
+
+    def _handing(self, guest: Guest, monitor: Monitor) -> Monitor:
+        if self.owning is not None:
+            monitor.give = partial(self.owning.give, guest.uuid)
         return monitor
 
     def observe(self, guest: Guest, *, deep: bool) -> Observation:

@@ -165,3 +165,11 @@ class KeepingQemu(ChangingQemu, SnapshotsDisks, BacksUpDisks):
             from polyvisor_qemu.backups.copying import remove_scratch
 
             remove_scratch(guest)
+        if self.owning is not None:
+            self.owning.give_back(guest.uuid)
+
+    def ended(self, guest: Guest) -> None:
+        """Give files that are not its user's back."""
+        super().ended(guest)
+        if self.owning is not None:
+            self.owning.give_back(guest.uuid)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from polyvisor.model import DomainSpec
     from polyvisor_qemu.cmdline import Host
     from polyvisor_qemu.cmdline.helping import Helpers
+    from polyvisor_qemu.owning import Owning
 
 __all__ = ["find", "last_words", "launch", "log_size"]
 
@@ -35,7 +36,13 @@ EVENTS_FD = RUN_FD + 2
 
 
 def launch(
-    guest: Guest, spec: DomainSpec, emulator: str, host: Host, *more: str, timeout: float
+    guest: Guest,
+    spec: DomainSpec,
+    emulator: str,
+    host: Host,
+    *more: str,
+    timeout: float,
+    owning: Owning | None = None,
 ) -> dict[str, Any]:
     """Start QEMU, its vCPUs stopped, and wait until it answers.
 
@@ -46,6 +53,7 @@ def launch(
         host: what the command line needs to know of the host.
         more: further words of the command line.
         timeout: seconds to wait for the answer.
+        owning: the user that it runs as, if it is not ours.
 
     Returns:
         The runtime facts.
@@ -76,6 +84,14 @@ def launch(
             from polyvisor_qemu.cmdline.opening import open_all
 
             opened = open_all(made, spec, guest.run_dir, host)
+        if owning is not None:
+            from polyvisor_qemu.cmdline.opening import ours
+
+            # What firmware keeps is there by now.
+            variables = [ours(path, guest.run_dir) for path in made.templates]
+            owning.take(guest.uuid, spec, [path for path in variables if os.path.exists(path)])
+            owning.furnish(guest.run_dir)
+            line = [*owning.words(), *line]
         own = {CONTROL_FD: control.fileno(), EVENTS_FD: events.fileno(), RUN_FD: run}
         process = spawn(
             line, fds={**own, **opened}, log=log_path(guest), environment=made.environment

@@ -151,6 +151,8 @@ def opened(
         if made:
             os.unlink(path)
         raise StorageError(f"cannot make {path}: {error.strerror}", path=path) from error
+    if monitor.give is not None:
+        monitor.give(path)
     file_node: dict[str, Any] = {
         "driver": "host_device" if device else "file",
         "filename": path,

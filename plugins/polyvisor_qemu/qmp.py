@@ -15,7 +15,7 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any, Self
 
@@ -50,6 +50,7 @@ class Monitor:
         timeout: as given.
         events: those that came and nobody has asked for.
         kept: a ``with`` block leaves it open unless it ends with an error.
+        give: lets QEMU open a file by its path, if it runs as another user.
 
     Raises:
         Gone: nobody listens there.
@@ -61,6 +62,7 @@ class Monitor:
         self.events: deque[dict[str, Any]] = deque()
         self.timeout = timeout
         self.kept = False
+        self.give: Callable[[str], None] | None = None
         self._buffer = bytearray()
         self._number = 0
         self._path = path

@@ -29,6 +29,19 @@ SETTINGS = (
         "what save images are compressed with: `raw` (not at all), `gzip`, `bzip2`, `xz`, `lzop` "
         "or `zstd`",
     ),
+    Setting(
+        "user",
+        str,
+        None,
+        "the user that guests of `qemu:///system` run as, by name or as `+UID`; root if not said",
+    ),
+    Setting("group", str, None, "its group, by name or as `+GID`; the user's own if not said"),
+    Setting(
+        "dynamic_ownership",
+        bool,
+        True,
+        "whether images are given to that user while a guest uses them",
+    ),
     Setting("answer_timeout", float, 30.0, "seconds that QEMU has for an answer on its monitor"),
     Setting("network_bridges", dict, None, "the bridge of each network that interfaces may name"),
     Setting(
