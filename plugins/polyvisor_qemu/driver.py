@@ -221,7 +221,7 @@ class QemuDriver(LocalDriver):
                 "migration.stopped": _YES,
                 "migration.offline": _YES,
                 "migration.peer-to-peer": _YES,
-                "migration.tunnelled": _NOT_YET,
+                "migration.tunnelled": _YES,
                 "migration.post-copy": _NOT_YET,
                 "migration.storage": _YES,
                 "migration.limits": _YES,

@@ -104,6 +104,12 @@ def credentials(settings: Mapping[str, Any], name: str, *, leaving: bool) -> dic
 
 
 def _check(options: MigrationOptions) -> None:
+    if options.tunnelled and (options.parallel or options.tls):
+        other = "parallel" if options.parallel else "tls"
+        raise InvalidArgument(
+            f"migrate: {other} does not go with tunnelled: the tunnel is one stream, and as safe "
+            f"as the connection that it is in"
+        )
     known = (*_PACKERS, *_PARALLEL_PACKERS)
     for method in options.compression:
         if method not in known:

@@ -56,6 +56,8 @@ def receive(
         # QEMU knows more kinds, one of which runs programs.
         kind, place = kind_of(options.uri)
         local = kind == "unix"
+        if place == f"{guest.run_dir}/migration":
+            place = None
     runtime = hypervisor.spawn(guest, spec, "-incoming", "defer")
     try:
         with hypervisor.monitor(guest) as monitor:

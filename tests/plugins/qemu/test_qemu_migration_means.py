@@ -202,3 +202,12 @@ def test_disks_over_tls(hosts: Hosts, certificates: Callable[[str], Path]) -> No
     hosts.wait_for_count()
     moved.destroy()
     assert theirs.read_bytes() == mine.read_bytes()
+
+
+@pytest.mark.parametrize("other", [{"parallel": True}, {"tls": True}])
+def test_what_does_not_go_through_a_tunnel(hosts: Hosts, other: dict[str, Any]) -> None:
+    """A tunnel is one stream, and as safe as its connection: more is refused in words."""
+    domain = hosts.open("a").domains.create(hosts.counting())
+    with pytest.raises((InvalidArgument, MigrationError), match="does not go with tunnelled"):
+        domain.migrate(hosts.open("b"), peer_to_peer=True, tunnelled=True, **other)
+    assert domain.state is DomainState.RUNNING

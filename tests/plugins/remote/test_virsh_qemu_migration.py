@@ -90,15 +90,18 @@ def pair(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pair]:
         pytest.skip(str(missing))
 
 
-@pytest.mark.parametrize("driven", [(), ("--p2p",)], ids=["direct", "p2p"])
+@pytest.mark.parametrize(
+    "driven", [(), ("--p2p",), ("--p2p", "--tunnelled")], ids=["direct", "p2p", "tunnelled"]
+)
 def test_there_and_back(pair: Pair, driven: tuple[str, ...]) -> None:
     """From ours to theirs and back, no count lost, one owner each time; kept where asked."""
     pair.virsh("ours", "define", f"{pair.folder}/g.xml")
     pair.virsh("ours", "start", "g")
     pair.wait_for_count()
     for source, target in (("ours", "theirs"), ("theirs", "ours"), ("ours", "theirs")):
+        place = () if "--tunnelled" in driven else (PLACE,)
         pair.virsh(
-            source, "migrate", "g", pair.uris[target], PLACE, "--live", "--unsafe", "--persistent",
+            source, "migrate", "g", pair.uris[target], *place, "--live", "--unsafe", "--persistent",
             "--undefinesource", *driven,
         )  # fmt: skip
         assert pair.where() == [target]
