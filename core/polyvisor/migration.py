@@ -16,6 +16,7 @@ undone is done in the reverse order of the phases.
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ from polyvisor.errors import (
     ConnectError,
     InvalidArgument,
     MigrationError,
+    NotFound,
     OperationInvalid,
     PluginError,
     PolyvisorError,
@@ -106,6 +108,8 @@ def migrate(
     return Domain(destination, uuid)
 
 
+#: Seconds that a destination has to settle who has a domain, after its connection broke.
+SETTLING = 30.0
 #: What an option other than its default needs on both sides.
 _NEEDED = {
     "offline": "migration.offline",
@@ -380,18 +384,41 @@ class _Run:
 
         try:
             with open_connection(self._destination.uri) as again:
-                if not again._driver.domains.exists(self._uuid):
-                    return None
-                active = again._driver.domains.status(self._uuid).state.active
-                return self._uuid if active or self._options.offline else None
+                deadline = time.monotonic() + SETTLING
+                while True:
+                    has_it = self._has_it(again)
+                    if has_it is not None:
+                        return self._uuid if has_it else None
+                    if time.monotonic() > deadline:
+                        break
+                    time.sleep(0.1)
+            why = f"it has not settled after {SETTLING:g} s who has the domain"
         except PolyvisorError as trouble:
-            raise MigrationError(
-                f"migrate {self._name!r}: the connection to {self._destination.uri} broke in "
-                f"finish ({error.message}) and cannot be made again ({trouble.message}); the "
-                f"domain stands still on the source until that is settled: look over there, "
-                f"then resume it here, or destroy it here",
-                phase="finish",
-                side="destination",
-                domain=self._name,
-                operation="migrate",
-            ) from error
+            why = f"it cannot be made again ({trouble.message})"
+        raise MigrationError(
+            f"migrate {self._name!r}: the connection to {self._destination.uri} broke in "
+            f"finish ({error.message}) and {why}; the domain stands still on the source until "
+            f"that is settled: look over there, then resume it here, or destroy it here",
+            phase="finish",
+            side="destination",
+            domain=self._name,
+            operation="migrate",
+        ) from error
+
+    def _has_it(self, destination: Connection) -> bool | None:
+        """Say whether a destination has the domain, ``None`` as long as it has not settled it.
+
+        One whose guest only waits for its memory gives it up when it finds that the connection
+        broke; who takes it for the owner would lose the domain.
+        """
+        from polyvisor.states import StateReason
+
+        try:
+            status = destination._driver.domains.status(self._uuid)
+        except NotFound:
+            return False
+        if self._options.offline:
+            return True
+        if not status.state.active:
+            return False
+        return None if status.reason is StateReason.MIGRATING else True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +25,8 @@ GUEST = """<domain type='qemu'><name>g</name>
 <interface type='user'><mac address='52:54:00:11:22:33'/><model type='virtio'/></interface>
 <serial type='file'><source path='{serial}' append='on'/><target port='0'/></serial>
 <memballoon model='virtio'/></devices></domain>"""
-CONFIG = "[plugins.qemu]\nlayout = 'libvirt'\n"
+CONFIG = "[plugins.qemu]\nlayout = 'libvirt'\nmigration_ports = [{first}, {last}]\n"
+PORTS = "migration_port_min = {first}\nmigration_port_max = {last}\n"
 #: Where to listen; names of hosts need not lead anywhere here.
 PLACE = "tcp:127.0.0.1"
 
@@ -75,10 +77,14 @@ def pair(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pair]:
     write_image(folder / "tick.img")
     guest = GUEST.format(disk=folder / "tick.img", serial=folder / "serial")
     (folder / "g.xml").write_text(guest)
+    # Ports of this process alone: QEMU listens for IPv6 only where another test has IPv4's.
+    first = 20000 + os.getpid() % 700 * 16
+    config = CONFIG.format(first=first, last=first + 7)
+    ports = PORTS.format(first=first + 8, last=first + 15)
     try:
         with (
-            served(folder / "p", config=CONFIG) as daemon,
-            libvirt_host(folder / "l", "host-m") as theirs,
+            served(folder / "p", config=config) as daemon,
+            libvirt_host(folder / "l", "host-m", settings=ports) as theirs,
         ):
             uris = {"ours": daemon.uri("qemu", "/system"), "theirs": theirs}
             try:
