@@ -16,14 +16,13 @@ from polyvisor.errors import (
     HypervisorError,
     InvalidArgument,
     MigrationError,
-    PolyvisorError,
     StorageError,
     Unsupported,
 )
 from polyvisor_qemu.cmdline import RUN_FD
 from polyvisor_qemu.cookies import Nbd, QemuCookie
 from polyvisor_qemu.listening import kind_of, listen_tcp
-from polyvisor_qemu.means import credentials
+from polyvisor_qemu.means import credentials, forget_credentials
 from polyvisor_qemu.naming import qdev_name
 from polyvisor_qemu.nodes import backend_of, chain_of
 from polyvisor_qemu.qmp import QmpError
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from polyvisor.local import Guest
     from polyvisor.model import DomainSpec
     from polyvisor.model.devices.disk import Disk
+    from polyvisor_qemu.hypervisor import QemuHypervisor
     from polyvisor_qemu.qmp import Monitor
 
 __all__ = ["copied", "export_name", "missing", "serve", "stop_serving", "told_disks"]
@@ -160,7 +160,7 @@ def serve(
     guest: Guest,
     spec: DomainSpec,
     options: MigrationOptions,
-    settings: dict[str, Any],
+    hypervisor: QemuHypervisor,
     uri: str,
 ) -> int | None:
     """Have a QEMU that waits for its guest serve the disks that come along.
@@ -170,7 +170,7 @@ def serve(
         guest: the guest.
         spec: its definition.
         options: how it is sent.
-        settings: the plugin's.
+        hypervisor: whose settings and secrets say where, and which certificates there are.
         uri: where it listens for the stream.
 
     Returns:
@@ -180,7 +180,7 @@ def serve(
     Raises:
         HypervisorError: it cannot.
     """
-    disks = copied(spec, options)
+    disks, settings = copied(spec, options), hypervisor.settings
     port: int | None = None
     asked = options.disks_uri
     kind, place = kind_of(asked if asked is not None else uri)
@@ -206,7 +206,8 @@ def serve(
         port = int(number)
 
     if options.tls:
-        monitor.execute_all(("object-add", credentials(settings, _CREDENTIALS, leaving=False)))
+        secret = hypervisor.secret
+        monitor.execute_all(*credentials(settings, secret, _CREDENTIALS, leaving=False))
     if kind == "tcp":
         # Next to the stream, at another port, unless one was asked for.
         listen_tcp(settings, options, place if asked is not None else _host(place), listen)
@@ -247,8 +248,7 @@ def stop_serving(monitor: Monitor, guest: Guest) -> None:
     if served is None:
         return
     monitor.execute("nbd-server-stop")
-    with suppress(PolyvisorError):
-        monitor.execute("object-del", id=_CREDENTIALS)
+    forget_credentials(monitor, _CREDENTIALS)
     if served["socket"] is not None:
         with suppress(OSError):
             os.unlink(served["socket"])

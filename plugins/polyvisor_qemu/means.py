@@ -6,24 +6,30 @@ what, is as libvirt has it (src/qemu/qemu_migration_params.c).
 
 from __future__ import annotations
 
+from base64 import b64encode
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.errors import InvalidArgument, PolyvisorError
+from polyvisor_qemu.qmp import QmpError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from polyvisor.driver import MigrationOptions
     from polyvisor_qemu.qmp import Command, Monitor
 
-__all__ = ["commands", "credentials", "plain"]
+    Secret = Callable[[str | None, str | None], bytes]
+
+__all__ = ["commands", "credentials", "forget_credentials", "plain"]
 
 #: What packs the stream: the capability; those of ``parallel`` are a parameter's values.
 _PACKERS = {"xbzrle": "xbzrle", "mt": "compress"}
 _PARALLEL_PACKERS = ("zlib", "zstd")
 #: QEMU's name for the certificates.
 _CREDENTIALS = "polyvisor-migrate-tls"
+#: What follows that in the name of the password of their key.
+_OF_KEY = "-password"
 #: Capabilities that stay on from one migration to the next.
 _STAY = frozenset({"events"})
 
@@ -34,6 +40,7 @@ def commands(
     *,
     leaving: bool,
     host: str | None = None,
+    secret: Secret | None = None,
 ) -> list[Command]:
     """Return what tells QEMU how a guest is to be sent, before anything else of a migration.
 
@@ -42,6 +49,7 @@ def commands(
         settings: the plugin's.
         leaving: the guest leaves from here, and does not arrive.
         host: the name of where it goes, if it has one.
+        secret: gives the value of a secret by its UUID.
 
     Raises:
         InvalidArgument: such means do not go together.
@@ -80,7 +88,7 @@ def commands(
         if method in _PARALLEL_PACKERS:
             parameters["multifd-compression"] = method
     if options.tls:
-        told.append(("object-add", credentials(settings, _CREDENTIALS, leaving=leaving)))
+        told += credentials(settings, secret, _CREDENTIALS, leaving=leaving)
         parameters["tls-creds"] = _CREDENTIALS
         # What the destination's certificate must be for; who listens asks for no name.
         parameters["tls-hostname"] = (options.tls_destination or host or "") if leaving else ""
@@ -89,18 +97,46 @@ def commands(
     return told
 
 
-def credentials(settings: Mapping[str, Any], name: str, *, leaving: bool) -> dict[str, Any]:
-    """Return the certificates of one side, from where libvirt has them, as an object of QEMU."""
+def credentials(
+    settings: Mapping[str, Any], secret: Secret | None, name: str, *, leaving: bool
+) -> list[Command]:
+    """Return what gives QEMU the certificates of one side, from where libvirt has them.
+
+    Args:
+        settings: the plugin's.
+        secret: gives the value of a secret by its UUID.
+        name: what QEMU is to call them; :func:`forget_credentials` puts them away.
+        leaving: the guest leaves from here, and does not arrive.
+
+    Raises:
+        PolyvisorError: there is no secret for the password of their key.
+    """
     folder = settings.get("migrate_tls_x509_cert_dir") or settings.get(
         "default_tls_x509_cert_dir", "/etc/pki/qemu"
     )
-    return {
+    creds = {
         "qom-type": "tls-creds-x509",
         "id": name,
         "dir": str(folder),
         "endpoint": "client" if leaving else "server",
         "verify-peer": leaving or bool(settings.get("migrate_tls_x509_verify", True)),
     }
+    told: list[Command] = []
+    uuid = settings.get("migrate_tls_x509_secret_uuid")
+    if uuid:
+        assert secret is not None
+        creds["passwordid"] = f"{name}{_OF_KEY}"
+        value = b64encode(secret(str(uuid), None)).decode()
+        password = {"qom-type": "secret", "id": creds["passwordid"], "format": "base64"}
+        told.append(("object-add", {**password, "data": value}))
+    return [*told, ("object-add", creds)]
+
+
+def forget_credentials(monitor: Monitor, name: str) -> None:
+    """Put away what :func:`credentials` gave QEMU, if it is there."""
+    for one in (name, f"{name}{_OF_KEY}"):
+        with suppress(QmpError):
+            monitor.execute("object-del", id=one)
 
 
 def _check(options: MigrationOptions) -> None:
@@ -134,7 +170,7 @@ def plain(monitor: Monitor) -> None:
         )
         if isinstance(creds, dict) and creds.get("tls-creds"):
             monitor.execute("migrate-set-parameters", tls_creds="", tls_hostname="")
-            monitor.execute("object-del", id=_CREDENTIALS)
+            forget_credentials(monitor, _CREDENTIALS)
         on = [
             each["capability"]
             for each in capabilities

@@ -49,7 +49,7 @@ def receive(
         HypervisorError: it cannot listen there.
         InvalidArgument: such means do not go together.
     """
-    means = commands(options, hypervisor.settings, leaving=False)
+    means = commands(options, hypervisor.settings, leaving=False, secret=hypervisor.secret)
     place: str | None = None
     local = options.uri is None and options.listen_address is None and _from_here(cookie)
     if options.uri is not None:
@@ -83,7 +83,7 @@ def receive(
             if options.copy_storage:
                 from polyvisor_qemu.along import serve
 
-                serve(monitor, guest, spec, options, hypervisor.settings, uri)
+                serve(monitor, guest, spec, options, hypervisor, uri)
             return runtime, uri
     except BaseException:
         hypervisor.destroy(guest)
@@ -104,7 +104,13 @@ def send(
     cookie: bytes | None,
 ) -> dict[str, Any]:
     """Let QEMU send the guest into a connection that we make, or that it makes itself."""
-    means = commands(options, hypervisor.settings, leaving=True, host=host_of(uri))
+    means = commands(
+        options,
+        hypervisor.settings,
+        leaving=True,
+        host=host_of(uri),
+        secret=hypervisor.secret,
+    )
     began = time.time()
     was_running = guest.state is DomainState.RUNNING
     if was_running and not options.live:
@@ -119,9 +125,7 @@ def send(
             if options.copy_storage:
                 from polyvisor_qemu.mirrors import Mirrors
 
-                mirrors = opened.enter_context(
-                    Mirrors(monitor, guest, options, hypervisor.settings)
-                )
+                mirrors = opened.enter_context(Mirrors(monitor, guest, options, hypervisor))
                 mirrors.begin(uri, cookie)
                 mirrors.wait(job)
             where: int | str

@@ -17,16 +17,15 @@ from polyvisor_qemu.along import copied, export_name
 from polyvisor_qemu.cmdline import RUN_FD
 from polyvisor_qemu.cookies import QemuCookie
 from polyvisor_qemu.listening import host_of, kind_of
-from polyvisor_qemu.means import credentials
+from polyvisor_qemu.means import credentials, forget_credentials
 from polyvisor_qemu.nodes import chain_of
 from polyvisor_qemu.qmp import QmpError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from polyvisor.driver import MigrationOptions
     from polyvisor.jobs import Job
     from polyvisor.local import Guest
+    from polyvisor_qemu.hypervisor import QemuHypervisor
     from polyvisor_qemu.qmp import Monitor
 
 __all__ = ["Mirrors", "abandon"]
@@ -48,7 +47,7 @@ class Mirrors:
         monitor: the source's monitor.
         guest: the guest.
         options: how it is migrated.
-        settings: the plugin's.
+        hypervisor: whose settings and secrets say which certificates there are.
 
     Attributes:
         total: bytes to copy, as known now.
@@ -60,12 +59,12 @@ class Mirrors:
         monitor: Monitor,
         guest: Guest,
         options: MigrationOptions,
-        settings: Mapping[str, Any],
+        hypervisor: QemuHypervisor,
     ) -> None:
         self._monitor = monitor
         self._guest = guest
         self._options = options
-        self._settings = settings
+        self._hypervisor = hypervisor
         self._ended = False
         self.total = 0
         self.processed = 0
@@ -99,8 +98,8 @@ class Mirrors:
         server, host = self._server(uri, cookie)
         reached: dict[str, Any] = {"driver": "nbd", "server": server}
         if options.tls:
-            made = credentials(self._settings, _CREDENTIALS, leaving=True)
-            monitor.execute_all(("object-add", made))
+            settings, secret = self._hypervisor.settings, self._hypervisor.secret
+            monitor.execute_all(*credentials(settings, secret, _CREDENTIALS, leaving=True))
             reached["tls-creds"] = _CREDENTIALS
             reached["tls-hostname"] = options.tls_destination or host or ""
         for disk in copied(spec, options):
@@ -283,7 +282,6 @@ def abandon(monitor: Monitor, guest: Guest) -> None:
     for node in sorted(nodes):  # The format of each comes before its storage.
         with suppress(QmpError):
             monitor.execute("blockdev-del", node_name=node)
-    with suppress(QmpError):
-        monitor.execute("object-del", id=_CREDENTIALS)
+    forget_credentials(monitor, _CREDENTIALS)
     with suppress(OSError):
         os.unlink(f"{guest.run_dir}/{_LINK}")

@@ -116,6 +116,7 @@ SETTINGS = (
         True,
         "whether sources of encrypted migrations need a certificate",
     ),
+    Setting("migrate_tls_x509_secret_uuid", str, None, "the secret with the password of that key"),
     Setting(
         "backup_tls_x509_cert_dir",
         str,

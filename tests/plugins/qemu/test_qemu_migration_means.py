@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,6 +26,8 @@ pytestmark = pytest.mark.real
 
 #: The name that the certificates are for.
 NAME = "there.example"
+#: The secret with the password of their keys.
+SECRET = "4f8e4a5e-6f43-4dd8-9a41-a54b6b1f6a01"
 
 
 def place() -> str:
@@ -177,11 +180,26 @@ def test_the_destination_dies_at_a_phase(
     hosts.wait_for_count()
 
 
-def test_disks_over_tls(hosts: Hosts, certificates: Callable[[str], Path]) -> None:
-    """Disks are encrypted as the stream is; who asks for another name gets none."""
-    folder = str(certificates(NAME))
-    here = hosts.open("a", migrate_tls_x509_cert_dir=folder)
-    there = hosts.open("b", migrate_tls_x509_cert_dir=folder)
+@pytest.mark.parametrize("locked", [False, True])
+def test_disks_over_tls(hosts: Hosts, certificates: Callable[[str], Path], locked: bool) -> None:
+    """Disks are encrypted as the stream is; keys may have a password, which is a secret."""
+    folder = certificates(NAME)
+    both: dict[str, Any] = {"migrate_tls_x509_cert_dir": str(folder)}
+    if locked:
+        both["migrate_tls_x509_secret_uuid"] = SECRET
+        for side in ("server", "client"):
+            key = folder / f"{side}-key.pem"
+            line = ["openssl", "pkcs8", "-topk8", "-v2", "aes256", "-in", str(key)]
+            line += ["-passout", "pass:open sesame", "-out", str(folder / "locked")]
+            subprocess.run(line, check=True, capture_output=True, timeout=60)
+            (folder / "locked").replace(key)
+    here, there = hosts.open("a", **both), hosts.open("b", **both)
+    for host in (here, there) if locked else ():
+        secret = host.secrets.define(
+            f"<secret ephemeral='no' private='yes'><uuid>{SECRET}</uuid><usage type='tls'>"
+            f"<name>key</name></usage></secret>"
+        )
+        secret.set_value(b"open sesame")
     mine, theirs = hosts.root / "mine", hosts.root / "theirs"
     mine.write_bytes(b"x" * (1 << 20))
     domain = here.domains.create(
