@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import attrs
 
-from polyvisor.local import ChangesGuests, TunesGuests
+from polyvisor.local import ChangesGuests, TracksDisks, TunesGuests
 
 if TYPE_CHECKING:
     from polyvisor.local import Guest
-    from polyvisor.model import DomainSpec
+    from polyvisor.model import CheckpointSpec, DomainSpec
     from polyvisor_sim.machine import Machine, Moment
     from polyvisor_sim.rack import Rack
 
 __all__ = ["SimChanges"]
 
 
-class SimChanges(ChangesGuests, TunesGuests):
+class SimChanges(ChangesGuests, TunesGuests, TracksDisks):
     """What a simulated guest takes note of, and what is only written down.
 
     Its devices are never opened, and it takes no CPU time that could be shared out: of both
@@ -73,3 +73,18 @@ class SimChanges(ChangesGuests, TunesGuests):
     def pin(self, guest: Guest, which: int | str, cpus: AbstractSet[int]) -> None:
         """Refuse nothing of a guest that is there."""
         self._present(guest)
+
+    # Checkpoints: no guest writes to its disks, so that there is nothing to keep account of
+
+    def check_tracking(self, spec: DomainSpec, point: CheckpointSpec) -> None:
+        """Refuse nothing."""
+
+    def track(self, guest: Guest | None, spec: DomainSpec, point: CheckpointSpec) -> None:
+        """Keep account of what nobody writes."""
+
+    def untrack(self, guest: Guest | None, spec: DomainSpec, point: CheckpointSpec) -> None:
+        """Stop that."""
+
+    def changed(self, guest: Guest, point: CheckpointSpec) -> Mapping[str, int]:
+        """Return that nothing was written."""
+        return {disk.name: 0 for disk in point.disks if disk.checkpoint == "bitmap"}

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from polyvisor.local._disk_backups import BacksUpDisks
+    from polyvisor.local._disk_backups import BacksUpDisks, TracksDisks
     from polyvisor.local._driver import LocalDriver
     from polyvisor.local._hold import Hold
     from polyvisor.local._points import checkpoint_family
@@ -71,6 +71,7 @@ __all__ = [
     "Observation",
     "SavesGuests",
     "SnapshotsDisks",
+    "TracksDisks",
     "TunesGuests",
     "WatchesGuests",
     "checkpoint_family",
@@ -84,6 +85,7 @@ __getattr__, __dir__ = attach(
     __name__,
     {
         "BacksUpDisks": "_disk_backups",
+        "TracksDisks": "_disk_backups",
         "Hold": "_hold",
         "LocalDriver": "_driver",
         "Merge": "_snapshot_disks",

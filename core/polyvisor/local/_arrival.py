@@ -10,7 +10,13 @@ from uuid import uuid4
 import attrs
 
 from polyvisor.driver import Finished, MigrationOptions, Outcome, Prepared
-from polyvisor.errors import AlreadyExists, Cancelled, MigrationError, PolyvisorError
+from polyvisor.errors import (
+    AlreadyExists,
+    Cancelled,
+    MigrationError,
+    OperationInvalid,
+    PolyvisorError,
+)
 from polyvisor.events import EventKind
 from polyvisor.jobs import Job
 from polyvisor.local._cookie import Cookie, agree, need_same
@@ -59,6 +65,7 @@ class Arrival:
         assert self._spec.uuid is not None
         self.uuid = self._spec.uuid
         self._job = Job("migration")
+        self._refuse_ourselves()
         self._hold = keeper.hold(self.uuid, "migrate", may_be_missing=True)
         try:
             self._check_free()
@@ -97,6 +104,18 @@ class Arrival:
         ours = Cookie(self._migration, **facts).to_bytes() if self._cookie is not None else b""
         guest = None if self._options.offline else self._hold.guest
         return self._hypervisor.tell(phase, ours, guest=guest, options=self._options)
+
+    def _refuse_ourselves(self) -> None:
+        """Refuse a guest that comes from this host: its source has the domain until the end."""
+        record = self._keeper.home.store.get(self.uuid)
+        intent = record.intent if record is not None else None
+        if intent is not None and intent.get("id") == self._migration:
+            raise OperationInvalid(
+                f"attempt to migrate guest to the same host: {self._spec.name!r} is on its way "
+                f"from here",
+                domain=self._spec.name,
+                operation="migrate",
+            )
 
     def _check_free(self) -> None:
         """Refuse if a domain is in the way."""

@@ -21,7 +21,7 @@ from polyvisor.state import ObjectRecord
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from polyvisor.local._disk_backups import BacksUpDisks
+    from polyvisor.local._disk_backups import TracksDisks
     from polyvisor.local._hold import Hold
     from polyvisor.local._keeper import Keeper
     from polyvisor.state import Store
@@ -67,6 +67,7 @@ def planned(hold: Hold, wanted: CheckpointSpec) -> CheckpointSpec:
 
     Raises:
         AlreadyExists: there is one of that name.
+        OperationInvalid: the domain has snapshots.
         Unsupported: not of these disks.
     """
     known = points(hold.keeper.home.store, hold.uuid)
@@ -79,11 +80,14 @@ def planned(hold: Hold, wanted: CheckpointSpec) -> CheckpointSpec:
             f"the domain {hold.known.name!r} has a checkpoint {wanted.name!r} already",
             domain=hold.known.name,
         )
+    if hold.keeper.home.store.snapshots(hold.uuid):
+        # Going back to one would leave the account of what has changed behind.
+        raise hold.invalid("it has snapshots; delete them first")
     spec = present_spec(hold)
     point = wanted.created(now, spec)
     if known:
         point = attrs.evolve(point, parent=CheckpointParent(name=list(known)[-1]))
-    cast("BacksUpDisks", hold.keeper.hypervisor).check_tracking(spec, point)
+    cast("TracksDisks", hold.keeper.hypervisor).check_tracking(spec, point)
     return point
 
 
@@ -93,7 +97,7 @@ class LocalCheckpoints(Checkpoints):
     def __init__(self, keeper: Keeper) -> None:
         self._keeper = keeper
         self._store = keeper.home.store
-        self._hypervisor = cast("BacksUpDisks", keeper.hypervisor)
+        self._hypervisor = cast("TracksDisks", keeper.hypervisor)
 
     def create(self, uuid: UUID, xml: str, *, redefine: bool = False) -> str:
         wanted = CheckpointSpec.from_xml(xml)
@@ -192,7 +196,7 @@ def settle_tracking(hold: Hold) -> None:
         spec = point.domain
         assert isinstance(spec, DomainSpec)
         with suppress(PolyvisorError):  # Account that nobody knows of is kept in vain, no more.
-            hypervisor = cast("BacksUpDisks", hold.keeper.hypervisor)
+            hypervisor = cast("TracksDisks", hold.keeper.hypervisor)
             hypervisor.untrack(None if gone else hold.guest, spec, point)
     if seen is not None and gone:
         end_gone(hold, seen.reason)

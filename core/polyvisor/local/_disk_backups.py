@@ -1,4 +1,4 @@
-"""What a plugin implements so that its guests have checkpoints and backups."""
+"""What a plugin implements so that its guests have checkpoints, and backups."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ if TYPE_CHECKING:
     from polyvisor.local._hypervisor import Guest
     from polyvisor.model import BackupSpec, CheckpointSpec, DomainSpec
 
-__all__ = ["BacksUpDisks"]
+__all__ = ["BacksUpDisks", "TracksDisks"]
 
 
-class BacksUpDisks(ABC):
-    """A hypervisor that keeps account of what changes on disks, and copies them meanwhile.
+class TracksDisks(ABC):
+    """A hypervisor that keeps account of what changes on disks.
 
     Names, the order of checkpoints, their documents and what is done after a process was
-    killed are the core's. Methods are called with the domain's lock held, but for
-    :meth:`backup_job`; ``guest`` is ``None`` where the domain is off. Checkpoints and backups
-    come with every disk said.
+    killed are the core's. Methods are called with the domain's lock held; ``guest`` is
+    ``None`` where the domain is off. Checkpoints come with every disk said.
     """
 
     @abstractmethod
@@ -42,6 +41,14 @@ class BacksUpDisks(ABC):
     @abstractmethod
     def changed(self, guest: Guest, point: CheckpointSpec) -> Mapping[str, int]:
         """Return how many bytes have changed since, by the disks' targets."""
+
+
+class BacksUpDisks(TracksDisks):
+    """A hypervisor that copies disks, or what has changed on them, while they are in use.
+
+    Methods are called with the domain's lock held, but for :meth:`backup_job`. Backups come
+    with every disk said.
+    """
 
     @abstractmethod
     def begin_backup(

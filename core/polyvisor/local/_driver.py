@@ -83,9 +83,9 @@ def _migration(driver: LocalDriver) -> Migration | None:
 
 
 def _checkpoints(driver: LocalDriver) -> Checkpoints | None:
-    from polyvisor.local._disk_backups import BacksUpDisks
+    from polyvisor.local._disk_backups import TracksDisks
 
-    if not isinstance(driver.hypervisor, BacksUpDisks):
+    if not isinstance(driver.hypervisor, TracksDisks):
         return None
     from polyvisor.local._checkpoints import LocalCheckpoints
 
@@ -138,8 +138,8 @@ class LocalDriver(Driver):
     The parts ``save``, ``snapshots`` and ``migration`` are there if the hypervisor derives
     from :class:`SavesGuests` and :class:`MigratesGuests`. ``devices`` and ``resources`` change
     definitions of any, and running guests of one that derives from :class:`ChangesGuests`;
-    so does ``tuning`` with :class:`TunesGuests`. ``checkpoints`` and ``backups`` are there if it
-    derives from :class:`BacksUpDisks`.
+    so does ``tuning`` with :class:`TunesGuests`. ``checkpoints`` is there if it derives
+    from :class:`TracksDisks`, and ``backups`` with :class:`BacksUpDisks`.
 
     Args:
         uri: the canonical URI, by which any process of this user comes to the same host;

@@ -14,10 +14,10 @@ from served import Served, need, run, served
 pytestmark = pytest.mark.real
 
 #: Those that pass. Not among them: ``virsh-uriprecedence``, which needs the URI of the test
-#: driver itself; and, since the simulator has no checkpoints, ``virsh-checkpoint`` and
-#: ``virsh-snapshot``.
+#: driver itself.
 TESTS = [
     "virsh-auth",
+    "virsh-checkpoint",
     "virsh-cpuset",
     "virsh-define-dev-segfault",
     "virsh-int-overflow",
@@ -27,6 +27,7 @@ TESTS = [
     "virsh-read-non-seekable",
     "virsh-schedinfo",
     "virsh-self-test",
+    "virsh-snapshot",
     "virsh-start",
     "virsh-undefine",
     "virsh-vcpupin",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from conftest import Daemon
 
 TEST = "test:///default"
-INVALID_ARG, NO_SUPPORT, INVALID = 8, 3, 55
+INVALID_ARG, NO_SUPPORT, INVALID, UNSUPPORTED = 8, 3, 55, 84
 LIVE, CONFIG = 1, 2
 UNLIMITED = 9007199254740991
 
@@ -150,6 +150,30 @@ def test_snapshots_are_put_back(daemon: Daemon) -> None:
         assert client.refused(create, dom, "<domainsnapshot/>", 64).code == INVALID_ARG
         assert client.call("domain_snapshot_num", dom, 1 << 9).num == 0
         assert client.call("domain_snapshot_num", dom, 1 << 8).num == 2
+
+
+def test_snapshots_and_checkpoints_exclude_each_other(daemon: Daemon) -> None:
+    """Refused in libvirt's words, as are a name that there is and a parent that is missing."""
+    point = "<domaincheckpoint><name>{}</name>{}</domaincheckpoint>"
+    shot = "<domainsnapshot><name>{}</name></domainsnapshot>"
+    with WireClient(daemon.path, TEST) as client:
+        dom = client.call("domain_define_xml", DISKS).dom
+        refused = client.refused
+        first = client.call("domain_checkpoint_create_xml", dom, point.format("a", ""), 0)
+        client.call("domain_checkpoint_create_xml", dom, point.format("b", ""), 0)
+        again = refused("domain_checkpoint_create_xml", dom, point.format("a", ""), 0)
+        assert again.message == "operation failed: domain moment a already exists"
+        other = refused("domain_snapshot_create_xml", dom, shot.format("s"), 0)
+        assert other.code == UNSUPPORTED
+        assert "cannot create snapshot while checkpoint exists" in (other.message or "")
+        lost = point.format("c", "<parent><name>no</name></parent><disks/>")
+        missing = refused("domain_checkpoint_create_xml", dom, lost, 1)
+        assert missing.message == "invalid argument: parent no for moment c not found"
+        client.call("domain_checkpoint_delete", first.checkpoint, 1)
+        assert client.call("domain_list_all_checkpoints", dom, 1, 0).ret == 0
+        client.call("domain_snapshot_create_xml", dom, shot.format("s"), 0)
+        other = refused("domain_checkpoint_create_xml", dom, point.format("a", ""), 0)
+        assert "cannot create checkpoint while snapshot exists" in (other.message or "")
 
 
 def test_what_is_not_counted_is_said_so(daemon: Daemon) -> None:

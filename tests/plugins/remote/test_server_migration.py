@@ -85,6 +85,25 @@ def test_a_guest_moves_in_five_phases(hosts: list[str]) -> None:
         destination.call("domain_destroy", finished.dom)
 
 
+def test_a_guest_does_not_move_to_where_it_is(hosts: list[str]) -> None:
+    """The host that it comes from refuses it at once, and it runs on."""
+    with WireClient(hosts[0], SIM) as source, WireClient(hosts[0], SIM) as destination:
+        dom, first = begun(source)
+        asked = time.monotonic()
+        refused = destination.refused(
+            "domain_migrate_prepare3_params",
+            params({"destination_xml": first.xml, "destination_name": "m"}),
+            first.cookie_out,
+            LIVE | PERSIST | UNDEFINE,
+        )
+        # Not after the time that it waits for a domain which something else has.
+        assert time.monotonic() - asked < 15
+        assert "attempt to migrate guest to the same host" in (refused.message or "")
+        source.call("domain_migrate_confirm3_params", dom, [], b"", LIVE, 1)
+        assert source.call("domain_get_state", dom, 0).state == RUNNING
+        source.call("domain_destroy", dom)
+
+
 def test_a_guest_moves_without_parameters(hosts: list[str]) -> None:
     """As older clients drive it: it runs on the destination under another name."""
     flags = LIVE | PERSIST | UNDEFINE

@@ -7,6 +7,11 @@ from typing import TYPE_CHECKING, Any
 from polyvisor.errors import NotFound
 from polyvisor_remote.server._families.arguments import check_flags, need
 from polyvisor_remote.server._families.definitions import without_secrets
+from polyvisor_remote.server._families.moments import (
+    in_moments_words,
+    need_none,
+    need_parent,
+)
 from polyvisor_remote.server.dispatch import serves
 from polyvisor_remote.server.failures import Failure, function_name
 
@@ -77,9 +82,16 @@ def create_xml(session: Session, arguments: Any) -> tuple[Any]:
     _part(session, "domain_checkpoint_create_xml")
     if flags & _REDEFINE and flags & _QUIESCE:
         raise Failure(8, "redefine and quiesce flags are mutually exclusive")
-    name = session.connection.domains[session.uuid(arguments.dom)].checkpoints.create(
-        arguments.xml_desc, redefine=bool(flags & _REDEFINE), quiesce=bool(flags & _QUIESCE)
-    )
+    uuid, wanted = session.uuid(arguments.dom), _read(arguments.xml_desc)
+    if flags & _REDEFINE:
+        known = _parents(session, arguments.dom, "domain_checkpoint_create_xml")
+        need_parent(wanted.name, wanted.parent.name if wanted.parent else None, known)
+    elif session.driver.snapshots is not None:
+        need_none(session.driver.snapshots.list(uuid), "checkpoint", "snapshot")
+    with in_moments_words(wanted.name):
+        name = session.connection.domains[uuid].checkpoints.create(
+            arguments.xml_desc, redefine=bool(flags & _REDEFINE), quiesce=bool(flags & _QUIESCE)
+        )
     return ((name, arguments.dom),)
 
 

@@ -10,6 +10,11 @@ from polyvisor.jobs import Job
 from polyvisor.model import SnapshotSpec
 from polyvisor.support import SupportStatus
 from polyvisor_remote.server._families.arguments import check_flags
+from polyvisor_remote.server._families.moments import (
+    in_moments_words,
+    need_none,
+    need_parent,
+)
 from polyvisor_remote.server.dispatch import serves
 from polyvisor_remote.server.failures import NO_SUPPORT, Failure, unsupported
 
@@ -30,10 +35,12 @@ _LIST = 2047
 _RUNNING, _PAUSED, _FORCE = 1, 2, 4
 # virDomainSnapshotDeleteFlags
 _CHILDREN, _METADATA_ONLY, _CHILDREN_ONLY = 1, 2, 4
-# virDomainSnapshotCreateFlags; all at once or nothing is how it always is
-_REDEFINE, _CURRENT, _FORGET, _HALT, _DISKS, _REUSE, _QUIESCE, _ATOMIC, _LIVE = (
-    1 << bit for bit in range(9)
+# virDomainSnapshotCreateFlags; all at once or nothing is how it always is, and every document
+# is validated
+_REDEFINE, _CURRENT, _FORGET, _HALT, _DISKS, _REUSE, _QUIESCE, _ATOMIC, _LIVE, _VALIDATE = (
+    1 << bit for bit in range(10)
 )
+_CREATE = 1023
 
 
 def _part(session: Session, procedure: str) -> Snapshots:
@@ -99,7 +106,7 @@ def _below(session: Session, snap: Any, flags: int, function: str) -> list[Snaps
 def create_xml(session: Session, arguments: Any) -> tuple[Any]:
     """Take one."""
     flags = arguments.flags
-    check_flags(flags, 511, "virDomainSnapshotCreateXML")
+    check_flags(flags, _CREATE, "virDomainSnapshotCreateXML")
     if flags & _FORGET and flags & _REDEFINE:
         raise Failure(8, "redefine and no metadata flags are mutually exclusive")
     options = SnapshotOptions(
@@ -111,11 +118,19 @@ def create_xml(session: Session, arguments: Any) -> tuple[Any]:
         redefine=bool(flags & _REDEFINE),
         current=bool(flags & _CURRENT),
     )
-    _part(session, "domain_snapshot_create_xml")
+    part = _part(session, "domain_snapshot_create_xml")
     if options.disk_only:
         _need_disk_only(session)
-    snapshots = session.connection.domains[session.uuid(arguments.dom)].snapshots
-    made = snapshots.create(options=options, quiesce=bool(flags & _QUIESCE))
+    uuid, wanted = session.uuid(arguments.dom), options.spec
+    assert wanted is not None
+    if options.redefine:
+        known = [one.name for one in part.list(uuid)]
+        need_parent(wanted.name, wanted.parent.name if wanted.parent else None, known)
+    elif session.driver.checkpoints is not None:
+        need_none(session.driver.checkpoints.list(uuid), "snapshot", "checkpoint")
+    snapshots = session.connection.domains[uuid].snapshots
+    with in_moments_words(wanted.name):
+        made = snapshots.create(options=options, quiesce=bool(flags & _QUIESCE))
     if flags & _FORGET:
         snapshots.delete(made.name, metadata_only=True)
     return ((made.name, arguments.dom),)
