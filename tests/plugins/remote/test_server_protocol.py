@@ -7,9 +7,11 @@ import socket
 import struct
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from served import served
 from wire_client import REMOTE, WireClient
 from wire_values import smallest
 
@@ -258,6 +260,42 @@ def test_clients_come_and_go(daemon: Daemon) -> None:
         while len(daemon.server.clients) > 1 and time.monotonic() < deadline:
             time.sleep(0.01)
         assert len(daemon.server.clients) == 1
+
+
+def _resident(pid: int) -> int:
+    """Return how many bytes a process holds."""
+    return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * 4096
+
+
+@pytest.mark.slow
+def test_ten_thousand_connections_opened_and_dropped(tmp_path: Path) -> None:
+    """Mute, half spoken, or with a connection open: memory is bounded, and others are served."""
+    half = frame(REMOTE.number, 1, 1, Kind.CALL, 1, 0, bytes(8))[:20]
+    with (
+        served(tmp_path / "h") as host,
+        WireClient(host.socket, "test:///default") as other,
+    ):
+        name = other.call("connect_get_hostname").hostname
+        seen, slowest = [], 0.0
+        for number in range(10_000):
+            if number % 100 == 0:
+                WireClient(host.socket, "test:///default").socket.close()
+                begun = time.monotonic()
+                assert other.call("connect_get_hostname").hostname == name
+                slowest = max(slowest, time.monotonic() - begun)
+            with socket.socket(socket.AF_UNIX) as gone:
+                gone.connect(host.socket)
+                if number % 2:
+                    gone.sendall(half)
+            if number % 2500 == 2499:
+                seen.append(_resident(host.pid))
+        open_fds = Path(f"/proc/{host.pid}/fd")
+        deadline = time.monotonic() + 30
+        while len(list(open_fds.iterdir())) > 100:
+            assert time.monotonic() < deadline, "descriptors are kept"
+            time.sleep(0.05)
+        assert seen[-1] - seen[0] < 8 << 20, seen
+        assert slowest < 20
 
 
 def test_a_half_closed_socket_is_let_go(daemon: Daemon) -> None:
