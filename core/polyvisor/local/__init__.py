@@ -38,6 +38,7 @@ from polyvisor.local._hypervisor import (
     Guest,
     LocalHypervisor,
     Observation,
+    TracksDisks,
     TunesGuests,
     WatchesGuests,
 )
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from polyvisor.local._disk_backups import BacksUpDisks, TracksDisks
+    from polyvisor.local._disk_backups import BacksUpDisks
     from polyvisor.local._driver import LocalDriver
     from polyvisor.local._hold import Hold
     from polyvisor.local._points import checkpoint_family
@@ -85,7 +86,6 @@ __getattr__, __dir__ = attach(
     __name__,
     {
         "BacksUpDisks": "_disk_backups",
-        "TracksDisks": "_disk_backups",
         "Hold": "_hold",
         "LocalDriver": "_driver",
         "Merge": "_snapshot_disks",

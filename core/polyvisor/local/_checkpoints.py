@@ -21,8 +21,8 @@ from polyvisor.state import ObjectRecord
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from polyvisor.local._disk_backups import TracksDisks
     from polyvisor.local._hold import Hold
+    from polyvisor.local._hypervisor import TracksDisks
     from polyvisor.local._keeper import Keeper
     from polyvisor.state import Store
 

@@ -1,46 +1,19 @@
-"""What a plugin implements so that its guests have checkpoints, and backups."""
+"""What a plugin implements so that its guests have backups."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+
+from polyvisor.local._hypervisor import TracksDisks
 
 if TYPE_CHECKING:
     from polyvisor.jobs import JobProgress
     from polyvisor.local._hypervisor import Guest
-    from polyvisor.model import BackupSpec, CheckpointSpec, DomainSpec
+    from polyvisor.model import BackupSpec, CheckpointSpec
 
-__all__ = ["BacksUpDisks", "TracksDisks"]
-
-
-class TracksDisks(ABC):
-    """A hypervisor that keeps account of what changes on disks.
-
-    Names, the order of checkpoints, their documents and what is done after a process was
-    killed are the core's. Methods are called with the domain's lock held; ``guest`` is
-    ``None`` where the domain is off. Checkpoints come with every disk said.
-    """
-
-    @abstractmethod
-    def check_tracking(self, spec: DomainSpec, point: CheckpointSpec) -> None:
-        """Refuse disks whose changes cannot be kept account of.
-
-        Raises:
-            Unsupported: names the disk and says why.
-        """
-
-    @abstractmethod
-    def track(self, guest: Guest | None, spec: DomainSpec, point: CheckpointSpec) -> None:
-        """Keep account, from now on, of what changes on the disks; of all or, failing, of none."""
-
-    @abstractmethod
-    def untrack(self, guest: Guest | None, spec: DomainSpec, point: CheckpointSpec) -> None:
-        """Stop that, as far as it is done."""
-
-    @abstractmethod
-    def changed(self, guest: Guest, point: CheckpointSpec) -> Mapping[str, int]:
-        """Return how many bytes have changed since, by the disks' targets."""
+__all__ = ["BacksUpDisks"]
 
 
 class BacksUpDisks(TracksDisks):

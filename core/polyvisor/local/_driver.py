@@ -83,7 +83,7 @@ def _migration(driver: LocalDriver) -> Migration | None:
 
 
 def _checkpoints(driver: LocalDriver) -> Checkpoints | None:
-    from polyvisor.local._disk_backups import TracksDisks
+    from polyvisor.local._hypervisor import TracksDisks
 
     if not isinstance(driver.hypervisor, TracksDisks):
         return None

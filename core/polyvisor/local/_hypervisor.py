@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from polyvisor.events import EventKind
-    from polyvisor.model import DomainSpec
+    from polyvisor.model import CheckpointSpec, DomainSpec
 
 __all__ = [
     "ChangesGuests",
@@ -26,6 +26,7 @@ __all__ = [
     "Guest",
     "LocalHypervisor",
     "Observation",
+    "TracksDisks",
     "TunesGuests",
     "WatchesGuests",
 ]
@@ -404,3 +405,32 @@ class TunesGuests(ABC):
     @abstractmethod
     def pin(self, guest: Guest, which: int | str, cpus: AbstractSet[int]) -> None:
         """Let a vCPU, or ``"emulator"``, run on these CPUs of the host only."""
+
+
+class TracksDisks(ABC):
+    """A hypervisor that keeps account of what changes on disks.
+
+    Names, the order of checkpoints, their documents and what is done after a process was
+    killed are the core's. Methods are called with the domain's lock held; ``guest`` is
+    ``None`` where the domain is off. Checkpoints come with every disk said.
+    """
+
+    @abstractmethod
+    def check_tracking(self, spec: DomainSpec, point: CheckpointSpec) -> None:
+        """Refuse disks whose changes cannot be kept account of.
+
+        Raises:
+            Unsupported: names the disk and says why.
+        """
+
+    @abstractmethod
+    def track(self, guest: Guest | None, spec: DomainSpec, point: CheckpointSpec) -> None:
+        """Keep account, from now on, of what changes on the disks; of all or, failing, of none."""
+
+    @abstractmethod
+    def untrack(self, guest: Guest | None, spec: DomainSpec, point: CheckpointSpec) -> None:
+        """Stop that, as far as it is done."""
+
+    @abstractmethod
+    def changed(self, guest: Guest, point: CheckpointSpec) -> Mapping[str, int]:
+        """Return how many bytes have changed since, by the disks' targets."""
