@@ -13,7 +13,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from bed import TOOLS, Bed, folder
-from emulated import Host, Outcome, pair
+from emulated import SECONDS, Host, Outcome, pair
 
 #: Before each test gets a home of its own.
 FOLDER = folder()
@@ -39,7 +39,7 @@ def one(
     parts = "all" if slow else ""
     host = Host(bed.path, tmp_path_factory.mktemp("one"), "one.py", parts=parts)
     try:
-        yield host.wait(1500)
+        yield host.wait(SECONDS + 100)
     finally:
         host.end()
 
@@ -47,4 +47,4 @@ def one(
 @pytest.fixture(scope="session")
 def two(bed: Bed, tmp_path_factory: pytest.TempPathFactory) -> Outcome:
     """Hold what ``inside/two.py`` has seen on two hosts."""
-    return pair(bed.path, tmp_path_factory.mktemp("two"), "two.py", 1500)
+    return pair(bed.path, tmp_path_factory.mktemp("two"), "two.py", SECONDS + 100)

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Host", "Outcome", "pair"]
+__all__ = ["SECONDS", "Host", "Outcome", "pair"]
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -19,6 +19,9 @@ ROOT = HERE.parents[1]
 #: What QEMU 7.2 emulates wrongly is taken away: SMAP crashes the control domain, MONITOR
 #: Xen, RDTSCP guests of PVH kind; AVX state is lost once there are such guests.
 CPU = "EPYC,+svm,+npt,-smap,-monitor,-rdtscp,-xsave,-avx,-avx2,-f16c,-fma"
+#: How long a host's job may take. A quarter of an hour is enough for each where nothing else
+#: runs; beside other work everything takes many times as long.
+SECONDS = 2700
 #: Python packages that polyvisor needs, all pure, as they are named in site-packages.
 NEEDED = ("attr", "attrs", "pluggy", "click", "tomli_w")
 
@@ -175,7 +178,7 @@ def _fill(work: Path, script: str, parts: str) -> None:
         "#!/bin/bash\n"
         "mkdir /tmp/python && tar -xf /host/python.tar -C /tmp/python\n"
         f"export PYTHONPATH=/tmp/python PYTHONUNBUFFERED=1 PARTS='{parts}'\n"
-        f"exec timeout 1400 python3 /tmp/python/{script}\n"
+        f"exec timeout {SECONDS} python3 /tmp/python/{script}\n"
     )
     job.chmod(0o755)
 
@@ -193,7 +196,7 @@ def main() -> None:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir()
     started = time.monotonic()
-    bed, parts, seconds = Bed.ready(folder()).path, " ".join(sys.argv[3:]), 1500
+    bed, parts, seconds = Bed.ready(folder()).path, " ".join(sys.argv[3:]), SECONDS + 100
     if script == "two.py":
         found = pair(bed, work, script, seconds, parts)
     else:
