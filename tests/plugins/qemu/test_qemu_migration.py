@@ -11,6 +11,7 @@ import pytest
 
 from polyvisor.errors import Cancelled, MigrationError
 from polyvisor.states import DomainState, StateReason
+from polyvisor_qemu import stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -187,3 +188,30 @@ def test_another_machine(hosts: Hosts) -> None:
     with pytest.raises(MigrationError, match=r"tick\.img is missing"):
         domain.migrate(destination)
     assert domain.state is DomainState.RUNNING
+
+
+def test_destination_dies_in_prepare(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The destination's QEMU dies before it listens: nothing was sent, and nothing is left."""
+    source, destination = hosts.open("a"), hosts.open("b")
+    domain = source.domains.create(hosts.counting())
+    hosts.wait_for_count()
+    (ours,) = hosts.processes()
+    begin = stream.begin_in
+
+    def kill_first(*arguments: Any, **more: Any) -> None:
+        (theirs,) = set(hosts.processes()) - {ours}
+        os.kill(theirs, signal.SIGKILL)
+        begin(*arguments, **more)
+
+    monkeypatch.setattr(stream, "begin_in", kill_first)
+    with pytest.raises(MigrationError, match="prepare failed on the destination") as caught:
+        domain.migrate(destination)
+    monkeypatch.undo()
+    assert caught.value.owner == "source"
+    assert domain.state is DomainState.RUNNING
+    assert domain.status().reason is StateReason.BOOTED
+    assert destination.domains.list() == []
+    assert hosts.processes() == [ours]
+    hosts.wait_for_count()
+    assert domain.migrate(destination).state is DomainState.RUNNING
+    hosts.wait_for_count()
