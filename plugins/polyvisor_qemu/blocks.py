@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from polyvisor_qemu.driver import QemuDriver
     from polyvisor_qemu.qmp import Monitor
 
-__all__ = ["QemuBlockJobs"]
+__all__ = ["QemuBlockJobs", "settle"]
 
 #: Seconds in which a job that was told to end has ended.
 _ENDING = 60.0
@@ -232,51 +232,15 @@ class QemuBlockJobs(BlockJobs):
                         f"ready to go over to the other side",
                         domain=hold.known.name,
                     )
-                monitor.execute("block-job-complete", device=job["device"])
-                _wait(monitor, hold, job["device"])
-                now = chain_of(monitor, hold.guest.spec, disk_of(hold.guest.spec, disk))
-                for old in chain:
-                    if old.node == now[0].node:
-                        break
-                    drop(monitor, old.node)
-            self._record(hold, target, kind, now)
-
-    def _record(self, hold: Hold, target: str, kind: str, now: list[Opened]) -> None:
-        """Write down where the disk is from now on, also in a definition that had it there."""
-        from polyvisor.model import DomainSpec
-        from polyvisor.state import Document
-
-        live = hold.guest.spec
-        old = disk_of(live, target)
-        assert old.source is not None  # an empty disk has no job
-        new = attrs.evolve(
-            old,
-            type="file",
-            source=attrs.evolve(old.source, file=now[0].path, dev=None),
-            driver=attrs.evolve(old.driver, type=now[0].format) if old.driver else None,
-            backing_store=None,
-        )
-        runtime = hold.guest.runtime
-        if kind == "copy":
-            copied = runtime.get("copies", {}).pop(target, None)
-            if copied is not None:
-                given = DomainSpec.from_xml(copied["xml"]).devices.disks[0]
-                new = attrs.evolve(new, type=given.type, source=given.source)
-        changes: dict[str, Any] = {"live": Document(_replaced(live, old, new))}
-        kept = hold.known.definition
-        if kept is not None:
-            with suppress(NotFound):
-                mine = disk_of(kept.spec(), target)
-                if _path(mine) == _path(old):
-                    driver = attrs.evolve(mine.driver, type=now[0].format) if mine.driver else None
-                    moved = attrs.evolve(
-                        mine, type=new.type, source=new.source, driver=driver, backing_store=None
-                    )
-                    changes["definition"] = Document(_replaced(kept.spec(), mine, moved))
-        hold.change(durable=True, **changes)
-        for path in runtime.get("delete", {}).pop(target, []):
-            with suppress(OSError):
-                os.unlink(path)
+                # Whoever comes after us sees by this that the disk may have another image.
+                nodes = [one.node for one in chain]
+                intent = {"op": "own", "disk": target, "kind": kind, "nodes": nodes}
+                hold.change(intent=intent, durable=True)
+                try:
+                    monitor.execute("block-job-complete", device=job["device"])
+                    _wait(monitor, hold, job["device"])
+                finally:
+                    settle(self._driver.hypervisor, hold)
 
     # What all of them need
 
@@ -307,6 +271,87 @@ class QemuBlockJobs(BlockJobs):
         if found is None:
             raise hold.invalid(f"there is no job on {target}")
         return found
+
+
+def settle(hypervisor: Any, hold: Hold) -> None:
+    """Write down which image a disk has after its job was told to go over to the other one.
+
+    A job that has not done so yet never will: it is given up. If QEMU is gone, the disk counts as
+    what it was, which has all that was written up to the end of the job.
+    """
+    from polyvisor.states import DomainState
+
+    intent = hold.known.intent
+    assert intent is not None
+    target, kind, nodes = intent["disk"], intent["kind"], intent["nodes"]
+    if hypervisor.observe(hold.guest, deep=True).state is DomainState.SHUTOFF:
+        hold.change(intent=None, durable=True)
+        return
+    with hypervisor.monitor(hold.guest) as monitor:
+        _end(monitor, hold, f"{kind}-{target}")
+        now = chain_of(monitor, hold.guest.spec, disk_of(hold.guest.spec, target))
+        if now[0].node == nodes[0]:
+            kept = hold.guest.runtime.get("copies", {}).pop(target, None)
+            if kept is not None:
+                drop(monitor, kept["node"])
+            hold.change(intent=None, durable=True)
+            return
+        for node in nodes:
+            if node == now[0].node:
+                break
+            drop(monitor, node)
+    _record(hold, target, kind, now)
+
+
+def _end(monitor: Monitor, hold: Hold, job: str) -> None:
+    """See that a job is over, whichever way."""
+    import time
+
+    deadline = time.monotonic() + _ENDING
+    while any(one["device"] == job for one in monitor.execute("query-block-jobs")):
+        if time.monotonic() > deadline:
+            raise Timeout(f"{hold.operation} of {hold.known.name!r}: {job} did not end")
+        with suppress(QmpError):
+            monitor.execute("block-job-cancel", device=job, force=True)
+        monitor.next_event(0.05)
+
+
+def _record(hold: Hold, target: str, kind: str, now: list[Opened]) -> None:
+    """Write down where the disk is from now on, also in a definition that had it there."""
+    from polyvisor.model import DomainSpec
+    from polyvisor.state import Document
+
+    live = hold.guest.spec
+    old = disk_of(live, target)
+    assert old.source is not None  # an empty disk has no job
+    new = attrs.evolve(
+        old,
+        type="file",
+        source=attrs.evolve(old.source, file=now[0].path, dev=None),
+        driver=attrs.evolve(old.driver, type=now[0].format) if old.driver else None,
+        backing_store=None,
+    )
+    runtime = hold.guest.runtime
+    if kind == "copy":
+        copied = runtime.get("copies", {}).pop(target, None)
+        if copied is not None:
+            given = DomainSpec.from_xml(copied["xml"]).devices.disks[0]
+            new = attrs.evolve(new, type=given.type, source=given.source)
+    changes: dict[str, Any] = {"intent": None, "live": Document(_replaced(live, old, new))}
+    kept = hold.known.definition
+    if kept is not None:
+        with suppress(NotFound):
+            mine = disk_of(kept.spec(), target)
+            if _path(mine) == _path(old):
+                driver = attrs.evolve(mine.driver, type=now[0].format) if mine.driver else None
+                moved = attrs.evolve(
+                    mine, type=new.type, source=new.source, driver=driver, backing_store=None
+                )
+                changes["definition"] = Document(_replaced(kept.spec(), mine, moved))
+    hold.change(durable=True, **changes)
+    for path in runtime.get("delete", {}).pop(target, []):
+        with suppress(OSError):
+            os.unlink(path)
 
 
 def _job(monitor: Monitor, target: str) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from polyvisor.jobs import Job, JobProgress
-    from polyvisor.local import Guest, Merge
+    from polyvisor.local import Guest, Hold, Merge
     from polyvisor.model import BackupSpec, CheckpointSpec, DomainSpec, SnapshotSpec
 
 __all__ = ["KeepingQemu"]
@@ -167,6 +167,12 @@ class KeepingQemu(ChangingQemu, SnapshotsDisks, BacksUpDisks):
             remove_scratch(guest)
         if self.owning is not None:
             self.owning.give_back(guest.uuid)
+
+    def settle(self, hold: Hold) -> None:
+        """See :func:`polyvisor_qemu.blocks.settle`."""
+        from polyvisor_qemu.blocks import settle
+
+        settle(self, hold)
 
     def ended(self, guest: Guest) -> None:
         """Give files that are not its user's back."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import mmap
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from polyvisor.errors import StorageError
 from polyvisor.local._compression import Pump, write_all
@@ -16,6 +17,8 @@ __all__ = ["reading", "writing"]
 #: What O_DIRECT wants places, sizes and buffers to be multiples of, on any usual disk.
 _BLOCK = 4096
 _CHUNK = 4 << 20
+#: Bytes in a pipe that anybody may have (/proc/sys/fs/pipe-max-size).
+_PIPE = 1 << 20
 
 
 @contextmanager
@@ -34,16 +37,28 @@ def writing(fd: int, path: str) -> Iterator[int]:
     direct = _open(fd, path, os.O_WRONLY)
 
     def pump(source: int) -> None:
+        from concurrent.futures import Future, ThreadPoolExecutor
+
         # What shares the last block with the stream is written once more with it.
         place = end - end % _BLOCK
         filled = end - place
-        with mmap.mmap(-1, _CHUNK) as buffer, memoryview(buffer) as view:
+        pending: Future[None] | None = None
+        with ExitStack() as held:
+            buffers = [held.enter_context(mmap.mmap(-1, _CHUNK)) for _ in range(2)]
+            view, other = (held.enter_context(memoryview(one)) for one in buffers)
+            # One is written while the other fills: who writes the stream need not wait.
+            writer = held.enter_context(ThreadPoolExecutor(1))
             view[:filled] = os.pread(fd, filled, place)
             while count := os.readv(source, [view[filled:]]):
                 filled += count
                 if filled == _CHUNK:
-                    _put(direct, view, place)
+                    if pending is not None:
+                        pending.result()
+                    pending = writer.submit(_put, direct, view, place)
                     place, filled = place + filled, 0
+                    view, other = other, view
+            if pending is not None:
+                pending.result()
             whole = -(-filled // _BLOCK) * _BLOCK
             view[filled:whole] = bytes(whole - filled)
             _put(direct, view[:whole], place)
@@ -51,6 +66,9 @@ def writing(fd: int, path: str) -> Iterator[int]:
 
     try:
         with Pump(pump, reads=True) as lent:
+            # As much as anybody may have: each switch to and fro moves so much.
+            with suppress(OSError):
+                fcntl.fcntl(lent, fcntl.F_SETPIPE_SZ, _PIPE)
             yield lent
     finally:
         os.close(direct)

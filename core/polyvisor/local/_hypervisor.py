@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from polyvisor.events import EventKind
+    from polyvisor.local._hold import Hold
     from polyvisor.model import CheckpointSpec, DomainSpec
 
 __all__ = [
@@ -213,6 +214,14 @@ class LocalHypervisor(ABC):
 
         For a core dump of one that crashed, say.
         """
+
+    def settle(self, hold: Hold) -> None:
+        """Settle an intent ``own``, which a part of this plugin recorded in a process now dead.
+
+        Whether the guest is still there is for this to see. A plugin that records none needs
+        nothing more than this.
+        """
+        hold.change(intent=None, durable=True)
 
     @abstractmethod
     def shutdown(self, guest: Guest) -> None:

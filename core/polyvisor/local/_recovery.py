@@ -20,6 +20,7 @@ intent           what is done
 ``migrate-out``  the destination is asked, see :mod:`polyvisor.local._departure`
 ``migrate-in``   nobody had taken the domain over: it is given up
 ``restart``      the guest had rebooted or crashed: it is started anew
+``own``          the hypervisor's own affair: it settles it
 ================ ====================================================================
 """
 
@@ -245,6 +246,10 @@ def _give_up_arrival(hold: Hold) -> None:
     give_up(hold)
 
 
+def _own(hold: Hold) -> None:
+    hold.keeper.hypervisor.settle(hold)
+
+
 _INTENTS: dict[str, Callable[[Hold], None]] = {
     "start": _not_started,
     "run": _run_on,
@@ -258,4 +263,5 @@ _INTENTS: dict[str, Callable[[Hold], None]] = {
     "migrate-out": _depart,
     "migrate-in": _give_up_arrival,
     "restart": _start_anew,
+    "own": _own,
 }

@@ -554,3 +554,47 @@ def test_backup(hosts: Hosts) -> None:
         """,
         least=8,
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("begin", ['copy("hda", copied)', 'commit("hda", active=True)'])
+def test_going_over(hosts: Hosts, begin: str) -> None:
+    """The guest goes on with one of the images, the one its definition names, and has all of it."""
+    killed_everywhere_on_disks(
+        hosts,
+        f"""
+        source = f"<source file='{{root}}/tick.img.2'/>"
+        copied = f"<disk type='file'>{{source}}<driver type='qcow2'/></disk>"
+
+        def before():
+            with polyvisor.open(uri) as host:
+                domain = fresh(host)
+                if {begin!r}.startswith("commit"):
+                    domain.snapshots.create("one", options=outside)
+
+        def act():
+            with polyvisor.open(uri) as host:
+                disks = host.domains["guest"].disks
+                disks.{begin}
+                for _ in range(3000):
+                    if disks.job("hda").ready:
+                        break
+                    time.sleep(0.01)
+                disks.abort("hda", pivot=True)
+
+        def after(number):
+            with polyvisor.open(uri) as host:
+                domain = host.domains["guest"]
+                is_well(domain)
+                if domain.disks.job("hda") is not None:
+                    domain.disks.abort("hda", pivot=False)
+                with host._driver.hypervisor.monitor(host._driver.guest(domain.uuid)) as monitor:
+                    used = monitor.execute("query-block")[0]["inserted"]["file"]
+                domain.destroy()
+                assert image_of(domain) == used
+                subprocess.run(["qemu-img", "check", "-q", image_of(domain)], check=True)
+                domain.start()
+                counts_on()
+        """,
+        least=6,
+    )
