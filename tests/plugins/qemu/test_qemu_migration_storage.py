@@ -330,3 +330,60 @@ def test_what_is_refused(hosts: Hosts, two: Two) -> None:
     assert two.theirs.exists()
     assert destination.domains.list() == []
     hosts.wait_for_count()
+
+
+@pytest.mark.slow
+def test_killed_at_each_step(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever drives it and both sides die at each step: one owner, its disk whole, no half one."""
+    monkeypatch.syspath_prepend(Path(__file__).parent)
+    from test_qemu_kill import killed_everywhere
+
+    mine, theirs = hosts.root / "mine", hosts.root / "theirs"
+    mine.write_bytes(bytes(range(256)) * 4096)
+    killed_everywhere(
+        hosts,
+        f"""
+        disk, theirs = {str(mine)!r}, {str(theirs)!r}
+        more = f"<disk type='file' device='disk'><driver name='qemu' type='raw'/>"
+        more += f"<source file='{{disk}}'/><target dev='vdb' bus='virtio'/></disk></devices>"
+        xml = xml.replace("</devices>", more)
+        content = open(disk, "rb").read()
+
+        def before():
+            if os.path.exists(theirs):
+                os.unlink(theirs)
+            with polyvisor.open(uri) as host:
+                started(host)
+
+        def act():
+            with polyvisor.open(uri) as host, polyvisor.open(peer_uri) as peer:
+                domain = host.domains["guest"]
+                spec = domain.spec().to_xml().replace(disk, theirs)
+                domain.migrate(peer, copy_storage="all", disks=["vdb"], spec=spec)
+
+        def after(number):
+            with polyvisor.open(uri) as host, polyvisor.open(peer_uri) as peer:
+                for connection in (peer, host) if number % 2 else (host, peer):
+                    for domain in connection.domains:
+                        domain.status()
+                states = [str(domain.state) for side in (host, peer) for domain in side.domains]
+                assert states.count("running") == 1, states
+                assert set(states) <= {{"running", "shut off"}}, states
+                assert len(guests()) == 1, guests()
+                (owner,) = [d for side in (host, peer) for d in side.domains if d.active]
+                counts_on()
+                if owner.connection is host:
+                    assert not os.path.exists(theirs), "a half image is left"
+                    spec = owner.spec().to_xml().replace(disk, theirs)
+                    owner = owner.migrate(peer, copy_storage="all", disks=["vdb"], spec=spec)
+                counts_on()
+                owner.destroy()
+                with open(theirs, "rb") as file:
+                    assert file.read() == content
+                told = numbers()
+                assert told == sorted(told), told
+        """,
+        least=15,
+        first=9,
+        timeout=400,
+    )
