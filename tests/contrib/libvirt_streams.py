@@ -179,6 +179,48 @@ try:
     stream.recvAll(fails, None)
 except ValueError as error:
     say(str(error))
+
+# With holes: data, a hole of half a mebibyte, data
+
+parts = [(True, b"begin" * 800), (False, 1 << 19), (True, b"end" * 1000)]
+total = sum(size if not data else len(size) for data, size in parts)
+
+
+def section(stream, opaque):
+    """Say what comes next, and of how many bytes."""
+    if not parts:
+        return [False, 0]
+    data, size = parts[0]
+    return [data, len(size) if data else size]
+
+
+def given(stream, nbytes, opaque):
+    """Give the data that comes next."""
+    return parts.pop(0)[1][:nbytes] if parts else b""
+
+
+def skipped(stream, length, opaque):
+    """Pass a hole."""
+    parts.pop(0)
+    return 0
+
+
+volume.delete()
+volume = pool.createXML(VOLUME, 0)
+stream = here.newStream()
+say(volume.upload(stream, 0, total, libvirt.VIR_STORAGE_VOL_UPLOAD_SPARSE_STREAM))
+say(stream.sparseSendAll(given, section, skipped, None), stream.finish())
+got, holes = [], []
+stream = here.newStream()
+say(volume.download(stream, 0, total, libvirt.VIR_STORAGE_VOL_DOWNLOAD_SPARSE_STREAM))
+taken = stream.sparseRecvAll(
+    lambda st, data, opaque: got.append(data),
+    lambda st, length, opaque: holes.append(length),
+    None,
+)
+say(taken, stream.finish())
+say(b"".join(got).startswith(b"begin" * 800), b"".join(got).endswith(b"end"), bool(holes))
+say(sum(map(len, got)) + sum(holes) == total)
 refused(lambda: volume.download(here.newStream(), 1 << 40, 0))
 refused(lambda: here.newStream().recv(1))
 pool.destroy()

@@ -16,8 +16,11 @@ NONBLOCK = 1
 READABLE, WRITABLE, ERROR, HANGUP = 1, 2, 4, 8
 #: Bytes that the functions for all of a stream ask for at once.
 _CHUNK = 65536
-#: What :meth:`virStream.recv` returns where there is nothing yet.
-_NOTHING_YET = -2
+#: What :meth:`virStream.recv` returns where there is nothing yet, and
+#: :meth:`virStream.recvFlags` where a hole comes.
+_NOTHING_YET, _HOLE = -2, -3
+#: ``VIR_STREAM_RECV_STOP_AT_HOLE``.
+_STOP_AT_HOLE = 1
 
 
 class virStream:
@@ -76,13 +79,20 @@ class virStream:
 
     def recv(self, nbytes: int) -> bytes | int:
         """Return what comes next, ``b""`` at the end; -2 if there is nothing yet."""
+        return self.recvFlags(nbytes)
+
+    def recvFlags(self, nbytes: int, flags: int = 0) -> bytes | int:
+        """Do the same; with ``VIR_STREAM_RECV_STOP_AT_HOLE``, -3 where a hole comes."""
         stream = self._opened("stream_recv")
         if self._waits:
+            take = stream.piece if flags & _STOP_AT_HOLE else stream.receive
             while not self._rest and not self._ended:
                 try:
-                    piece = stream.receive()
+                    piece = take()
                 except PolyvisorError as error:
                     raise self._error(error) from None
+                if piece is None:
+                    return _HOLE
                 self._ended = not piece
                 self._rest += piece
         with self._lock:
@@ -93,6 +103,58 @@ class virStream:
             if self._failed is not None:
                 raise self._error(self._failed) from None
         return _NOTHING_YET
+
+    def sendHole(self, length: int, flags: int = 0) -> int:
+        """Send a hole of so many bytes."""
+        try:
+            self._opened("stream_send_hole").send_hole(length)
+        except PolyvisorError as error:
+            raise self._error(error) from None
+        return 0
+
+    def recvHole(self, flags: int = 0) -> int:
+        """Return how long the hole is that comes next, and pass it."""
+        stream = self._opened("stream_recv_hole")
+        length: int = stream.hole
+        stream.hole = 0
+        return length
+
+    def sparseSendAll(self, handler: Any, holeHandler: Any, skipHandler: Any, opaque: Any) -> None:
+        """Send what a function gives, and the holes between.
+
+        ``holeHandler(stream, opaque)`` says whether data comes next and of how many bytes that,
+        or the hole, is; ``skipHandler(stream, length, opaque)`` passes a hole.
+        """
+        self._all()
+        try:
+            while True:
+                in_data, length = holeHandler(self, opaque)
+                if not in_data and length:
+                    self.sendHole(length)
+                    skipHandler(self, length, opaque)
+                    continue
+                data = handler(self, min(_CHUNK, length), opaque)
+                if not data:
+                    return
+                self.send(data)
+        except BaseException:
+            self.abort()
+            raise
+
+    def sparseRecvAll(self, handler: Any, holeHandler: Any, opaque: Any) -> None:
+        """Hand all that comes to functions: holes to ``holeHandler(stream, length, opaque)``."""
+        self._all()
+        try:
+            while data := self.recvFlags(_CHUNK, _STOP_AT_HOLE):
+                if data == _HOLE:
+                    answer = holeHandler(self, self.recvHole(), opaque)
+                else:
+                    answer = handler(self, data, opaque)
+                if isinstance(answer, int) and answer < 0:
+                    raise RuntimeError(f"sparseRecvAll handler returned {answer}")
+        except BaseException:
+            self.abort()
+            raise
 
     def sendAll(self, handler: Any, opaque: Any) -> None:
         """Send what a function gives until that is nothing: ``handler(stream, nbytes, opaque)``.

@@ -200,14 +200,20 @@ class Channel:
             return slot.take()
 
     def send_of_stream(
-        self, procedure: Procedure, serial: int, status: int, payload: bytes
+        self,
+        procedure: Procedure,
+        serial: int,
+        status: int,
+        payload: bytes,
+        *,
+        kind: int = Kind.STREAM,
     ) -> None:
-        """Send a message of a stream."""
+        """Send a message of a stream: bytes, or a hole."""
         if self.dead is not None:
             raise self._closed()
         home = procedure.program
         numbers = (home.number, home.version, procedure.number)
-        self._send(frame(*numbers, Kind.STREAM, serial, status, payload))
+        self._send(frame(*numbers, kind, serial, status, payload))
 
     def end_stream(self, serial: int) -> None:
         """Forget a stream."""

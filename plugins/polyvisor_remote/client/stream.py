@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from polyvisor.errors import ConnectionClosed, PolyvisorError
 from polyvisor_remote.client.failures import refusal
-from polyvisor_remote.wire import STREAM_CHUNK, Hole, Kind, Status
+from polyvisor_remote.wire import STREAM_CHUNK, Hole, Kind, Status, hole
 
 if TYPE_CHECKING:
     from polyvisor_remote.client.channel import Channel
@@ -34,8 +34,8 @@ class Stream:
         self._procedure = procedure
         self._serial = serial
         self._ended = False
-        #: Bytes of a hole that were not given out yet.
-        self._hole = 0
+        #: Bytes of a hole that comes next and was not given out yet.
+        self.hole = 0
 
     def send(self, data: bytes) -> None:
         """Send bytes.
@@ -46,6 +46,14 @@ class Stream:
         for first in range(0, len(data), STREAM_CHUNK):
             self._put(_CONTINUE, data[first : first + STREAM_CHUNK])
 
+    def send_hole(self, length: int) -> None:
+        """Send a hole of so many bytes.
+
+        Raises:
+            ConnectionClosed: the connection broke.
+        """
+        self._put(_CONTINUE, hole(length), kind=Kind.STREAM_HOLE)
+
     def receive(self) -> bytes:
         """Return what comes next; ``b""`` at the end.
 
@@ -54,11 +62,20 @@ class Stream:
         Raises:
             PolyvisorError: the server gave the stream up, and why.
         """
-        while True:
-            if self._hole:
-                piece = min(self._hole, STREAM_CHUNK)
-                self._hole -= piece
-                return bytes(piece)
+        found = self.piece()
+        if found is not None:
+            return found
+        size = min(self.hole, STREAM_CHUNK)
+        self.hole -= size
+        return bytes(size)
+
+    def piece(self) -> bytes | None:
+        """Return the bytes that come next, ``b""`` at the end; ``None`` if a hole comes first.
+
+        Raises:
+            PolyvisorError: the server gave the stream up, and why.
+        """
+        while not self.hole:
             message = self._channel.next_of_stream(self._serial)
             if message.status == _ERROR:
                 self._end()
@@ -66,10 +83,10 @@ class Stream:
             if message.status == _OK:
                 self._end()
                 return b""
-            if message.kind == Kind.STREAM_HOLE:
-                self._hole = Hole.decode(message.payload).length
-            else:
+            if message.kind != Kind.STREAM_HOLE:
                 return message.payload  # an empty one says that the server has no more
+            self.hole = Hole.decode(message.payload).length
+        return None
 
     def finish(self) -> None:
         """Say that all was sent, or received, and wait until the server agrees.
@@ -99,13 +116,13 @@ class Stream:
     def _drain(self) -> None:
         """Receive what still comes, of which nothing is wanted."""
         while not self._ended:
-            self._hole = 0
+            self.hole = 0
             self.receive()
 
-    def _put(self, status: int, data: bytes = b"") -> None:
+    def _put(self, status: int, data: bytes = b"", *, kind: int = Kind.STREAM) -> None:
         if self._ended:
             raise ConnectionClosed("the stream has ended")
-        self._channel.send_of_stream(self._procedure, self._serial, status, data)
+        self._channel.send_of_stream(self._procedure, self._serial, status, data, kind=kind)
 
     def _end(self) -> None:
         if not self._ended:

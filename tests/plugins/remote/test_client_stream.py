@@ -24,7 +24,7 @@ class _Sent:
     def next_of_stream(self, serial: int) -> Message:
         return self._messages.pop(0)
 
-    def send_of_stream(self, *sent: object) -> None:
+    def send_of_stream(self, *sent: object, kind: int) -> None:
         pass
 
     def end_stream(self, serial: int) -> None:
@@ -66,3 +66,17 @@ def test_an_endless_hole_can_be_left() -> None:
     assert channel.ended
     with pytest.raises(WireError, match="-1 bytes"):
         _stream(_message(Kind.STREAM_HOLE, Status.CONTINUE, hole(-1)))[0].receive()
+
+
+def test_a_hole_is_passed_whole_by_who_asks_for_that() -> None:
+    """It is told instead of its bytes, and what follows it comes next."""
+    stream, _ = _stream(
+        _message(Kind.STREAM, Status.CONTINUE, b"a"),
+        _message(Kind.STREAM_HOLE, Status.CONTINUE, hole(1 << 40)),
+        _message(Kind.STREAM, Status.CONTINUE, b"b"),
+    )
+    assert stream.piece() == b"a"
+    assert stream.piece() is None
+    assert stream.hole == 1 << 40
+    stream.hole = 0
+    assert [stream.piece(), stream.piece()] == [b"b", b""]
