@@ -168,7 +168,11 @@ def undone(host: polyvisor.Connection, wire: Wire) -> None:
         with polyvisor.open(PEER) as peer:
             _, there = _settled(domain, peer)
             left = [line.name for line in there]
-        counter.wait(3, seconds=120)
+        try:
+            counter.wait(3, seconds=120)
+        except TimeoutError:
+            print(f"BED {domain.status()}\n{run('xl', 'list')}{run('xl', 'vcpu-list')}", flush=True)
+            raise
         seen[name] = {
             "error": error,
             "left": left,
@@ -184,11 +188,12 @@ def undone(host: polyvisor.Connection, wire: Wire) -> None:
 
     def dies(peer: polyvisor.Connection) -> None:
         with_die = Wire(THERE)
-        with_die.call("test", "die", (2.0,), {})
+        with_die.call("test", "die", (lives,), {})
         with_die.close()
         domain.migrate(peer)
 
-    attempt("destination dies", dies)
+    for lives in (0.2, 2.0):
+        attempt(f"destination dies after {lives} s", dies)
 
     def dropped(peer: polyvisor.Connection) -> None:
         part = peer.driver.migration
