@@ -45,20 +45,26 @@ def serve(
         facts: of the backup; gets what has to be put away in the end.
         disks: what is served.
     """
-    if server.socket is not None:
-        where: dict[str, Any] = {"type": "unix", "data": {"path": server.socket}}
-        facts["socket"] = server.socket
-    else:
-        host = server.name or "localhost"
-        port = server.port or _free(host)
-        server = attrs.evolve(server, transport="tcp", name=host, port=port)
-        where = {"type": "inet", "data": {"host": host, "port": str(port)}}
-    facts["served"] = True
     more: dict[str, Any] = {"tls_creds": _credentials(hypervisor, monitor)} if server.tls else {}
-    try:
-        monitor.execute("nbd-server-start", addr=where, **more)
-    except QmpError as error:
-        raise OperationInvalid(f"backup: no server: {error.native_message}") from error
+    facts["served"] = True
+    if server.socket is not None:
+        facts["socket"] = server.socket
+        where = {"type": "unix", "data": {"path": server.socket}}
+        _listen(monitor, where, more)
+    else:
+        host, first = server.name or "localhost", _PORT
+        while True:
+            port = server.port or _free(host, first)
+            try:
+                data = {"host": host, "port": str(port)}
+                _listen(monitor, {"type": "inet", "data": data}, more)
+                break
+            except OperationInvalid as error:
+                # Somebody else may have taken it since it was found free.
+                if server.port or "in use" not in error.message:
+                    raise
+                first = port + 1
+        server = attrs.evolve(server, transport="tcp", name=host, port=port)
     for disk in disks:
         one = facts["disks"][disk.name]
         monitor.execute(
@@ -100,9 +106,16 @@ def _credentials(hypervisor: QemuHypervisor, monitor: Monitor) -> str:
     return _CREDENTIALS
 
 
-def _free(host: str) -> int:
-    """Return a port at which nobody listens."""
-    for port in range(_PORT, _PORT + _PORTS):
+def _listen(monitor: Monitor, where: dict[str, Any], more: dict[str, Any]) -> None:
+    try:
+        monitor.execute("nbd-server-start", addr=where, **more)
+    except QmpError as error:
+        raise OperationInvalid(f"backup: no server: {error.native_message}") from error
+
+
+def _free(host: str, first: int) -> int:
+    """Return a port from ``first`` on at which nobody listens."""
+    for port in range(first, _PORT + _PORTS):
         try:
             with socket.create_server((host, port)):
                 return port
