@@ -17,7 +17,7 @@ undone is done in the reverse order of the phases.
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import attrs
@@ -289,8 +289,8 @@ class _Run:
             job.check()
             self._announce(phase, side)
         except BaseException as error:
-            self._undo(leaving, arriving if prepared is not None else None)
-            self._explain(error, phase, side, "the domain is on the source as before")
+            untold = self._undo(leaving, arriving if prepared is not None else None)
+            self._explain(error, phase, side, f"the domain is on the source as before{untold}")
             raise
 
         try:
@@ -299,7 +299,10 @@ class _Run:
             finished_uuid = self._ask_afresh(error)
         except BaseException as error:
             # It may have failed after it had taken the domain over: giving up tells.
-            finished_uuid = arriving.finish(uuid, None, options, cancelled=True).uuid
+            try:
+                finished_uuid = arriving.finish(uuid, None, options, cancelled=True).uuid
+            except ConnectError as broken:
+                finished_uuid = self._ask_afresh(broken)
             if finished_uuid is None:
                 leaving.confirm(uuid, None, options, cancelled=True)
                 self._explain(error, phase, side, "the domain is on the source as before")
@@ -348,13 +351,24 @@ class _Run:
             facts = {"source": self._options.source, "destination": self._options.destination}
             hooks.migration_phase(phase, side, connection.uri, self._spec, facts)
 
-    def _undo(self, leaving: Migration, arriving: Migration | None) -> None:
-        """Give up on the destination first, so that the source may run the domain again."""
+    def _undo(self, leaving: Migration, arriving: Migration | None) -> str:
+        """Give up on the destination first, so that the source may run the domain again.
+
+        Returns:
+            What to say of a destination that could not be told: it gives up by itself.
+        """
+        untold = ""
         try:
             if arriving is not None:
                 arriving.finish(self._uuid, None, self._options, cancelled=True)
+        except ConnectError as error:
+            untold = (
+                f", and {self._destination.uri}, which could not be told ({error.message}), "
+                f"gives it up once somebody looks there"
+            )
         finally:
             leaving.confirm(self._uuid, None, self._options, cancelled=True)
+        return untold
 
     def _explain(self, error: BaseException, phase: str, side: str, outcome: str) -> None:
         """Turn a failed phase into a :class:`MigrationError`; pass on what says more itself.
@@ -395,6 +409,8 @@ class _Run:
             why = f"it has not settled after {SETTLING:g} s who has the domain"
         except PolyvisorError as trouble:
             why = f"it cannot be made again ({trouble.message})"
+        with suppress(PolyvisorError):  # There is an error to be told already.
+            self._part(self._source).leave_open(self._uuid)
         raise MigrationError(
             f"migrate {self._name!r}: the connection to {self._destination.uri} broke in "
             f"finish ({error.message}) and {why}; the domain stands still on the source until "

@@ -73,4 +73,6 @@ def test_a_cancelled_task_ends_with_its_function(image: Path) -> None:
         os.close(reader)
     feeding.join(20)
     assert not feeding.is_alive()
-    assert not [one for one in threading.enumerate() if one.name == "polyvisor-aio"]
+    for thread in [one for one in threading.enumerate() if one.name == "polyvisor-aio"]:
+        thread.join(20)  # it has told the task its end, and has but to end itself
+        assert not thread.is_alive()

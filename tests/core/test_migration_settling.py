@@ -12,7 +12,7 @@ import pytest
 
 import polyvisor
 from polyvisor import migration
-from polyvisor.errors import ConnectError, MigrationError, OperationInvalid
+from polyvisor.errors import ConnectError, HypervisorError, MigrationError, OperationInvalid
 from polyvisor.states import DomainState
 
 if TYPE_CHECKING:
@@ -105,11 +105,52 @@ def test_it_is_not_settled(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
         pair.domain.migrate(pair.destination)
     assert caught.value.owner is None
     assert pair.domain.state is DomainState.PAUSED
-    # Whoever drove it lets go of it; the destination works on it still.
+    # Nobody here holds it any more; the destination works on it still.
     leaving = pair.source.driver.migration
     with pytest.raises(OperationInvalid, match="still at work on it"):
         leaving.confirm(pair.domain.uuid, None, migration.MigrationOptions(), cancelled=True)
     ends[0](True)
     pair.domain.set_title("settled")  # Taking hold of it finds out.
+    assert pair.domain.state is DomainState.RUNNING
+    assert pair.destination.domains.list() == []
+
+
+def test_the_destination_cannot_be_told(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What went wrong is said even if the connection is gone when it is to be undone."""
+
+    def full(*arguments: Any) -> None:
+        raise HypervisorError("the wire was cut")
+
+    breaking(pair, monkeypatch, lambda end: None)
+    monkeypatch.setattr(pair.source.driver.migration, "perform", full)
+    with pytest.raises(MigrationError, match="the wire was cut") as caught:
+        pair.domain.migrate(pair.destination)
+    assert (caught.value.phase, caught.value.owner) == ("perform", "source")
+    assert "sim:///b" in caught.value.message
+    assert "could not be told (the connection broke), gives it up" in caught.value.message
+    assert pair.domain.state is DomainState.RUNNING
+
+
+@pytest.mark.parametrize("over_there", [False, True])
+def test_it_fails_in_finish_and_breaks_then(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, over_there: bool
+) -> None:
+    """An error of finish is followed by a connection that is gone: the source asks anew."""
+    part = pair.destination.driver.migration
+    finish = part.finish
+
+    def broken(uuid: Any, cookie: Any, options: Any, *, cancelled: bool) -> Any:
+        if cancelled:
+            raise ConnectError("the connection broke")
+        finish(uuid, cookie, options, cancelled=not over_there)
+        raise HypervisorError("no more memory")
+
+    monkeypatch.setattr(part, "finish", broken)
+    if over_there:
+        pair.domain.migrate(pair.destination)
+        assert pair.source.domains.list() == []
+        return
+    with pytest.raises(MigrationError, match="no more memory"):
+        pair.domain.migrate(pair.destination)
     assert pair.domain.state is DomainState.RUNNING
     assert pair.destination.domains.list() == []

@@ -251,6 +251,15 @@ class Migration(ABC):
     ) -> None:
         """Source: let go of the domain; or, ``cancelled``, run it on as before."""
 
+    def leave_open(self, uuid: UUID) -> None:  # noqa: B027 - nothing to do for most
+        """Source: work no more on a domain of which it is not known who has it.
+
+        Called in place of ``confirm`` when the destination was lost in ``finish``. The guest
+        stands still until somebody takes hold of the domain and the destination answers. A
+        driver for which whoever is behind it does that when the connection ends has nothing to
+        do.
+        """
+
     @abstractmethod
     def outcome(self, migration: str) -> Outcome:
         """Destination: say durably what became of the migration with this identity.

@@ -194,6 +194,20 @@ class Departure:
             self._posting.close()
             hold.release()
 
+    def leave_open(self) -> None:
+        """Let go with the question open who has the domain, if the destination may have it."""
+        hold = self._hold
+        try:
+            intent = hold.known.intent
+            assert intent is not None
+            if intent["phase"] == "sent":
+                settle_departure(hold)
+            else:
+                take_back(hold)
+        finally:
+            self._posting.close()
+            hold.release()
+
     def _take_back(self) -> None:
         hold = self._hold
         intent = hold.known.intent

@@ -90,6 +90,11 @@ class LocalMigration(Migration):
 
                 raise unsettled(hold)
 
+    def leave_open(self, uuid: UUID) -> None:
+        departure = self._departures.pop(uuid, None)
+        if departure is not None:
+            departure.leave_open()
+
     def steer(self, uuid: UUID, steering: Steering) -> None:
         record = self._keeper.need(uuid)
         if record.intent is None or record.intent["op"] != "migrate-out":
@@ -175,7 +180,7 @@ class LocalMigration(Migration):
         while self._departures:
             _, departure = self._departures.popitem()
             with suppress(PolyvisorError):
-                departure.confirm(cancelled=True)
+                departure.leave_open()
 
 
 def _not_leaving(name: str) -> OperationInvalid:

@@ -172,11 +172,9 @@ def test_what_is_said_of_snapshots(tick) -> None:
     assert "keeps no disks" in told.err
 
 
-def test_checkpoints_and_backups_of_what_has_none(tick) -> None:
-    """The simulator has no disks, and says so; documents are printed all the same."""
+def test_backups_of_what_has_none(tick) -> None:
+    """The simulator backs nothing up, and says so; documents are printed all the same."""
     for words in (
-        ("checkpoint-create-as", "tick", "one"),
-        ("checkpoint-list", "tick"),
         ("backup-begin", "tick"),
         ("backup-dumpxml", "tick"),
     ):

@@ -55,7 +55,9 @@ class Wire:
                 raise errors.ConnectError(f"the other host is gone: {error}") from error
         if good:
             return value
-        raise errors.OperationFailed(value)
+        name, words = value
+        kind = getattr(errors, name, errors.OperationFailed)
+        raise kind(words) if kind is not errors.OperationFailed else kind(f"{name}: {words}")
 
     def close(self) -> None:
         """Hang up."""
@@ -126,7 +128,7 @@ def serve() -> None:
                 try:
                     answer = True, self.answer(driver, part, method, words, options)
                 except Exception as error:  # noqa: BLE001 - it goes to who asked
-                    answer = False, f"{type(error).__name__}: {error}"
+                    answer = False, (type(error).__name__, str(error))
                 pickle.dump(answer, self.wfile)
                 self.wfile.flush()
 
