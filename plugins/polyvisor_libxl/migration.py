@@ -19,7 +19,7 @@ from polyvisor.errors import (
     Timeout,
 )
 from polyvisor.jobs import Job
-from polyvisor_libxl.saving import write
+from polyvisor_libxl.saving import written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -176,14 +176,23 @@ def send(
     started = time.monotonic()
     job.report("memory")
     job.check()
-    with _connected(uri) as wire:
-        write(hypervisor, guest, wire.fileno(), job, live=options.live)
+    with (
+        _connected(uri) as wire,
+        written(hypervisor, guest, wire.fileno(), job, live=options.live),
+    ):
         figures: dict[str, Any] = {"total": time.monotonic() - started}
-        if wire.family != socket.AF_UNIX:
-            figures["transferred"] = _written(wire)
-        wire.shutdown(socket.SHUT_WR)
-    job.report("sent", done=True)
-    job.check()
+        try:
+            if wire.family != socket.AF_UNIX:
+                figures["transferred"] = _written(wire)
+            wire.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            raise HypervisorError(
+                f"send {guest.name!r} to {uri}: the connection broke at its end: {error.strerror}",
+                domain=guest.name,
+                operation="migrate",
+            ) from error
+        job.report("sent", done=True)
+        job.check()
     return figures
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from polyvisor_libxl.dominfo import DomainFacts
     from polyvisor_libxl.hypervisor import LibxlHypervisor
 
-__all__ = ["bring_back", "restore", "restore_stream", "save_stream", "write"]
+__all__ = ["bring_back", "restore", "restore_stream", "save_stream", "written"]
 
 #: Seconds that a guest gets to answer a suspend request whose author is dead.
 _ANSWER = 1.0
@@ -34,11 +34,17 @@ _PIECE = 1 << 20
 
 def save_stream(hypervisor: LibxlHypervisor, guest: Guest, fd: int, job: Job) -> None:
     """Have libxl write a guest to ``fd``, standing still."""
-    write(hypervisor, guest, fd, job, live=False)
+    with written(hypervisor, guest, fd, job, live=False):
+        pass
 
 
-def write(hypervisor: LibxlHypervisor, guest: Guest, fd: int, job: Job, *, live: bool) -> None:
-    """Have libxl write a guest; it is suspended then, or as it was before if that fails.
+@contextmanager
+def written(
+    hypervisor: LibxlHypervisor, guest: Guest, fd: int, job: Job, *, live: bool
+) -> Iterator[None]:
+    """Have libxl write a guest; it is suspended then, for a ``with`` block.
+
+    If that or the block fails, it is as it was before.
 
     A paused guest is woken for as long as it takes to answer: libxl suspends guests by asking
     them.
@@ -50,6 +56,7 @@ def write(hypervisor: LibxlHypervisor, guest: Guest, fd: int, job: Job, *, live:
         hypervisor.context.suspend(
             domid, guest.name, fd, job, live=live and not paused, awake=not paused
         )
+        yield
     except BaseException:
         _as_before(hypervisor, guest, domid, paused=paused)
         raise

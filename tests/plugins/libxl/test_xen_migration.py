@@ -11,6 +11,7 @@ import pytest
 from polyvisor.driver import MigrationOptions
 from polyvisor.errors import (
     AlreadyExists,
+    Cancelled,
     ConfigError,
     HypervisorError,
     InvalidArgument,
@@ -176,6 +177,20 @@ def test_libxl_fails_on_either_side(domain, peer, hosts, fault, where, live):
     moved = domain.migrate(peer, live=live)
     assert moved.state is DomainState.RUNNING
     assert hosts.counts_on(moved)
+
+
+def test_given_up_when_all_is_sent(domain, peer, hosts):
+    """The guest stands suspended by then: it goes on."""
+
+    def stop(report):
+        if report.phase == "sent":
+            raise Cancelled("enough")
+
+    with pytest.raises(Cancelled):
+        domain.migrate(peer, progress=stop)
+    assert domain.state is DomainState.RUNNING
+    assert hosts.counts_on(domain)
+    assert not list(peer.domains)
 
 
 def test_a_source_that_is_killed(domain, peer, hosts):

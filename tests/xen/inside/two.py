@@ -192,7 +192,7 @@ def undone(host: polyvisor.Connection, wire: Wire) -> None:
         with_die.close()
         domain.migrate(peer)
 
-    for lives in (0.2, 2.0):
+    for lives in (0.2, 3.0):
         attempt(f"destination dies after {lives} s", dies)
 
     def dropped(peer: polyvisor.Connection) -> None:
