@@ -71,6 +71,8 @@ def listen_tcp(
     first, last = _ports(settings)
     error: HypervisorError | None = None
     for number in range(first, last + 1):
+        if at == "::" and _taken(number):
+            continue
         try:
             listen(f"tcp:{_bracketed(at)}:{number}")
         except HypervisorError as refused:
@@ -79,15 +81,33 @@ def listen_tcp(
                 break
             continue
         return f"tcp:{_bracketed(public)}:{number}"
+    why = error.native_message if error is not None else "others have them"
     raise MigrationError(
-        f"no port from {first} to {last} of {at} can be listened on for a migration: "
-        f"{error.native_message if error else ''}; set migration_ports or migration_address "
-        f"in [plugins.qemu]",
+        f"no port from {first} to {last} of {at} can be listened on for a migration: {why}; "
+        f"set migration_ports or migration_address in [plugins.qemu]",
         phase="prepare",
         side="destination",
         owner="source",
         operation="migrate",
     ) from error
+
+
+def _taken(port: int) -> bool:
+    """Say whether somebody has a port of IPv4.
+
+    QEMU would listen at that of IPv6 alone then, without a word, and whoever connects by IPv4
+    would reach a stranger.
+    """
+    import errno
+    import socket
+
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tried.bind(("0.0.0.0", port))  # noqa: S104 - nobody listens here
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
 
 
 def _split(place: str) -> tuple[str, str | None]:

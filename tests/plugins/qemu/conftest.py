@@ -84,7 +84,7 @@ class Hosts:
         """Return what opens the host of a name."""
         return f"qemu:///session?root={self.root / name}"
 
-    def open(self, name: str = "a", **settings: float | str) -> polyvisor.Connection:
+    def open(self, name: str = "a", **settings: object) -> polyvisor.Connection:
         """Open a host.
 
         Args:

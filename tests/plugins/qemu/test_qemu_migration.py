@@ -70,6 +70,21 @@ def test_over_tcp(
     hosts.wait_for_count()
 
 
+def test_a_port_that_somebody_has(hosts: Hosts) -> None:
+    """Somebody at an IPv4 port is nobody to send a guest to, though the IPv6 one is free."""
+    domain = hosts.open("a").domains.create(hosts.counting())
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        port = stranger.getsockname()[1]
+        ports = [port, min(port + 20, 65535)]
+        there = domain.migrate(
+            hosts.open("b", migration_ports=ports), uri="tcp:127.0.0.1", listen_address="::"
+        )
+        stranger.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            stranger.accept()
+    assert there.state is DomainState.RUNNING
+
+
 @pytest.mark.parametrize("scheme", ["unix:", "unix://"])
 def test_over_a_unix_socket(hosts: Hosts, scheme: str) -> None:
     """A socket's path may be asked for as well."""
