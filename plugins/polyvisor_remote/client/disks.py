@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,10 @@ _DELETE, _ACTIVE, _COMMIT_BYTES = 2, 4, 16
 _SHALLOW, _REUSE, _TRANSIENT = 1, 2, 4
 # virDomainBlockJobAbortFlags
 _ASYNC, _PIVOT = 1, 2
+#: ``VIR_ERR_BLOCK_COPY_ACTIVE``.
+_COPY_ACTIVE = 83
+#: Seconds in which a server has heard that a job is ready.
+_HEARING = 5.0
 # virDomainCheckpointCreateFlags, …ListFlags, …XMLFlags, …DeleteFlags
 _REDEFINE, _TOPOLOGICAL, _SIZE = 1, 2, 4
 _CHILDREN, _METADATA_ONLY = 1, 2
@@ -118,9 +123,25 @@ class RemoteBlockJobs(BlockJobs):
         self._call(uuid, "domain_block_job_set_speed", disk, bandwidth, _BYTES)
 
     def abort(self, uuid: UUID, disk: str, *, pivot: bool, wait: bool) -> None:
-        """Have a job ended."""
+        """Have a job ended.
+
+        libvirt pivots once it has heard from QEMU that a job is ready, which may be a moment
+        after its numbers have said so.
+        """
         flags = (_PIVOT if pivot else 0) | (0 if wait else _ASYNC)
-        self._call(uuid, "domain_block_job_abort", disk, flags)
+        deadline = time.monotonic() + _HEARING
+        while True:
+            try:
+                self._call(uuid, "domain_block_job_abort", disk, flags)
+                return
+            except PolyvisorError as error:
+                early = pivot and error.native_code == _COPY_ACTIVE
+                if not early or time.monotonic() > deadline:
+                    raise
+                job = self.info(uuid, disk)
+                if job is None or not job.ready:
+                    raise
+            time.sleep(0.05)
 
 
 class RemoteCheckpoints(Checkpoints):

@@ -84,13 +84,24 @@ def until(true: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.1)
 
 
-def is_whole(seen: list[int]) -> bool:
-    """Say whether each number is one more than the one before, from 1 on; print where not."""
-    broken = [
-        f"{after} after {before}" for before, after in pairwise([0, *seen]) if after != before + 1
-    ]
+def is_whole(*hosts: list[int]) -> bool:
+    """Say whether each number is one more than the one before, from 1 on; print where not.
+
+    Between what one host has seen and what the next one has, one number may be missing: libxc
+    clears the console's page of a PVH guest as it restores it (HVM_PARAM_CONSOLE_PFN, Xen's
+    xc_sr_restore_x86_hvm.c), and with it a line that xenconsoled has not fetched at the source.
+    The guest had counted it, or it would come later.
+    """
+    broken, before = [], 0
+    for seen in hosts:
+        lost = seen[:1] == [before + 2] and before > 0
+        if lost:
+            print(f"BED {before + 1} was lost with the console's page", flush=True)
+        start = seen[0] - 1 if lost else before
+        broken += [f"{b} after {a}" for a, b in pairwise([start, *seen]) if b != a + 1]
+        before = seen[-1] if seen else before
     if broken:
-        print(f"BED not whole: of {len(seen)} numbers {broken}", flush=True)
+        print(f"BED not whole: {broken}", flush=True)
     return not broken
 
 

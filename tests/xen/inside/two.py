@@ -95,7 +95,7 @@ class Guest:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{self.name} does not count on {THERE}: {seen[-3:]}")
             time.sleep(0.2)
-        return is_whole(self.here.numbers() + seen)
+        return is_whole(self.here.numbers(), seen)
 
 
 def live(host: polyvisor.Connection, wire: Wire) -> None:
@@ -307,7 +307,7 @@ def peer_to_peer(host: polyvisor.Connection, wire: Wire) -> None:
         back = timed(lambda: moved.migrate(here, peer_to_peer=True, tunnelled=True))
         left_there = peer.domains.get("peer") is not None
     guest.here.wait(3)
-    counted = before + guest.there() + guest.here.numbers()
+    counted = before, guest.there(), guest.here.numbers()
     note(
         "peer-to-peer",
         {
@@ -315,7 +315,7 @@ def peer_to_peer(host: polyvisor.Connection, wire: Wire) -> None:
             "whole there": whole,
             "left there": left_there,
             "here": str(host.domains["peer"].state),
-            "whole": is_whole(counted),
+            "whole": is_whole(*counted),
             "seconds": [round(out, 1), round(back, 1)],
         },
     )
@@ -361,13 +361,13 @@ def _there_and_back(
     guest.here.clear()
     back = timed(lambda: to_theirs("migrate", *coming, name, "xen:///system"))
     guest.here.wait(3)
-    counted = before + guest.there() + guest.here.numbers()
+    counted = before, guest.there(), guest.here.numbers()
     seen = {
         "there": there,
         "whole there": whole,
         "left": left,
         "here": virsh("domstate", name).strip(),
-        "whole": is_whole(counted),
+        "whole": is_whole(*counted),
         "left there": name in to_theirs("list", "--all", "--name"),
         "seconds": [round(out, 1), round(back, 1)],
     }
