@@ -21,8 +21,9 @@ from polyvisor.errors import (
 )
 from polyvisor_qemu.cmdline import RUN_FD
 from polyvisor_qemu.cookies import Nbd, QemuCookie
+from polyvisor_qemu.credentials import forget_certificates
 from polyvisor_qemu.listening import kind_of, listen_tcp
-from polyvisor_qemu.means import credentials, forget_credentials
+from polyvisor_qemu.means import credentials
 from polyvisor_qemu.naming import qdev_name
 from polyvisor_qemu.nodes import backend_of, chain_of
 from polyvisor_qemu.qmp import QmpError
@@ -37,9 +38,18 @@ if TYPE_CHECKING:
     from polyvisor_qemu.hypervisor import QemuHypervisor
     from polyvisor_qemu.qmp import Monitor
 
-__all__ = ["copied", "export_name", "missing", "serve", "stop_serving", "told_disks"]
+__all__ = [
+    "DISK_CREDENTIALS",
+    "copied",
+    "export_name",
+    "missing",
+    "serve",
+    "stop_serving",
+    "told_disks",
+]
 
-_CREDENTIALS = "polyvisor-disks-tls"
+#: QEMU's name for the certificates of connections that carry disks, on either side.
+DISK_CREDENTIALS = "polyvisor-disks-tls"
 
 
 def copied(spec: DomainSpec, options: MigrationOptions) -> list[Disk]:
@@ -188,7 +198,7 @@ def serve(
     def start(where: dict[str, Any]) -> None:
         told: dict[str, Any] = {"addr": where}
         if options.tls:
-            told["tls-creds"] = _CREDENTIALS
+            told["tls-creds"] = DISK_CREDENTIALS
         try:
             monitor.execute_all(("nbd-server-start", told))
         except QmpError as error:
@@ -207,7 +217,7 @@ def serve(
 
     if options.tls:
         secret = hypervisor.secret
-        monitor.execute_all(*credentials(settings, secret, _CREDENTIALS, leaving=False))
+        monitor.execute_all(*credentials(settings, secret, DISK_CREDENTIALS, leaving=False))
     if kind == "tcp":
         # Next to the stream, at another port, unless one was asked for.
         listen_tcp(settings, options, place if asked is not None else _host(place), listen)
@@ -248,7 +258,7 @@ def stop_serving(monitor: Monitor, guest: Guest) -> None:
     if served is None:
         return
     monitor.execute("nbd-server-stop")
-    forget_credentials(monitor, _CREDENTIALS)
+    forget_certificates(monitor, DISK_CREDENTIALS)
     if served["socket"] is not None:
         with suppress(OSError):
             os.unlink(served["socket"])

@@ -6,30 +6,26 @@ what, is as libvirt has it (src/qemu/qemu_migration_params.c).
 
 from __future__ import annotations
 
-from base64 import b64encode
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.errors import InvalidArgument, PolyvisorError
-from polyvisor_qemu.qmp import QmpError
+from polyvisor_qemu.credentials import forget_certificates, give_certificates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from polyvisor.driver import MigrationOptions
+    from polyvisor_qemu.credentials import Secret
     from polyvisor_qemu.qmp import Command, Monitor
 
-    Secret = Callable[[str | None, str | None], bytes]
-
-__all__ = ["commands", "credentials", "forget_credentials", "plain"]
+__all__ = ["commands", "credentials", "plain"]
 
 #: What packs the stream: the capability; those of ``parallel`` are a parameter's values.
 _PACKERS = {"xbzrle": "xbzrle", "mt": "compress"}
 _PARALLEL_PACKERS = ("zlib", "zstd")
 #: QEMU's name for the certificates.
 _CREDENTIALS = "polyvisor-migrate-tls"
-#: What follows that in the name of the password of their key.
-_OF_KEY = "-password"
 #: Capabilities that stay on from one migration to the next.
 _STAY = frozenset({"events"})
 
@@ -105,7 +101,7 @@ def credentials(
     Args:
         settings: the plugin's.
         secret: gives the value of a secret by its UUID.
-        name: what QEMU is to call them; :func:`forget_credentials` puts them away.
+        name: what QEMU is to call them; :func:`forget_certificates` puts them away.
         leaving: the guest leaves from here, and does not arrive.
 
     Raises:
@@ -114,29 +110,14 @@ def credentials(
     folder = settings.get("migrate_tls_x509_cert_dir") or settings.get(
         "default_tls_x509_cert_dir", "/etc/pki/qemu"
     )
-    creds = {
-        "qom-type": "tls-creds-x509",
-        "id": name,
-        "dir": str(folder),
-        "endpoint": "client" if leaving else "server",
-        "verify-peer": leaving or bool(settings.get("migrate_tls_x509_verify", True)),
-    }
-    told: list[Command] = []
-    uuid = settings.get("migrate_tls_x509_secret_uuid")
-    if uuid:
-        assert secret is not None
-        creds["passwordid"] = f"{name}{_OF_KEY}"
-        value = b64encode(secret(str(uuid), None)).decode()
-        password = {"qom-type": "secret", "id": creds["passwordid"], "format": "base64"}
-        told.append(("object-add", {**password, "data": value}))
-    return [*told, ("object-add", creds)]
-
-
-def forget_credentials(monitor: Monitor, name: str) -> None:
-    """Put away what :func:`credentials` gave QEMU, if it is there."""
-    for one in (name, f"{name}{_OF_KEY}"):
-        with suppress(QmpError):
-            monitor.execute("object-del", id=one)
+    return give_certificates(
+        name,
+        str(folder),
+        client=leaving,
+        verify=leaving or bool(settings.get("migrate_tls_x509_verify", True)),
+        uuid=settings.get("migrate_tls_x509_secret_uuid"),
+        secret=secret,
+    )
 
 
 def _check(options: MigrationOptions) -> None:
@@ -170,7 +151,7 @@ def plain(monitor: Monitor) -> None:
         )
         if isinstance(creds, dict) and creds.get("tls-creds"):
             monitor.execute("migrate-set-parameters", tls_creds="", tls_hostname="")
-            forget_credentials(monitor, _CREDENTIALS)
+            forget_certificates(monitor, _CREDENTIALS)
         on = [
             each["capability"]
             for each in capabilities

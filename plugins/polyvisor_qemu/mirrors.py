@@ -13,11 +13,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from polyvisor.errors import HypervisorError, MigrationError, PolyvisorError, Timeout
-from polyvisor_qemu.along import copied, export_name
+from polyvisor_qemu.along import DISK_CREDENTIALS, copied, export_name
 from polyvisor_qemu.cmdline import RUN_FD
 from polyvisor_qemu.cookies import QemuCookie
+from polyvisor_qemu.credentials import forget_certificates
 from polyvisor_qemu.listening import host_of, kind_of
-from polyvisor_qemu.means import credentials, forget_credentials
+from polyvisor_qemu.means import credentials
 from polyvisor_qemu.nodes import chain_of
 from polyvisor_qemu.qmp import QmpError
 
@@ -32,7 +33,6 @@ __all__ = ["Mirrors", "abandon"]
 
 #: What jobs and nodes of mirrors begin with, so that any process knows them.
 _JOB, _NODE = "migrate-", "migration-"
-_CREDENTIALS = "polyvisor-disks-tls"
 _LINK = "peer-disks"
 #: Seconds in which a mirror that was told to end has ended.
 _ENDING = 60.0
@@ -99,8 +99,8 @@ class Mirrors:
         reached: dict[str, Any] = {"driver": "nbd", "server": server}
         if options.tls:
             settings, secret = self._hypervisor.settings, self._hypervisor.secret
-            monitor.execute_all(*credentials(settings, secret, _CREDENTIALS, leaving=True))
-            reached["tls-creds"] = _CREDENTIALS
+            monitor.execute_all(*credentials(settings, secret, DISK_CREDENTIALS, leaving=True))
+            reached["tls-creds"] = DISK_CREDENTIALS
             reached["tls-hostname"] = options.tls_destination or host or ""
         for disk in copied(spec, options):
             assert disk.target is not None
@@ -282,6 +282,6 @@ def abandon(monitor: Monitor, guest: Guest) -> None:
     for node in sorted(nodes):  # The format of each comes before its storage.
         with suppress(QmpError):
             monitor.execute("blockdev-del", node_name=node)
-    forget_credentials(monitor, _CREDENTIALS)
+    forget_certificates(monitor, DISK_CREDENTIALS)
     with suppress(OSError):
         os.unlink(f"{guest.run_dir}/{_LINK}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 import time
-from base64 import b64encode
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from polyvisor.errors import OperationInvalid, Timeout
+from polyvisor_qemu.credentials import forget_certificates, give_certificates
 from polyvisor_qemu.qmp import QmpError
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ __all__ = ["serve", "stop_serving"]
 _ENDING = 60.0
 #: The port of NBD, and how many after it are tried (libvirt's qemu_conf.c has its own range).
 _PORT, _PORTS = 10809, 1000
-#: Names of QEMU's objects for TLS: the certificates, and the password of their key.
-_CREDENTIALS, _PASSWORD = "backup-tls", "backup-tls-password"
+#: QEMU's name for the certificates.
+_CREDENTIALS = "backup-tls"
 
 
 def serve(
@@ -81,23 +81,16 @@ def _credentials(hypervisor: QemuHypervisor, monitor: Monitor) -> str:
     folder = settings.get("backup_tls_x509_cert_dir") or settings.get(
         "default_tls_x509_cert_dir", "/etc/pki/qemu"
     )
-    creds: dict[str, Any] = {
-        "qom-type": "tls-creds-x509",
-        "id": _CREDENTIALS,
-        "dir": str(folder),
-        "endpoint": "server",
-        "verify-peer": bool(settings.get("backup_tls_x509_verify", True)),
-    }
-    uuid = settings.get("backup_tls_x509_secret_uuid")
-    commands = []
-    if uuid:
-        assert hypervisor.secret is not None
-        value = b64encode(hypervisor.secret(str(uuid), None)).decode()
-        password = {"qom-type": "secret", "id": _PASSWORD, "format": "base64", "data": value}
-        commands.append(("object-add", password))
-        creds["passwordid"] = _PASSWORD
+    told = give_certificates(
+        _CREDENTIALS,
+        str(folder),
+        client=False,
+        verify=bool(settings.get("backup_tls_x509_verify", True)),
+        uuid=settings.get("backup_tls_x509_secret_uuid"),
+        secret=hypervisor.secret,
+    )
     try:
-        monitor.execute_all(*commands, ("object-add", creds))
+        monitor.execute_all(*told)
     except QmpError as error:
         raise OperationInvalid(
             f"backup: no encrypted server with the certificates in {folder}: "
@@ -137,6 +130,4 @@ def stop_serving(monitor: Monitor, disks: Iterable[str]) -> None:
         monitor.next_event(0.05)
     with suppress(QmpError):
         monitor.execute("nbd-server-stop")
-    for name in (_CREDENTIALS, _PASSWORD):
-        with suppress(QmpError):
-            monitor.execute("object-del", id=name)
+    forget_certificates(monitor, _CREDENTIALS)

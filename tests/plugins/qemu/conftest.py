@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
 import attrs
@@ -21,6 +22,9 @@ import pytest
 import polyvisor
 from polyvisor.model import DomainSpec
 from polyvisor.testing.counting import write_image
+
+if TYPE_CHECKING:
+    from polyvisor.jobs import JobProgress
 
 #: From linux/prctl.h.
 PR_SET_CHILD_SUBREAPER = 36
@@ -96,6 +100,19 @@ class Hosts:
         config.write_text(f"[plugins.qemu]\n{lines}")
         self.opened.append(polyvisor.open(self.uri(name), config=config))
         return self.opened[-1]
+
+    @staticmethod
+    def once_sending(act: Callable[[], Any]) -> Callable[[JobProgress], None]:
+        """Return a progress function that does something once the stream has begun to flow."""
+        done = False
+
+        def progress(told: JobProgress) -> None:
+            nonlocal done
+            if told.processed and not done:
+                done = True
+                act()
+
+        return progress
 
     @property
     def serial(self) -> Path:

@@ -14,10 +14,6 @@ from polyvisor.states import DomainState, StateReason
 from polyvisor_qemu import stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from polyvisor.jobs import JobProgress
-
     # The conftest's own class; tests are no package that could be imported from.
     Hosts = Any
 
@@ -25,19 +21,6 @@ pytestmark = pytest.mark.real
 
 #: Bytes per second at which the guest takes far longer than the test.
 SLOW = 20_000
-
-
-def once_sending(act: Callable[[], Any]) -> Callable[[JobProgress], None]:
-    """Return what does something once the stream has begun to flow."""
-    done = False
-
-    def progress(told: JobProgress) -> None:
-        nonlocal done
-        if told.processed and not done:
-            done = True
-            act()
-
-    return progress
 
 
 def free_port(family: socket.AddressFamily, host: str) -> int:
@@ -132,7 +115,7 @@ def test_destination_killed(hosts: Hosts) -> None:
         os.kill(theirs, signal.SIGKILL)
 
     with pytest.raises(MigrationError, match="the domain is on the source as before") as caught:
-        domain.migrate(destination, bandwidth=SLOW, progress=once_sending(kill))
+        domain.migrate(destination, bandwidth=SLOW, progress=hosts.once_sending(kill))
     assert caught.value.owner == "source"
     assert domain.state is DomainState.RUNNING
     assert destination.domains.list() == []
@@ -152,7 +135,7 @@ def test_source_killed(hosts: Hosts) -> None:
         domain.migrate(
             destination,
             bandwidth=SLOW,
-            progress=once_sending(lambda: os.kill(ours, signal.SIGKILL)),
+            progress=hosts.once_sending(lambda: os.kill(ours, signal.SIGKILL)),
         )
     assert caught.value.owner == "source"
     assert domain.status().state is DomainState.SHUTOFF
@@ -168,7 +151,7 @@ def test_cancelled(hosts: Hosts) -> None:
     domain = source.domains.create(hosts.counting())
     hosts.wait_for_count()
     with pytest.raises(Cancelled):
-        domain.migrate(destination, bandwidth=SLOW, progress=once_sending(domain.abort_job))
+        domain.migrate(destination, bandwidth=SLOW, progress=hosts.once_sending(domain.abort_job))
     assert domain.state is DomainState.RUNNING
     assert destination.domains.list() == []
     assert len(hosts.processes()) == 1

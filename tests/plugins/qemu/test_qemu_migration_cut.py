@@ -22,7 +22,6 @@ from polyvisor.states import DomainState
 
 if TYPE_CHECKING:
     from polyvisor.connection import Connection
-    from polyvisor.jobs import JobProgress
 
 # The conftest's own class; tests are no package that could be imported from.
 Hosts = Any
@@ -135,19 +134,6 @@ def wire(hosts: Hosts) -> Iterator[Wire]:
                         domain.destroy()
 
 
-def once_sending(act: Any) -> Any:
-    """Return what does something once the stream flows."""
-    done = False
-
-    def progress(told: JobProgress) -> None:
-        nonlocal done
-        if told.processed and not done:
-            done = True
-            act()
-
-    return progress
-
-
 def test_the_wire_is_cut(hosts: Hosts, wire: Wire) -> None:
     """Nothing gets through any more: when the time is up the guest is at home, and only there."""
     with wire.open("a") as here, wire.open("b") as there:
@@ -167,7 +153,7 @@ def test_the_wire_is_cut(hosts: Hosts, wire: Wire) -> None:
                 bandwidth=SLOW,
                 timeout=8,
                 timeout_action="abort",
-                progress=once_sending(pull),
+                progress=hosts.once_sending(pull),
             )
         assert cut
         assert domain.state is DomainState.RUNNING
@@ -202,7 +188,7 @@ def test_the_destination_is_lost(hosts: Hosts, wire: Wire) -> None:
                 bandwidth=SLOW,
                 timeout=8,
                 timeout_action="abort",
-                progress=once_sending(lose),
+                progress=hosts.once_sending(lose),
             )
         assert domain.state is DomainState.RUNNING
         hosts.wait_for_count()
