@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gzip
 import os
 import shutil
 import signal
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -269,5 +270,60 @@ def certificates(own_home: Path) -> Callable[[str], Path]:
                 "-CAcreateserial", "-days", "2", "-extfile", "more", "-out", f"{side}-cert.pem",
             )  # fmt: skip
         return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def linux_files() -> Path:
+    """Hold the folder with Debian's kernel for cloud machines, its modules, and busybox."""
+    given = os.environ.get("POLYVISOR_LINUX")
+    if given is None:
+        pytest.skip("POLYVISOR_LINUX names no folder with a Linux kernel; .ci/run makes one")
+    return Path(given)
+
+
+@pytest.fixture
+def initramfs(linux_files: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Hold a function that makes the archive that Linux starts from.
+
+    It takes the shell script that is run first, the names of modules below ``kernel``, which
+    stand in ``/mod`` with their order in ``/mod/order``, and further files: their text, which
+    can be run, or the file to copy. Busybox is ``/bin/busybox``.
+    """
+
+    def make(
+        init: str, modules: Iterable[str], files: Mapping[str, str | Path] | None = None
+    ) -> Path:
+        if shutil.which("cpio") is None:
+            pytest.skip("cpio is missing: apt install cpio")
+        root = tmp_path / "initramfs"
+        for name in ("bin", "dev", "proc", "sys", "mod", "run", "data", "etc", "root"):
+            (root / name).mkdir(parents=True)
+        (kernel,) = linux_files.glob("lib/modules/*/kernel")
+        names = [f"{module}.ko" for module in modules]
+        given = {
+            "/bin/busybox": next(linux_files.glob("**/bin/busybox")),
+            **{f"/mod/{Path(name).name}": kernel / name for name in names},
+            "/mod/order": "\n".join(Path(name).name for name in names),
+            "/init": init,
+            **(files or {}),
+        }
+        for place, what in given.items():
+            path = root / place.lstrip("/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(what, Path):
+                shutil.copy(what, path)
+            else:
+                path.write_text(what)
+                path.chmod(0o755)
+        listed = "".join(f"{path.relative_to(root)}\n" for path in sorted(root.rglob("*")))
+        packed = subprocess.run(
+            ["cpio", "-o", "-H", "newc", "--quiet"],
+            check=True, capture_output=True, input=listed.encode(), cwd=root,
+        ).stdout  # fmt: skip
+        archive = tmp_path / "initrd"
+        archive.write_bytes(gzip.compress(packed, 1))
+        return archive
 
     return make

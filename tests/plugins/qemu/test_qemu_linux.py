@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import re
 import shutil
@@ -38,9 +37,9 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 MODULES = (
-    "virtio/virtio_ring", "virtio/virtio", "virtio/virtio_pci_legacy_dev",
-    "virtio/virtio_pci_modern_dev", "virtio/virtio_pci", "char/virtio_console",
-    "block/virtio_blk",
+    "drivers/virtio/virtio_ring", "drivers/virtio/virtio",
+    "drivers/virtio/virtio_pci_legacy_dev", "drivers/virtio/virtio_pci_modern_dev",
+    "drivers/virtio/virtio_pci", "drivers/char/virtio_console", "drivers/block/virtio_blk",
 )  # fmt: skip
 INIT = """\
 #!/bin/busybox sh
@@ -56,66 +55,37 @@ while true; do /usr/sbin/qemu-ga -m virtio-serial -p /dev/vport0p1 -t /run; $b s
 """
 
 
-def _initramfs(linux: Path, folder: Path) -> Path:
+@pytest.fixture
+def initramfs_of_the_agent(linux_files: Path, initramfs: Callable[..., Path]) -> Path:
     """Make the archive that Linux starts from: busybox, virtio's modules, the guest agent."""
-    root = folder / "initramfs"
-    for name in (
-        "bin",
-        "dev",
-        "proc",
-        "sys",
-        "mod",
-        "run",
-        "data",
-        "etc",
-        "root",
-        "sbin",
-        "usr/sbin",
-    ):
-        (root / name).mkdir(parents=True)
-    shutil.copy(next(linux.glob("**/bin/busybox")), root / "bin")
-    (root / "sbin/hwclock").symlink_to("/bin/busybox")  # which the agent sets the time with
-    (drivers,) = linux.glob("lib/modules/*/kernel/drivers")
-    for module in MODULES:
-        shutil.copy(drivers / f"{module}.ko", root / "mod")
-    order = "\n".join(f"{module.rpartition('/')[2]}.ko" for module in MODULES)
-    (root / "mod/order").write_text(order)
     agent = Path("/usr/sbin/qemu-ga")
-    shutil.copy(agent, root / "usr/sbin")
+    if not agent.exists():
+        pytest.skip(f"{agent} is missing: apt install qemu-guest-agent")
     told = subprocess.run(["ldd", agent], check=True, capture_output=True, text=True).stdout
-    for library in re.findall(r"/\S+", told):
-        place = root / library.lstrip("/")
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(library, place)
-    (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
-    (root / "bin/chpasswd").write_text("#!/bin/busybox sh\n/bin/busybox cat > /run/passwords\n")
-    (root / "bin/chpasswd").chmod(0o755)
-    (root / "init").write_text(INIT)
-    (root / "init").chmod(0o755)
-    names = "".join(f"{path.relative_to(root)}\n" for path in sorted(root.rglob("*")))
-    packed = subprocess.run(
-        ["cpio", "-o", "-H", "newc", "--quiet"],
-        check=True, capture_output=True, input=names.encode(), cwd=root,
-    ).stdout  # fmt: skip
-    archive = folder / "initrd"
-    archive.write_bytes(gzip.compress(packed, 1))
-    return archive
+    return initramfs(
+        INIT,
+        MODULES,
+        {
+            **{name: Path(name) for name in ("/usr/sbin/qemu-ga", *re.findall(r"/\S+", told))},
+            "/etc/passwd": "root:x:0:0:root:/root:/bin/sh\n",
+            "/bin/chpasswd": "#!/bin/busybox sh\n/bin/busybox cat > /run/passwords\n",
+            # The agent sets the time with it.
+            "/sbin/hwclock": '#!/bin/busybox sh\nexec /bin/busybox hwclock "$@"\n',
+        },
+    )
 
 
 @pytest.fixture
-def linux(hosts: Hosts, make_spec: Callable[..., Any]) -> Any:
+def linux(
+    hosts: Hosts, make_spec: Callable[..., Any], linux_files: Path, initramfs_of_the_agent: Path
+) -> Any:
     """Hold the domain of a guest in which Linux and the guest agent run.
 
     It writes into the file system on its disk, ``image.qcow2``, all the time.
     """
-    given = os.environ.get("POLYVISOR_LINUX")
-    if given is None:
-        pytest.skip("POLYVISOR_LINUX names no folder with a Linux kernel; .ci/run makes one")
-    for program in ("/usr/sbin/qemu-ga", "cpio", "mkfs.ext4"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is missing: apt install qemu-guest-agent cpio e2fsprogs")
-    archive = _initramfs(Path(given), hosts.root)
-    (kernel,) = Path(given).glob("boot/vmlinuz-*")
+    if shutil.which("mkfs.ext4") is None:
+        pytest.skip("mkfs.ext4 is missing: apt install e2fsprogs")
+    (kernel,) = linux_files.glob("boot/vmlinuz-*")
     raw = hosts.root / "image.raw"
     raw.write_bytes(b"")
     os.truncate(raw, 32 << 20)
@@ -127,7 +97,7 @@ def linux(hosts: Hosts, make_spec: Callable[..., Any]) -> Any:
         make_spec(
             memory=256,
             vcpus=3,
-            boot=f"<kernel>{kernel}</kernel><initrd>{archive}</initrd>"
+            boot=f"<kernel>{kernel}</kernel><initrd>{initramfs_of_the_agent}</initrd>"
             f"<cmdline>console=ttyS0 quiet</cmdline>",
             more="<features><acpi/></features>",
             devices=f"<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
