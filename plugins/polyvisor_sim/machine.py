@@ -117,9 +117,10 @@ class Machine:
 
     def at(self, time: int) -> Moment:
         """Return the machine as it is at host time ``time``."""
-        run = self.run + (0 if self.resumed is None else max(0, time - self.resumed))
         if self.placid:
-            return Moment(run, self.boots, self.booted, self._ticks(run - self.booted))
+            run, boots, ticks = self.progress(time)
+            return Moment(run, boots, self.booted, ticks)
+        run = self._run_at(time)
         boots, booted, due = self.boots, self.booted, self.due
         life, end = self._life()
         while True:
@@ -138,6 +139,18 @@ class Machine:
                 # It may have gone round many times since; take them at one step.
                 rounds = (min(run, asked) - booted) // life
                 boots, booted = boots + rounds, booted + rounds * life
+
+    def progress(self, time: int) -> tuple[int, int, int]:
+        """Return guest time, boots and ticks at host time ``time``, as in :meth:`at`."""
+        if not self.placid:
+            moment = self.at(time)
+            return moment.run, moment.boots, moment.ticks
+        run = self._run_at(time)
+        return run, self.boots, (run - self.booted) * self.parameters.rate // _SECOND
+
+    def _run_at(self, time: int) -> int:
+        since = self.resumed
+        return self.run if since is None or since > time else self.run + time - since
 
     def next_end(self, time: int) -> int | None:
         """Return the host time after ``time`` of the next thing it does of itself."""

@@ -21,6 +21,8 @@ from polyvisor.errors import HypervisorError, StorageError
 from polyvisor.state import boot_id
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from polyvisor.local import Guest
     from polyvisor.state import Bells
     from polyvisor_sim.machine import Machine
@@ -46,6 +48,13 @@ class Rack(ABC):
     @abstractmethod
     def find(self, guest: Guest) -> Machine | None:
         """Return the guest's machine, ``None`` if there is none."""
+
+    def find_all(self, guests: Sequence[Guest]) -> Sequence[Machine | None]:
+        """Return the machines of many guests.
+
+        The same object for the same list says that they are the same machines.
+        """
+        return list(map(self.find, guests))
 
     @abstractmethod
     def put(self, guest: Guest, machine: Machine) -> None:
@@ -191,19 +200,32 @@ class ProcessRack(Rack):
         self._machines: dict[int, Machine] = {}
         self._memories: dict[UUID, int] = {}
         self._lock = threading.Lock()
+        # Another object with each change, and what was found since the last one.
+        self._version = object()
+        self._found: tuple[object, Sequence[Guest], Sequence[Machine | None]] = (None, (), ())
 
     def find(self, guest: Guest) -> Machine | None:
         """Return the guest's machine, ``None`` if there is none."""
         return self._machines.get(guest.uuid.int)
 
+    def find_all(self, guests: Sequence[Guest]) -> Sequence[Machine | None]:
+        """Return the machines of many guests."""
+        version = self._version
+        known = self._found
+        if known[0] is not version or known[1] is not guests:
+            known = self._found = (version, guests, list(map(self.find, guests)))
+        return known[2]
+
     def put(self, guest: Guest, machine: Machine) -> None:
         """Keep the machine, then ring."""
         self._machines[guest.uuid.int] = machine
+        self._version = object()
         self.bells.ring()
 
     def remove(self, guest: Guest) -> None:
         """Throw machine and memory away."""
         self._machines.pop(guest.uuid.int, None)
+        self._version = object()
         self.add_memory(guest, 0)
         self.bells.ring()
 
@@ -236,5 +258,6 @@ class ProcessRack(Rack):
     def close(self) -> None:
         """Throw everything away."""
         self._machines.clear()
+        self._version = object()
         while self._memories:
             os.close(self._memories.popitem()[1])

@@ -184,7 +184,8 @@ class Domains(ABC):
                 may be left out. ``None``: all are wanted.
 
         Returns:
-            Domains and figures; these mappings are not to be changed.
+            Domains and figures; these mappings are not to be changed. Where nothing has changed
+            since the last time, it may be the same object as then, which says that.
         """
         found = []
         for one in self.summaries(active=active, inactive=inactive):

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from polyvisor.state import Document, Record
     from polyvisor.states import DomainInfo, DomainStatus
 
+    _Told = tuple[DomainSummary, dict[str, Any]]
+
 __all__ = ["LocalDomains", "forget_definition"]
 
 
@@ -43,6 +45,9 @@ class LocalDomains(Domains):
         self._keeper = keeper
         self._store = keeper.home.store
         self._hypervisor = keeper.hypervisor
+        # The last list of records, and what was made of it.
+        self._summaries: tuple[Sequence[Record], Sequence[DomainSummary]] = ((), ())
+        self._states: tuple[Sequence[Record], Sequence[_Told]] = ((), ())
         # Domains that are destroyed when the connection closes.
         self._to_destroy: set[UUID] = set()
 
@@ -62,7 +67,10 @@ class LocalDomains(Domains):
         return [record.uuid for record in running if record.active]
 
     def summaries(self, *, active: bool = True, inactive: bool = True) -> Sequence[DomainSummary]:
-        return [record.summary for record in self._fresh(active, inactive)]
+        records, known = self._fresh(active, inactive), self._summaries
+        if known[0] is not records:
+            known = self._summaries = (records, tuple([one.summary for one in records]))
+        return known[1]
 
     def _fresh(self, active: bool, inactive: bool) -> Sequence[Record]:
         """Return the records of the wanted kinds after a look at all guests at once."""
@@ -72,7 +80,10 @@ class LocalDomains(Domains):
         if survey is not None and survey.changed:
             records = self._store.records(active=active, inactive=inactive)
         if survey is None:
-            records = keeper.fresh_ones(records)
+            fresh = keeper.fresh_ones(records)
+            if fresh is records:
+                return records
+            records = fresh
         else:
             looked_at = [keeper.fresh(record, survey=survey) for record in records]
             records = [record for record in looked_at if record is not None]
@@ -172,7 +183,11 @@ class LocalDomains(Domains):
         if groups is not None and set(groups) <= {"state"}:
             from polyvisor.local._stats import states
 
-            return [(one.summary, states(one)) for one in self._fresh(active, inactive)]
+            records, known = self._fresh(active, inactive), self._states
+            if known[0] is not records:
+                told = tuple([(one.summary, states(one)) for one in records])
+                known = self._states = (records, told)
+            return known[1]
         self._keeper.survey()
         records = self._store.records(active=active, inactive=inactive)
         return [
@@ -188,14 +203,9 @@ class LocalDomains(Domains):
         keeper = self._keeper
         asked, guests = keeper.asked(records)
         looks = self._hypervisor.figures(guests) if guests else ()
-        # Those that were asked are some of all, in the same order.
-        told = zip(asked, looks, strict=True)
-        following, seen = next(told, (None, None))
+        told = dict(zip(asked, looks, strict=True))
         for record in records:
-            figures = None
-            if record is following:
-                figures = seen
-                following, seen = next(told, (None, None))
+            figures = told.get(record)
             if figures is None or not same_state(figures.seen, record):
                 # What does not answer is not asked again, only looked at.
                 now = keeper.fresh(record, deep=figures is not None)
@@ -203,9 +213,7 @@ class LocalDomains(Domains):
                     continue
                 record = now
             if figures is not None and record.id is not None:
-                known = stats(record, figures.memory, figures.cpu_time)
-                known.update(figures.more)
-                yield record, known
+                yield record, stats(record, figures.memory, figures.cpu_time, figures.more)
             else:
                 yield record, stats(record, _given(_document(record, False).spec()), None)
 

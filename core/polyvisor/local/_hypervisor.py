@@ -190,7 +190,11 @@ class LocalHypervisor(ABC):
         """
 
     def observe_all(self, guests: Sequence[Guest]) -> Sequence[Observation]:
-        """Return :meth:`observe` with ``deep=False`` of many guests, in their order."""
+        """Return :meth:`observe` with ``deep=False`` of many guests, in their order.
+
+        Where nothing has changed since the last look at the same list, it may return the same
+        object as then, which says that.
+        """
         return [self.observe(guest, deep=False) for guest in guests]
 
     @abstractmethod

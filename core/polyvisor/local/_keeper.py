@@ -29,6 +29,29 @@ __all__ = ["Keeper"]
 LOCK_TIMEOUT = 30.0
 
 
+class _Roll:
+    """A list of records as the store gave it, and who of it is to be looked at.
+
+    Attributes:
+        records: the list; as long as nothing changes, the store gives this one.
+        asked: those with a guest that can be looked at now.
+        others_rest: whether there is nothing to be looked at in the others.
+        guests: those of ``asked``, where records keep theirs.
+        unchanged: looks at them that changed nothing; a hypervisor may give the same again.
+    """
+
+    __slots__ = ("asked", "guests", "others_rest", "records", "unchanged")
+
+    def __init__(
+        self, records: Sequence[Record], asked: Sequence[Record], others_rest: bool
+    ) -> None:
+        self.records = records
+        self.asked = asked
+        self.others_rest = others_rest
+        self.guests: Sequence[Guest] | None = None
+        self.unchanged: object = None
+
+
 class Keeper:
     """Keeps one host's domains for one connection.
 
@@ -54,8 +77,7 @@ class Keeper:
         self._guests: dict[UUID, tuple[Record, Guest]] | None = (
             {} if home.store.stable_records else None
         )
-        # The last list of records, those of them with a guest to look at, and these guests.
-        self._asked: tuple[Sequence[Record], Sequence[Record], Sequence[Guest]] = ((), (), ())
+        self._roll = _Roll((), (), True)
         # Numbers of the latest events that hooks were told of when they were caused.
         self._told: deque[int] = deque(maxlen=1024)
 
@@ -163,16 +185,20 @@ class Keeper:
 
         Those that went with their guests are left out.
         """
-        asked, guests = self.asked(records)
-        if not asked and all(one.intent is None for one in records):
+        roll = self._called(records)
+        if not roll.asked and roll.others_rest:
             return records
+        asked, guests = roll.asked, self._guests_of(roll)
         looks = self.hypervisor.observe_all(guests)
+        if looks is roll.unchanged:
+            return records
         changed = {
             record
             for record, seen in zip(asked, looks, strict=True)
             if seen.state is not record.state and not same_state(seen, record)
         }
-        if not changed and len(asked) == len(records):
+        if not changed and roll.others_rest:
+            roll.unchanged = looks
             return records
         known = set(asked) - changed
         found = (
@@ -183,19 +209,31 @@ class Keeper:
 
     def asked(self, records: Sequence[Record]) -> tuple[Sequence[Record], Sequence[Guest]]:
         """Return those of records whose guests can be looked at now, and these guests."""
-        before, asked, guests = self._asked
-        if before == records:
-            # The same list as the last time: to see that costs a comparison of pointers.
-            return asked, guests
+        roll = self._called(records)
+        return roll.asked, self._guests_of(roll)
+
+    def _called(self, records: Sequence[Record]) -> _Roll:
+        """Return who of a list is to be looked at; what was said of the same list stands."""
+        roll = self._roll
+        if roll.records is records:
+            return roll
         asked = [
             one
             for one in records
             if one.id is not None and one.intent is None and not self._must_end(one)
         ]
-        guests = [self.guest(one) for one in asked]
-        if self._guests is not None and all(one.owner is None for one in asked):
-            self._asked = (records, asked, guests)
-        return asked, guests
+        rest = sum(one.id is not None or one.intent is not None for one in records) == len(asked)
+        roll = _Roll(records, asked, rest)
+        if all(one.owner is None for one in asked):
+            self._roll = roll
+        return roll
+
+    def _guests_of(self, roll: _Roll) -> Sequence[Guest]:
+        if self._guests is None:
+            return [self.guest(one) for one in roll.asked]
+        if roll.guests is None:
+            roll.guests = [self.guest(one) for one in roll.asked]
+        return roll.guests
 
     def _must_end(self, record: Record) -> bool:
         return record.boot_id != self._boot_id or (

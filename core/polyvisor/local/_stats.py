@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from polyvisor.states import DomainState, StateReason
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from polyvisor.state import Record
 
 __all__ = ["REASON_NUMBERS", "STATE_NUMBERS", "states", "stats"]
@@ -59,13 +61,16 @@ REASON_NUMBERS = MappingProxyType(
 )
 
 
-def stats(record: Record, memory: int, cpu_time: float | None) -> dict[str, Any]:
+def stats(
+    record: Record, memory: int, cpu_time: float | None, more: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return what is known of every domain: nanoseconds and KiB, as domstats has them.
 
     Args:
         record: the domain.
         memory: what it has now, in bytes.
         cpu_time: its CPU time in seconds, ``None`` if not known.
+        more: what else its hypervisor knows.
     """
     figures = record.kept.get("figures")
     if figures is None:
@@ -76,6 +81,8 @@ def stats(record: Record, memory: int, cpu_time: float | None) -> dict[str, Any]
     else:
         figures["cpu.time"] = int(cpu_time * 1e9)
     figures["balloon.current"] = memory // 1024
+    if more:
+        figures.update(more)
     return figures
 
 

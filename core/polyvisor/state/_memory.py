@@ -40,6 +40,9 @@ class MemoryStore(Store):
         self._sequence = 0
         self._id = 0
         self._writing = threading.Lock()
+        # Another object with each change of a domain, and the lists made since the last one.
+        self._version = object()
+        self._lists: dict[tuple[bool, bool], tuple[object, list[Record]]] = {}
 
     def get(self, uuid: UUID) -> Record | None:
         return self._records.get(uuid)
@@ -61,10 +64,15 @@ class MemoryStore(Store):
         return []
 
     def records(self, *, active: bool = True, inactive: bool = True) -> list[Record]:
+        version = self._version
+        known = self._lists.get((active, inactive))
+        if known is not None and known[0] is version:
+            return known[1]
         found = list((self._records if inactive else self._active).values())
         if not active:
             found = [record for record in found if not record.active]
         found.sort(key=attrgetter("name"))
+        self._lists[active, inactive] = version, found
         return found
 
     def put(
@@ -90,6 +98,7 @@ class MemoryStore(Store):
                 self._active[uuid] = self._ids[record.id] = record
             if old is not None:
                 self._drop(old, record)
+            self._version = object()
             if outcome is not None:
                 self._outcomes[outcome[0]] = (uuid, outcome[1])
             return self._append(events)
@@ -106,6 +115,7 @@ class MemoryStore(Store):
             old = self._records.pop(uuid, None)
             if old is not None:
                 self._drop(old, None)
+            self._version = object()
             self._snapshots.pop(uuid, None)
             if outcome is not None:
                 self._outcomes[outcome[0]] = (uuid, outcome[1])

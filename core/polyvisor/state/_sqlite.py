@@ -51,6 +51,22 @@ _KNOWN_MOST = 4096
 _TRIM_EVERY = 256
 
 
+class _Connection(sqlite3.Connection):
+    """A connection that keeps the lists it read until somebody changes the database.
+
+    Attributes:
+        version: what told, when they were read, that nothing had changed: by others
+            (``PRAGMA data_version``), by us (``total_changes``).
+        lists: by which of active and inactive domains are in each.
+    """
+
+    version = (-1, -1)
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.lists: dict[tuple[bool, bool], list[Record]] = {}
+
+
 class SqliteStore(Store):
     """Opens the database when it is first needed.
 
@@ -60,8 +76,8 @@ class SqliteStore(Store):
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._idle: list[sqlite3.Connection] = []
-        self._abandoned: list[sqlite3.Connection] = []
+        self._idle: list[_Connection] = []
+        self._abandoned: list[_Connection] = []
         self._pid = os.getpid()
         self._mutex = threading.Lock()
         # By their stamps: every version of a record has one of its own, whoever wrote it.
@@ -70,7 +86,7 @@ class SqliteStore(Store):
     # Connections
 
     @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
+    def _connection(self) -> Iterator[_Connection]:
         """Lend a connection; each is used by one thread at a time."""
         try:
             connection = self._take()
@@ -88,7 +104,7 @@ class SqliteStore(Store):
                 f"cannot use the database {self._path}: {error}", path=self._path
             ) from error
 
-    def _take(self) -> sqlite3.Connection:
+    def _take(self) -> _Connection:
         with self._mutex:
             if self._pid != os.getpid():
                 # SQLite's connections must not be used, nor closed, in a forked child
@@ -100,8 +116,8 @@ class SqliteStore(Store):
                 return self._idle.pop()
         return self._open()
 
-    def _open(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(
+    def _open(self) -> _Connection:
+        connection = _Connection(
             self._path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
         )
         try:
@@ -215,13 +231,25 @@ class SqliteStore(Store):
             return [UUID(uuid) for (uuid,) in rows.fetchall()]
 
     def records(self, *, active: bool = True, inactive: bool = True) -> list[Record]:
-        kinds, known = _kinds(active, inactive), self._known
         with self._connection() as connection:
-            stamps = connection.execute(f"SELECT stamp FROM domains {kinds} ORDER BY name")
-            with suppress(KeyError):
-                return [known[stamp] for (stamp,) in stamps.fetchall()]
-            rows = connection.execute(f"SELECT {_FACTS} FROM domains {kinds} ORDER BY name")
-            return [self._record(row) for row in rows.fetchall()]
+            # Read before the list is: a change in between lets the next one read it again.
+            (others,) = connection.execute("PRAGMA data_version").fetchone()
+            version = (others, connection.total_changes)
+            if version != connection.version:
+                connection.lists, connection.version = {}, version
+            found = connection.lists.get((active, inactive))
+            if found is None:
+                found = self._read(connection, _kinds(active, inactive))
+                connection.lists[active, inactive] = found
+            return found
+
+    def _read(self, connection: sqlite3.Connection, kinds: str) -> list[Record]:
+        known = self._known
+        stamps = connection.execute(f"SELECT stamp FROM domains {kinds} ORDER BY name")
+        with suppress(KeyError):
+            return [known[stamp] for (stamp,) in stamps.fetchall()]
+        rows = connection.execute(f"SELECT {_FACTS} FROM domains {kinds} ORDER BY name")
+        return [self._record(row) for row in rows.fetchall()]
 
     def put(
         self,

@@ -51,8 +51,11 @@ class Store(ABC):
         """Return the UUIDs of the wanted kinds, in no fixed order."""
 
     @abstractmethod
-    def records(self, *, active: bool = True, inactive: bool = True) -> list[Record]:
-        """Return the records of the wanted kinds, ordered by name."""
+    def records(self, *, active: bool = True, inactive: bool = True) -> Sequence[Record]:
+        """Return the records of the wanted kinds, ordered by name.
+
+        Not to be changed: as long as nothing changes, the next one who asks may get the same.
+        """
 
     @abstractmethod
     def put(

@@ -32,16 +32,23 @@ _domain = program("remote").structure("domain").codec
 _pack_count = struct.Struct(">I").pack
 _L = ListDomains
 #: Pairs and groups: a domain passes if it has one of the properties asked for in each.
-_GROUPS = (
-    _L.ACTIVE | _L.INACTIVE,
-    _L.PERSISTENT | _L.TRANSIENT,
-    _L.RUNNING | _L.PAUSED | _L.SHUTOFF | _L.OTHER,
-    _L.MANAGEDSAVE | _L.NO_MANAGEDSAVE,
-    _L.AUTOSTART | _L.NO_AUTOSTART,
-    _L.HAS_SNAPSHOT | _L.NO_SNAPSHOT,
-    _L.HAS_CHECKPOINT | _L.NO_CHECKPOINT,
+#: Plain numbers, with which to reckon takes a tenth of the time.
+_ACTIVE, _INACTIVE = int(_L.ACTIVE), int(_L.INACTIVE)
+_GROUPS = tuple(
+    map(
+        int,
+        (
+            _L.PERSISTENT | _L.TRANSIENT,
+            _L.RUNNING | _L.PAUSED | _L.SHUTOFF | _L.OTHER,
+            _L.MANAGEDSAVE | _L.NO_MANAGEDSAVE,
+            _L.AUTOSTART | _L.NO_AUTOSTART,
+            _L.HAS_SNAPSHOT | _L.NO_SNAPSHOT,
+            _L.HAS_CHECKPOINT | _L.NO_CHECKPOINT,
+        ),
+    )
 )
-_SNAPSHOTS = _L.HAS_SNAPSHOT | _L.NO_SNAPSHOT
+_CHOICES = sum(_GROUPS)
+_SNAPSHOTS = int(_L.HAS_SNAPSHOT | _L.NO_SNAPSHOT)
 _STATES = {
     DomainState.RUNNING: _L.RUNNING,
     DomainState.PAUSED: _L.PAUSED,
@@ -51,15 +58,15 @@ _STATES = {
 
 def kinds(flags: int) -> dict[str, bool]:
     """Return which of active and inactive domains the flags of a list let through."""
-    asked = flags & (_L.ACTIVE | _L.INACTIVE)
-    return {"active": asked != _L.INACTIVE, "inactive": asked != _L.ACTIVE}
+    asked = flags & (_ACTIVE | _INACTIVE)
+    return {"active": asked != _INACTIVE, "inactive": asked != _ACTIVE}
 
 
 def choice(session: Session, flags: int) -> Callable[[DomainSummary], bool] | None:
     """Return what says of a domain whether the other flags choose it; ``None``: they do."""
-    asked = [flags & group for group in _GROUPS[1:] if flags & group]
-    if not asked:
+    if not flags & _CHOICES:
         return None
+    asked = [flags & group for group in _GROUPS if flags & group]
     snapshots = bool(flags & _SNAPSHOTS)
     return lambda one: all(_properties(session, one, snapshots) & group for group in asked)
 
