@@ -281,15 +281,15 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         """
         path, timeout = f"{guest.run_dir}/control", min(self._timeout, at_most)
         if guest.kept is None:
-            return self._handing(guest, Monitor(path, timeout=timeout))
+            return self._handing(guest, Monitor(path, timeout=timeout, wait=False))
         kept = guest.kept.get(path)
         if isinstance(kept, Monitor) and kept.fileno() >= 0:
             kept.timeout = timeout
             kept.events.clear()
-            return kept
-        monitor = guest.kept[path] = self._handing(guest, Monitor(path, timeout=timeout))
+            return self._handing(guest, kept)
+        monitor = guest.kept[path] = Monitor(path, timeout=timeout, wait=False)
         monitor.kept = True
-        return monitor
+        return self._handing(guest, monitor)
 
     def _handing(self, guest: Guest, monitor: Monitor) -> Monitor:
         if self.owning is not None:

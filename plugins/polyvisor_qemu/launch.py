@@ -118,6 +118,8 @@ def launch(
     guest.runtime = runtime
     try:
         with Monitor(f"{guest.run_dir}/control", timeout=timeout) as monitor:
+            # It stays open for what comes next while the domain is held.
+            monitor.kept = guest.kept is not None
             if made.commands:
                 monitor.execute_all(*made.commands)
             if spec.cputune or spec.memtune or spec.blkiotune or (spec.vcpu and spec.vcpu.cpuset):
@@ -125,6 +127,8 @@ def launch(
 
                 place(guest, spec, monitor)
             guest.became = lived(spec, monitor)
+        if guest.kept is not None:
+            guest.kept[f"{guest.run_dir}/control"] = monitor
     except BaseException as error:
         process.kill()
         if runtime.get("grouped"):

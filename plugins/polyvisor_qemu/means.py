@@ -13,13 +13,13 @@ from polyvisor.errors import InvalidArgument, PolyvisorError
 from polyvisor_qemu.credentials import forget_certificates, give_certificates
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from polyvisor.driver import MigrationOptions
     from polyvisor_qemu.credentials import Secret
     from polyvisor_qemu.qmp import Command, Monitor
 
-__all__ = ["commands", "credentials", "plain"]
+__all__ = ["ASKED", "commands", "credentials", "plain"]
 
 #: What packs the stream: the capability; those of ``parallel`` are a parameter's values.
 _PACKERS = {"xbzrle": "xbzrle", "mt": "compress"}
@@ -143,12 +143,19 @@ def _check(options: MigrationOptions) -> None:
             )
 
 
-def plain(monitor: Monitor) -> None:
-    """Turn the means of a migration that is over off, lest they be the next one's, or a save's."""
+#: What :func:`plain` has to know of a QEMU.
+ASKED: tuple[Command, ...] = (("query-migrate-capabilities", {}), ("query-migrate-parameters", {}))
+
+
+def plain(monitor: Monitor, told: Sequence[Any] | None = None) -> None:
+    """Turn the means of a migration that is over off, lest they be the next one's, or a save's.
+
+    Args:
+        monitor: its monitor.
+        told: the answers to :data:`ASKED`, where they are known.
+    """
     with suppress(PolyvisorError):
-        capabilities, creds = monitor.ask(
-            ("query-migrate-capabilities", {}), ("query-migrate-parameters", {})
-        )
+        capabilities, creds = monitor.ask(*ASKED) if told is None else told
         if isinstance(creds, dict) and creds.get("tls-creds"):
             monitor.execute("migrate-set-parameters", tls_creds="", tls_hostname="")
             forget_certificates(monitor, _CREDENTIALS)

@@ -16,7 +16,7 @@ from polyvisor_qemu.cmdline import RUN_FD
 from polyvisor_qemu.cookies import QemuCookie, host_uuid
 from polyvisor_qemu.launch import last_words
 from polyvisor_qemu.listening import host_of, kind_of, listen_tcp
-from polyvisor_qemu.means import commands, plain
+from polyvisor_qemu.means import ASKED, commands, plain
 from polyvisor_qemu.qmp import Gone, QmpError, connect
 from polyvisor_qemu.telling import statistics
 
@@ -170,12 +170,15 @@ def received(hypervisor: QemuHypervisor, guest: Guest, timeout: float) -> None:
     """Wait until QEMU has read the whole stream."""
     try:
         with hypervisor.monitor(guest) as monitor:
-            info = monitor.execute("query-migrate")
+            # What says that all has come, and what means to turn off, in one round trip.
+            info, *asked = monitor.ask(("query-migrate", {}), *ASKED)
+            if isinstance(info, QmpError):
+                raise info
             if info.get("status") != "completed":
                 status = monitor.execute("query-status")["status"]
                 if status == "inmigrate":
                     stream.wait_in(monitor, None, timeout)
-            plain(monitor)
+            plain(monitor, asked)
             if "served" in guest.runtime:
                 from polyvisor_qemu.along import stop_serving
 

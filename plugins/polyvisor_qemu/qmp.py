@@ -44,7 +44,8 @@ class Monitor:
     Args:
         path: the monitor's socket.
         timeout: seconds to wait for the greeting and for each answer.
-        wait: for the greeting; only :func:`ask_all` puts that off.
+        wait: for the greeting; without, it is waited for together with the first answer, which
+            spares a round trip.
 
     Attributes:
         timeout: as given.
@@ -55,7 +56,7 @@ class Monitor:
     Raises:
         Gone: nobody listens there.
         Timeout: somebody does, but does not speak: QEMU is stopped or hangs, or another
-            client has the monitor.
+            client has the monitor. Without ``wait``, the first answer is what raises it.
     """
 
     def __init__(self, path: str, *, timeout: float = 30.0, wait: bool = True) -> None:
@@ -71,6 +72,7 @@ class Monitor:
             connect(self._socket, path, timeout)
             # QEMU reads it after its greeting, which need not be waited for.
             self._unsent = self._request("qmp_capabilities", {})
+            self._greets = True
             if wait:
                 self._send(b"", ())
                 self._greeted()
@@ -79,6 +81,7 @@ class Monitor:
             raise
 
     def _greeted(self) -> None:
+        self._greets = False
         deadline = time.monotonic() + self.timeout
         while "QMP" not in (told := self._receive(deadline, "greeting")):
             # QEMU sends on to a client that it has not greeted yet what was meant for the last.
@@ -194,6 +197,8 @@ class Monitor:
         return json.dumps(request).encode() + b"\n"
 
     def _answer(self, command: str, number: int, timeout: float | None) -> Any:
+        if self._greets:
+            self._greeted()
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
         while True:
             answer = self._receive(deadline, command)
@@ -215,6 +220,9 @@ class Monitor:
 
     def next_event(self, timeout: float | None) -> dict[str, Any] | None:
         """Return the next event, ``None`` if none comes within ``timeout`` seconds."""
+        if self._greets:
+            self._send(b"", ())
+            self._greeted()
         if self.events:
             return self.events.popleft()
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -303,7 +311,6 @@ def ask_all(
             monitor.timeout = max(0.0, deadline - time.monotonic())
             told: list[Any] | HypervisorError
             try:
-                monitor._greeted()
                 told = monitor._answers(first, commands)
             except HypervisorError as error:
                 told = error

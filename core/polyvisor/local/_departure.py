@@ -134,7 +134,9 @@ class Departure:
     ) -> bytes | None:
         """Send the guest; it stands still here when this returns."""
         hold = self._hold
-        self._phase("performing")
+        # The destination cannot finish before "sent" is on the disk. Until then a host that lost
+        # its power may well find that nothing was sent.
+        self._phase("performing", durable=False)
         hypervisor = migrates_guests(self._keeper.hypervisor)
         if options.offline:
             facts = Cookie(self._migration).to_bytes()
@@ -174,10 +176,10 @@ class Departure:
             reason=StateReason.MIGRATING,
         )
 
-    def _phase(self, phase: str) -> None:
+    def _phase(self, phase: str, *, durable: bool = True) -> None:
         intent = self._hold.known.intent
         assert intent is not None
-        self._hold.change(intent={**intent, "phase": phase}, durable=True)
+        self._hold.change(intent={**intent, "phase": phase}, durable=durable)
 
     def confirm(self, *, cancelled: bool) -> None:
         """Let go of the domain, or take it back."""

@@ -108,6 +108,7 @@ class Home:
 
     def close(self) -> None:
         """Release what is open; what is kept in memory stays for others who share it."""
+        self.jobs.close()
         self.store.close()
         self.bells.close()
 

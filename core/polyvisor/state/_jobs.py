@@ -49,6 +49,10 @@ class JobBoard(ABC):
     def wish(self, name: str, wishes: dict[str, Any]) -> bool:
         """Ask the job for something, in plain JSON values; return whether there was one."""
 
+    def close(self) -> None:
+        """Let go of what answers; all jobs have ended."""
+        return
+
     def forget(self, name: str) -> None:
         """Put away what a killed process left of a job; whoever asks for it holds the domain."""
         return
@@ -118,6 +122,8 @@ class SocketJobBoard(JobBoard):
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
+        self._mutex = threading.Lock()
+        self._answering: _Answering | None = None
 
     def show(self, name: str, job: Job) -> Posting:
         import socket
@@ -138,9 +144,18 @@ class SocketJobBoard(JobBoard):
             raise StorageError(
                 f"cannot make the socket {path}: {error.strerror}", path=path
             ) from error
-        posting = _SocketPosting(listener, path, job)
-        posting.start()
-        return posting
+        with self._mutex:
+            if self._answering is None or self._answering.pid != os.getpid():
+                # A forked child has none of its parent's threads.
+                self._answering = _Answering(self._folder)
+                self._answering.start()
+            return _SocketPosting(listener, path, job, self._answering)
+
+    def close(self) -> None:
+        with self._mutex:
+            answering, self._answering = self._answering, None
+        if answering is not None and answering.pid == os.getpid():
+            answering.stop()
 
     def forget(self, name: str) -> None:
         with suppress(OSError):
@@ -179,32 +194,18 @@ class SocketJobBoard(JobBoard):
         return answer if isinstance(answer, dict) else None
 
 
-class _SocketPosting(threading.Thread, Posting):
-    """Answers for one job."""
+class _SocketPosting(Posting):
+    """Has its process answer for one job."""
 
-    def __init__(self, listener: socket.socket, path: str, job: Job) -> None:
-        super().__init__(name=f"polyvisor-job {path}", daemon=True)
+    def __init__(self, listener: socket.socket, path: str, job: Job, answering: _Answering) -> None:
         self._listener = listener
         self._path = path
         self._job = job
-        self._stop_fd = os.eventfd(0, os.EFD_CLOEXEC)
+        self._answering = answering
+        answering.add(listener, self)
 
-    def run(self) -> None:
-        import json
-        import select
-
-        poller = select.poll()
-        poller.register(self._stop_fd, select.POLLIN)
-        poller.register(self._listener, select.POLLIN)
-        while not any(fd == self._stop_fd for fd, _ in poller.poll()):
-            with suppress(OSError, ValueError):
-                asker, _ = self._listener.accept()
-                with asker:
-                    asker.settimeout(ANSWER_TIMEOUT)
-                    answer = self._answer(json.loads(asker.recv(65536)))
-                    asker.send(json.dumps(answer).encode())
-
-    def _answer(self, question: dict[str, Any]) -> dict[str, Any]:
+    def answer(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Return how far the job is; it may be asked for something too."""
         if question["ask"] == "cancel":
             self._job.cancel(question["reason"])
         elif question["ask"] == "wish":
@@ -212,11 +213,90 @@ class _SocketPosting(threading.Thread, Posting):
         return attrs.asdict(self._job.latest)
 
     def close(self) -> None:
-        if self._stop_fd >= 0:
+        if self._listener.fileno() >= 0:
             with suppress(OSError):
                 os.unlink(self._path)
-            os.eventfd_write(self._stop_fd, 1)
-            self.join()
+            self._answering.remove(self)
             self._listener.close()
-            os.close(self._stop_fd)
-            self._stop_fd = -1
+
+
+class _Answering(threading.Thread):
+    """Answers for all jobs that one host has in this process; it waits for none who ask.
+
+    A thread for each job would have to be started and waited for with each, which takes longer
+    than much of what jobs do.
+    """
+
+    def __init__(self, folder: str) -> None:
+        import select
+
+        super().__init__(name=f"polyvisor-jobs {folder}", daemon=True)
+        self.pid = os.getpid()
+        self._stop_fd = os.eventfd(0, os.EFD_CLOEXEC)
+        self._epoll = select.epoll()
+        self._epoll.register(self._stop_fd, select.EPOLLIN)
+        self._mutex = threading.Lock()
+        # Where jobs are asked for, and who has come, by descriptor.
+        self._listeners: dict[int, tuple[socket.socket, _SocketPosting]] = {}
+        self._askers: dict[int, tuple[socket.socket, _SocketPosting]] = {}
+
+    def add(self, listener: socket.socket, posting: _SocketPosting) -> None:
+        """Answer on a socket from now on."""
+        with self._mutex:
+            self._wait_on(self._listeners, listener, posting)
+
+    def remove(self, posting: _SocketPosting) -> None:
+        """Do so no more; when this returns, no answer is being given."""
+        with self._mutex:
+            for waiting in (self._listeners, self._askers):
+                for fd, (one, theirs) in list(waiting.items()):
+                    if theirs is posting:
+                        del waiting[fd]
+                        if not self._epoll.closed:
+                            self._epoll.unregister(fd)
+                        if waiting is self._askers:
+                            one.close()
+
+    def stop(self) -> None:
+        """End."""
+        os.eventfd_write(self._stop_fd, 1)
+        self.join()
+        with self._mutex:
+            self._epoll.close()
+        os.close(self._stop_fd)
+
+    def _wait_on(
+        self,
+        waiting: dict[int, tuple[socket.socket, _SocketPosting]],
+        one: socket.socket,
+        posting: _SocketPosting,
+    ) -> None:
+        import select
+
+        waiting[one.fileno()] = one, posting
+        self._epoll.register(one, select.EPOLLIN)
+
+    def run(self) -> None:
+        while True:
+            for fd, _ in self._epoll.poll():
+                if fd == self._stop_fd:
+                    return
+                with self._mutex, suppress(OSError):
+                    if fd in self._listeners:
+                        listener, posting = self._listeners[fd]
+                        asker, _ = listener.accept()
+                        asker.setblocking(False)
+                        self._wait_on(self._askers, asker, posting)
+                    elif fd in self._askers:
+                        self._epoll.unregister(fd)
+                        asker, posting = self._askers.pop(fd)
+                        with asker:
+                            _tell(asker, posting)
+
+
+def _tell(asker: socket.socket, posting: _SocketPosting) -> None:
+    """Answer one who has asked, unless that was nonsense."""
+    import json
+
+    with suppress(ValueError, KeyError, TypeError):
+        asker.send(json.dumps(posting.answer(json.loads(asker.recv(65536)))).encode())

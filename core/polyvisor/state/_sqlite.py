@@ -526,7 +526,8 @@ class SqliteStore(Store):
     def set_outcome(
         self, migration: str, outcome: Outcome | None, *, uuid: UUID | None = None
     ) -> bool:
-        with self._writing(durable=True) as connection:
+        # One that is open and one that was never heard of come to the same after a loss of power.
+        with self._writing(durable=outcome is not None) as connection:
             opened = connection.execute(
                 "INSERT OR IGNORE INTO migrations VALUES (?, ?, NULL, ?)",
                 (migration, str(uuid) if uuid is not None else None, time.time()),

@@ -13,9 +13,16 @@ from typing import TYPE_CHECKING
 from polyvisor_qemu.layout.machines import MODERN, Abilities, Machine
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from polyvisor.model import DomainSpec
 
 __all__ = ["MODERN", "Abilities", "laid_out"]
+
+# A machine is defined, started, saved and restored without being changed, and to compare two
+# definitions takes a fiftieth of what it takes to lay one out: the last one of each is remembered.
+_KNOWN_MOST = 256
+_known: dict[tuple[UUID, Abilities, bool, bool], tuple[DomainSpec, DomainSpec]] = {}
 
 
 def laid_out(
@@ -34,6 +41,19 @@ def laid_out(
         SchemaError: it says something that libvirt's parser cannot follow.
         SemanticError: there is no place for a device.
     """
+    if spec.uuid is None:
+        return _laid_out(spec, abilities, live=live, new=new)
+    key = spec.uuid, abilities, live, new
+    given, made = _known.get(key, (None, None))
+    if made is None or given != spec:
+        made = _laid_out(spec, abilities, live=live, new=new)
+        if len(_known) >= _KNOWN_MOST:
+            _known.clear()
+        _known[key] = spec, made
+    return made
+
+
+def _laid_out(spec: DomainSpec, abilities: Abilities, *, live: bool, new: bool) -> DomainSpec:
     from polyvisor.model.normal import normalised
     from polyvisor_qemu.layout.addresses import addressed
     from polyvisor_qemu.layout.defaults import own_controllers, with_default_devices
