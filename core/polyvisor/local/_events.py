@@ -72,7 +72,9 @@ class LocalEvents(Events):
 
     def close(self) -> None:
         """End all streams and stop watching."""
-        for stream in list(self._streams):
+        with self._mutex:  # Others may end just now.
+            streams = list(self._streams)
+        for stream in streams:
             stream.end()
         with self._mutex:
             watch, self._watch = self._watch, None

@@ -304,9 +304,8 @@ class Client:
             self._loop.unregister(self._fd)
         finally:
             self.transport.close()
-        for message in self._inbox:
-            drop(message.fds)
-        self._inbox.clear()
+        while self._inbox:
+            drop(self._inbox.popleft().fds)
         drop(self._reader.abandoned())
         self._gone(self)
 

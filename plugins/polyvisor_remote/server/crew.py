@@ -33,6 +33,8 @@ class Crew:
         self._idle = 0
         self._running = 0
         self._closed = False
+        # Whether the last thread that was wanted could not be had.
+        self._short = False
         self._threads: set[threading.Thread] = set()
 
     @property
@@ -40,18 +42,36 @@ class Crew:
         """How many threads there are."""
         return len(self._threads)
 
-    def start(self, task: Task) -> None:
-        """Run a task at once."""
+    def start(self, task: Task, *, or_later: bool = True) -> bool:
+        """Run a task at once.
+
+        Args:
+            task: the task.
+            or_later: if the machine has no thread for it, run it when one of ours is free.
+
+        Returns:
+            Whether it runs at once.
+        """
         with self._condition:
             if self._closed:
-                return
+                return False
             self._ready.append(task)
             if self._idle >= len(self._ready):
                 self._condition.notify()
-                return
+                return True
             thread = threading.Thread(target=self._work, name="polyvisord", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                if not self._short:
+                    log.warning("%d threads, and no more: %s", len(self._threads), error)
+                self._short = True
+                if not or_later:
+                    self._ready.pop()
+                return False
+            self._short = False
             self._threads.add(thread)
-            thread.start()
+            return True
 
     def queue(self, task: Task) -> None:
         """Run a task as soon as there is a thread for it; first come, first served."""

@@ -68,6 +68,7 @@ class Loop:
         self._registered: dict[int, Ready] = {}
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._epoll.register(self._wake_fd, select.EPOLLIN)
+        self._ringing = threading.Lock()
         self._posted: deque[Callable[[], None]] = deque()
         self._lock = threading.Lock()
         # Which thread has the loop: the one that began with this number.
@@ -98,9 +99,16 @@ class Loop:
             self._epoll.unregister(fd)
 
     def post(self, task: Callable[[], None]) -> None:
-        """Have the thread that has the loop run a task soon."""
+        """Have the thread that has the loop run a task soon; after the end nobody does."""
         self._posted.append(task)
-        os.eventfd_write(self._wake_fd, 1)
+        self._ring()
+
+    def _ring(self) -> None:
+        """Wake the thread that has the loop."""
+        # Once it is closed the number may be that of something else.
+        with self._ringing:
+            if self._wake_fd >= 0:
+                os.eventfd_write(self._wake_fd, 1)
 
     # Life
 
@@ -112,7 +120,7 @@ class Loop:
     def stop(self) -> None:
         """End the loop and wait for that."""
         self._stop = True
-        os.eventfd_write(self._wake_fd, 1)
+        self._ring()
         self._watched.set()
         self._ended.wait(5)
 
@@ -170,13 +178,15 @@ class Loop:
         while self._posted and self._turn == turn:
             self._safely(self._posted.popleft())
         if self._posted:
-            os.eventfd_write(self._wake_fd, 1)
+            self._ring()
 
     def _close(self) -> None:
         for fd in list(self._registered):
             self.unregister(fd)
         self._epoll.close()
-        os.close(self._wake_fd)
+        with self._ringing:
+            fd, self._wake_fd = self._wake_fd, -1
+            os.close(fd)
         self._ended.set()
 
     def _watch(self) -> None:
@@ -207,4 +217,7 @@ class Loop:
             self._turn += 1
             turn, left = self._turn, self._current
             self._busy_since = None
-        self._crew.start(lambda: self._lead(turn, left))
+            if not self._crew.start(lambda: self._lead(turn, left), or_later=False):
+                # No thread is to be had: the one that has the loop keeps it.
+                self._turn -= 1
+                self._busy_since = time.monotonic()

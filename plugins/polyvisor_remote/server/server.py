@@ -106,12 +106,18 @@ class Server:
         listener.begin(self, self._loop)
 
     def stop(self, grace: float = 5.0) -> None:
-        """Take nobody in any more, let calls end for so many seconds, and disconnect."""
+        """Take nobody in any more, let calls end for so many seconds, and disconnect.
+
+        A second call does nothing.
+        """
+        if self._stopping:
+            return
         self._stopping = True
         for listener in self._listeners:
             listener.end()
         deadline = time.monotonic() + grace
-        while time.monotonic() < deadline and any(client.calls for client in self.clients):
+        # Each look at a list of its own: they leave meanwhile.
+        while time.monotonic() < deadline and any(client.calls for client in list(self.clients)):
             time.sleep(0.01)
         done = threading.Event()
 
@@ -155,8 +161,13 @@ class Server:
 
     def _left(self, client: Client) -> None:
         self.clients.discard(client)
-        if client.session.opened or client.session.kept:
+        if client.session.holds:
             # What ends with it may wait for a hypervisor.
+            self._crew.start(client.session.close)
+
+    def _end_late(self, client: Client) -> None:
+        """End what a call began whose client left before the call was done."""
+        if client.closed and client.session.holds:
             self._crew.start(client.session.close)
 
     def keep_alive(self, client: Client) -> None:
@@ -225,6 +236,8 @@ class Server:
             client.send(self._reply(client, message, entry))
         finally:
             mine = self._loop.done()
+            if not mine:
+                self._end_late(client)
         return mine
 
     def _apart(self, client: Client, message: Message, entry: Entry) -> None:
@@ -235,6 +248,7 @@ class Server:
                 self._begin_stream(client, message, entry)
         finally:
             client.end_call()
+            self._end_late(client)
 
     def _begin_stream(self, client: Client, message: Message, entry: Entry) -> None:
         """Answer a call that a stream follows."""

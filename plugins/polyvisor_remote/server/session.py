@@ -83,10 +83,10 @@ class Shared:
         with self._lock:
             if not self._listening:
                 stream = self.connection.events(objects=True)
-                self._listening = True
                 threading.Thread(
                     target=self._run, args=(stream,), name="polyvisord-events", daemon=True
                 ).start()
+                self._listening = True
             self._listeners[who] = callback
 
     def unlisten(self, who: object) -> None:
@@ -205,6 +205,11 @@ class Session:
         return self._driver is not None
 
     @property
+    def holds(self) -> bool:
+        """Whether there is anything that ends with it."""
+        return self._driver is not None or bool(self.kept or self._at_end or self.streams)
+
+    @property
     def scheme(self) -> str:
         """The scheme of the connection's URI; ``""`` if there is none."""
         shared = self._shared
@@ -229,7 +234,7 @@ class Session:
         self._at_end.append(task)
 
     def close(self) -> None:
-        """End everything that was for this client. A second call does nothing."""
+        """End everything that was for this client; a second call ends what came since."""
         with self._lock:
             shared, self._shared, self._driver = self._shared, None, None
             tasks, self._at_end = self._at_end, []
