@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyvisor.errors import SaveImageError
 from polyvisor_qemu import stream
+from polyvisor_qemu.flushing import Flushing
 from polyvisor_qemu.launch import last_words, log_size
 from polyvisor_qemu.qmp import Gone, QmpError
 
@@ -20,10 +21,10 @@ __all__ = ["abandon", "restore", "save"]
 
 def save(hypervisor: QemuHypervisor, guest: Guest, fd: int, job: Job) -> None:
     """Let QEMU write straight into the file."""
-    with hypervisor.monitor(guest) as monitor:
+    with hypervisor.monitor(guest) as monitor, Flushing(fd) as flushing:
         job.check()
         stream.begin_out(monitor, fd, "save", stream.UNLIMITED, stream.DOWNTIME)
-        stream.wait_out(monitor, guest, job, "memory")
+        stream.wait_out(monitor, guest, job, "memory", beat=flushing.beat)
 
 
 def abandon(hypervisor: QemuHypervisor, guest: Guest) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +120,7 @@ def wait_out(
     stop_after: float | None = None,
     abort_on_error: bool = False,
     mirrors: Mirrors | None = None,
+    beat: Callable[[], None] | None = None,
 ) -> dict[str, Any]:
     """Wait for the end of an outgoing migration; cancel it if the job is cancelled.
 
@@ -132,6 +133,7 @@ def wait_out(
         stop_after: seconds after which the guest is stopped.
         abort_on_error: fail if one of the guest's disks fails meanwhile.
         mirrors: copies of disks that go on until the guest stands still.
+        beat: called now and then while it lasts.
 
     Returns:
         QEMU's figures (query-migrate).
@@ -169,6 +171,8 @@ def wait_out(
                 _progress(job, phase, info, mirrors)
                 if info.get("status") == "completed":
                     return info
+                if beat is not None:
+                    beat()
             if stop_at is not None and now >= stop_at:
                 stop_at = None
                 monitor.execute("stop")

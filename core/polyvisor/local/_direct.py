@@ -17,6 +17,9 @@ __all__ = ["reading", "writing"]
 #: What O_DIRECT wants places, sizes and buffers to be multiples of, on any usual disk.
 _BLOCK = 4096
 _CHUNK = 4 << 20
+#: With two writers the disk has always something to do; with more they get into each other's way.
+_WRITERS = 2
+_BUFFERS = 8
 #: Bytes in a pipe that anybody may have (/proc/sys/fs/pipe-max-size).
 _PIPE = 1 << 20
 
@@ -37,28 +40,33 @@ def writing(fd: int, path: str) -> Iterator[int]:
     direct = _open(fd, path, os.O_WRONLY)
 
     def pump(source: int) -> None:
+        from collections import deque
         from concurrent.futures import Future, ThreadPoolExecutor
 
         # What shares the last block with the stream is written once more with it.
         place = end - end % _BLOCK
         filled = end - place
-        pending: Future[None] | None = None
         with ExitStack() as held:
-            buffers = [held.enter_context(mmap.mmap(-1, _CHUNK)) for _ in range(2)]
-            view, other = (held.enter_context(memoryview(one)) for one in buffers)
-            # One is written while the other fills: who writes the stream need not wait.
-            writer = held.enter_context(ThreadPoolExecutor(1))
+            buffers = [held.enter_context(mmap.mmap(-1, _CHUNK)) for _ in range(_BUFFERS)]
+            free = deque(held.enter_context(memoryview(one)) for one in buffers)
+            # Some are written while another fills: who writes the stream need not wait for a
+            # disk that is slow for a moment.
+            writer = held.enter_context(ThreadPoolExecutor(_WRITERS))
+            pending: deque[tuple[Future[None], memoryview]] = deque()
+            view = free.popleft()
             view[:filled] = os.pread(fd, filled, place)
             while count := os.readv(source, [view[filled:]]):
                 filled += count
                 if filled == _CHUNK:
-                    if pending is not None:
-                        pending.result()
-                    pending = writer.submit(_put, direct, view, place)
+                    pending.append((writer.submit(_put, direct, view, place), view))
                     place, filled = place + filled, 0
-                    view, other = other, view
-            if pending is not None:
-                pending.result()
+                    if free:
+                        view = free.popleft()
+                    else:
+                        written, view = pending.popleft()
+                        written.result()
+            for written, _ in pending:
+                written.result()
             whole = -(-filled // _BLOCK) * _BLOCK
             view[filled:whole] = bytes(whole - filled)
             _put(direct, view[:whole], place)
