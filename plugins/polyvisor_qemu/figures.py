@@ -55,11 +55,10 @@ _BLOCK = {
     "fl.reqs": "flush_operations",
     "fl.times": "flush_total_time_ns",
 }
-#: What the guest calls received, the host's end of the wire has sent.
+#: Columns of /proc/net/dev (proc(5)); what the guest calls received, the host's end has sent.
 _NET = {
-    "rx.bytes": "tx_bytes", "rx.pkts": "tx_packets", "rx.errs": "tx_errors",
-    "rx.drop": "tx_dropped", "tx.bytes": "rx_bytes", "tx.pkts": "rx_packets",
-    "tx.errs": "rx_errors", "tx.drop": "rx_dropped",
+    "rx.bytes": 8, "rx.pkts": 9, "rx.errs": 10, "rx.drop": 11,
+    "tx.bytes": 0, "tx.pkts": 1, "tx.errs": 2, "tx.drop": 3,
 }  # fmt: skip
 
 
@@ -80,6 +79,7 @@ def figures(hypervisor: QemuHypervisor, guests: Sequence[Guest]) -> list[Figures
     A QEMU that does not answer in time leaves out what only it knows.
     """
     found: list[Figures | None] = []
+    wires = _Wires()
     for begin in range(0, len(guests), _AT_ONCE):
         some = guests[begin : begin + _AT_ONCE]
         told = ask_all(
@@ -87,7 +87,7 @@ def figures(hypervisor: QemuHypervisor, guests: Sequence[Guest]) -> list[Figures
             timeout=ANSWERS,
         )
         with closing(told):
-            found += [_figures(hypervisor, *one) for one in zip(some, told, strict=True)]
+            found += [_figures(hypervisor, *one, wires) for one in zip(some, told, strict=True)]
     return found
 
 
@@ -98,13 +98,13 @@ def _balloon_question(spec: DomainSpec) -> tuple[str, dict[str, Any]]:
 
 
 def _figures(
-    hypervisor: QemuHypervisor, guest: Guest, told: list[Any] | HypervisorError
+    hypervisor: QemuHypervisor, guest: Guest, told: list[Any] | HypervisorError, wires: _Wires
 ) -> Figures | None:
     seen = hypervisor.observe(guest, deep=False)
     if seen.state is DomainState.SHUTOFF:
         return Figures(seen, 0, None)
     spec, pid = guest.spec, guest.runtime["pid"]
-    more = {**_cpu(pid), "balloon.rss": _rss(pid), **_interfaces(spec)}
+    more = {**_cpu(pid), "balloon.rss": _rss(pid), **_interfaces(pid, spec, wires)}
     cpu_time = more.get("cpu.time", 0) / 1e9
     if not isinstance(told, HypervisorError):
         status, cpus, size, nodes, counts, balloon = (
@@ -166,17 +166,38 @@ def _vcpus(pid: int, cpus: list[dict[str, Any]]) -> dict[str, int]:
     return figures
 
 
-def _interfaces(spec: DomainSpec) -> dict[str, Any]:
+class _Wires:
+    """Counts of network devices, read once for each network namespace in which guests are."""
+
+    def __init__(self) -> None:
+        self._told: dict[tuple[int, int], dict[str, list[int]]] = {}
+
+    def of(self, pid: int) -> dict[str, list[int]]:
+        """Return the columns of /proc/net/dev by device, where a process is."""
+        with suppress(OSError, ValueError):
+            place = os.stat(f"/proc/{pid}/ns/net")
+            key = place.st_dev, place.st_ino
+            if key not in self._told:
+                with open(f"/proc/{pid}/net/dev", encoding="ascii", errors="replace") as file:
+                    lines = (line.partition(":") for line in file if ":" in line)
+                    self._told[key] = {
+                        name.strip(): [int(word) for word in rest.split()]
+                        for name, _, rest in lines
+                    }
+            return self._told[key]
+        return {}
+
+
+def _interfaces(pid: int, spec: DomainSpec, wires: _Wires) -> dict[str, Any]:
     figures: dict[str, Any] = {"net.count": len(spec.devices.interfaces)}
     for number, interface in enumerate(spec.devices.interfaces):
         name = interface_device(interface)
         if name is None:
             continue
         figures[f"net.{number}.name"] = name
-        for ours, theirs in _NET.items():
-            path = f"/sys/class/net/{name}/statistics/{theirs}"
-            with suppress(OSError, ValueError), open(path, encoding="ascii") as file:
-                figures[f"net.{number}.{ours}"] = int(file.read())
+        counts = wires.of(pid).get(name)
+        if counts is not None:
+            figures |= {f"net.{number}.{ours}": counts[column] for ours, column in _NET.items()}
     return figures
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from polyvisor.errors import HypervisorError, NotFound, OperationFailed, Unsupported
+from polyvisor_qemu.handing import handed
 from polyvisor_qemu.nodes import backend_of, drop, node_of
 from polyvisor_qemu.plugged import Plugged, with_devices
 from polyvisor_qemu.qmp import QmpError
@@ -83,10 +84,14 @@ def attach(hypervisor: ChangingQemu, guest: Guest, kind: str, device: Any) -> An
         )
     plugged = Plugged(guest)
     with refused(guest, "attach a device"), hypervisor.monitor(guest) as monitor:
-        options, placed = _described(hypervisor, guest, monitor, plugged, kind, device)
+        options, placed, line = _described(hypervisor, guest, monitor, plugged, kind, device)
         name = _free_name(monitor, kind, device)
-        _plug(monitor, [_renamed(one, name) for one in options])
+        renamed = [_renamed(one, name) for one in options]
+        with handed(hypervisor, guest, monitor, line, renamed) as (given, taps):
+            _plug(monitor, given)
     got = attrs.evolve(placed, alias=name)
+    if taps:
+        got = attrs.evolve(got, target=taps[0])
     plugged.add(kind, got)
     return got
 
@@ -98,8 +103,8 @@ def _described(
     plugged: Plugged,
     kind: str,
     device: Any,
-) -> tuple[list[Option], Any]:
-    """Return a new device's own options, and the device with its address."""
+) -> tuple[list[Option], Any, CommandLine]:
+    """Return a new device's own options, the device with its address, and the whole machine's."""
     from polyvisor_qemu.cmdline import build
     from polyvisor_qemu.layout import laid_out
 
@@ -116,24 +121,8 @@ def _described(
         )
     line = build(after, "qemu", hypervisor.host(), live=True)
     mine = _closure(_options(line), _NEW)
-    used = json.dumps(mine)
-    # Network devices, secrets and the like are handed over by their numbers.
-    handed = [
-        number
-        for number in line.descriptors
-        if re.search(
-            rf"(/proc/self/fd/{number}\b|\"(fds?|vhostfds?)\": \"[\d:]*\b{number}\b)", used
-        )
-    ]
-    if handed:
-        raise Unsupported(
-            f"attach a device to {guest.name!r}: it needs a file or network device handed over "
-            f"when QEMU starts; stop the guest first",
-            feature="devices.attach",
-            domain=guest.name,
-        )
     placed = next(one for one in getattr(after.devices, kind) if one.alias == _NEW)
-    return mine, placed
+    return mine, placed, line
 
 
 def _options(line: CommandLine) -> list[Option]:
@@ -243,7 +232,7 @@ def _plug(monitor: Monitor, options: list[Option]) -> None:
     done: list[Option] = []
     try:
         for option, values in options:
-            monitor.execute(_COMMANDS[option][0], **values)
+            monitor.execute_all((_COMMANDS[option][0], values))
             done.append((option, values))
     except BaseException:
         for option, values in reversed(done):

@@ -131,6 +131,11 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
             on_reboot=spec.on_reboot or "restart",
             on_crash=spec.on_crash or "destroy",
         )
+        if any(one.mac is None for one in spec.devices.interfaces):
+            from polyvisor_qemu.naming import with_address
+
+            named = tuple(map(with_address, spec.devices.interfaces))
+            spec = attrs.evolve(spec, devices=attrs.evolve(spec.devices, interfaces=named))
         if self.settings.get("layout") == "libvirt":
             spec = self._as_libvirt(spec)
         build(spec, "qemu", self.host())
@@ -387,13 +392,23 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
             process.end(FLUSHING)
         else:
             process.kill()
+        self._unplug(guest)
         if grouped:
             self._ungroup(process.pid)
 
     def ended(self, guest: Guest) -> None:
         """Remove the control groups of a guest that ended of itself."""
+        self._unplug(guest)
         if guest.runtime.get("grouped"):
             self._ungroup(guest.runtime["pid"])
+
+    def _unplug(self, guest: Guest) -> None:
+        """Run the scripts of interfaces whose TAP devices are gone with their QEMU."""
+        for one in guest.spec.devices.interfaces:
+            if one.type == "ethernet" and one.downscript and one.target:
+                from polyvisor_qemu.cmdline.taps import run_script
+
+                run_script(one.downscript, one.target, guest.spec, leaving=True)
 
     def _ungroup(self, pid: int) -> None:
         from polyvisor_qemu.cgroups import remove

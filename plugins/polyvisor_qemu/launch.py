@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from polyvisor.model import DomainSpec
     from polyvisor_qemu.cmdline import Host
     from polyvisor_qemu.cmdline.helping import Helpers
+    from polyvisor_qemu.cmdline.opening import Opened
     from polyvisor_qemu.owning import Owning
 
 __all__ = ["find", "last_words", "launch", "log_size"]
@@ -73,7 +74,7 @@ def launch(
     run = os.open(guest.run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     control = listen(f"{guest.run_dir}/control")
     events = listen(f"{guest.run_dir}/events")
-    opened: dict[int, int] = {}
+    opened: Opened | None = None
     helpers: Helpers | None = None
     try:
         if made.helpers:
@@ -93,9 +94,8 @@ def launch(
             owning.furnish(guest.run_dir)
             line = [*owning.words(), *line]
         own = {CONTROL_FD: control.fileno(), EVENTS_FD: events.fileno(), RUN_FD: run}
-        process = spawn(
-            line, fds={**own, **opened}, log=log_path(guest), environment=made.environment
-        )
+        given = {**own, **(opened.fds if opened is not None else {})}
+        process = spawn(line, fds=given, log=log_path(guest), environment=made.environment)
         if helpers is not None:
             try:
                 helpers.start()
@@ -110,7 +110,7 @@ def launch(
         control.close()
         events.close()
         os.close(run)
-        for fd in opened.values():
+        for fd in opened.fds.values() if opened is not None else ():
             os.close(fd)
         if helpers is not None:
             helpers.close()
@@ -126,7 +126,7 @@ def launch(
                 from polyvisor_qemu.placing import place
 
                 place(guest, spec, monitor)
-            guest.became = lived(spec, monitor)
+            guest.became = lived(spec, monitor, opened.taps if opened is not None else {})
         if guest.kept is not None:
             guest.kept[f"{guest.run_dir}/control"] = monitor
     except BaseException as error:

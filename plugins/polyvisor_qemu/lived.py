@@ -1,7 +1,7 @@
-"""What QEMU itself has chosen for a guest: terminals, and ports of its screens.
+"""What was chosen for a guest as it was made: network devices, terminals, ports of its screens.
 
-libvirt writes both into the definition of a running domain, where ``virsh ttyconsole`` and
-``virsh domdisplay`` look.
+libvirt writes them into the definition of a running domain, where ``virsh domiflist``,
+``virsh ttyconsole`` and ``virsh domdisplay`` look.
 """
 
 from __future__ import annotations
@@ -31,13 +31,24 @@ _CHARDEVS = {
 }
 
 
-def lived(spec: DomainSpec, monitor: Monitor) -> DomainSpec | None:
-    """Return a running guest's definition with what QEMU chose; ``None``: it had no choice.
+def lived(spec: DomainSpec, monitor: Monitor, taps: Mapping[int, str]) -> DomainSpec | None:
+    """Return a running guest's definition with what was chosen; ``None``: there was no choice.
 
     Args:
         spec: what it was started with.
         monitor: its monitor.
+        taps: the host's network devices, by the places of their interfaces.
     """
+    if taps:
+        joined = tuple(
+            attrs.evolve(one, target=taps.get(number, one.target))
+            for number, one in enumerate(spec.devices.interfaces)
+        )
+        spec = attrs.evolve(spec, devices=attrs.evolve(spec.devices, interfaces=joined))
+    return _chosen(spec, monitor) or (spec if taps else None)
+
+
+def _chosen(spec: DomainSpec, monitor: Monitor) -> DomainSpec | None:
     devices = spec.devices
     terminals = any(one.type == "pty" for kind in _CHARDEVS for one in getattr(devices, kind))
     screens = any(map(_chooses, devices.graphics))

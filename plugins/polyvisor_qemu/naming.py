@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from polyvisor.model.devices.disk import Disk
     from polyvisor.model.devices.interface import Interface
 
-__all__ = ["disk_names", "interface_device", "qdev_name"]
+__all__ = ["disk_names", "interface_device", "qdev_name", "with_address"]
 
 
 #: The bus that the first letters of a target stand for (virDiskNameToBusDeviceIndex).
@@ -55,6 +55,21 @@ def qdev_name(backend: dict[str, Any]) -> str:
 def interface_device(interface: Interface) -> str | None:
     """Return the host's network device behind an interface, or ``None``."""
     return None if interface.type == "user" else interface.target
+
+
+def with_address(interface: Interface) -> Interface:
+    """Return an interface with a MAC of QEMU's and KVM's range, if it has none."""
+    if interface.mac is not None and interface.mac.address:
+        return interface
+    import os
+
+    import attrs
+
+    from polyvisor.model.devices.interface import Mac
+
+    octets = bytes((0x52, 0x54, 0x00)) + os.urandom(3)
+    mac = attrs.evolve(interface.mac or Mac(), address=octets.hex(":"))
+    return attrs.evolve(interface, mac=mac)
 
 
 def _index(name: str) -> int:

@@ -261,6 +261,9 @@ class _TestHost(Host):
     def scsi_device(self, source: Any) -> str:
         return "/dev/sg0"
 
+    def helps(self, path: str) -> bool:
+        return True
+
     def network_bridge(self, network: str | None) -> str | None:
         return "virbr0"
 

@@ -80,7 +80,7 @@ def _start(case: CommandLine, *, kvm: bool) -> Start:
             made.templates.clear()
             for number, wanted in made.descriptors.items():
                 path = getattr(wanted, "path", "")
-                if path and not path.startswith(("/dev/vhost", name)):
+                if path and not path.startswith(("/dev/vhost", "/dev/net", name)):
                     moved = folder / path.replace("/", "_")
                     made.descriptors[number] = attrs.evolve(wanted, path=str(moved))
             opened = open_all(made, spec, name, host)
@@ -88,9 +88,9 @@ def _start(case: CommandLine, *, kvm: bool) -> Start:
         except PolyvisorError as error:
             return Start(case, str(error), by_qemu=False)
         try:
-            return Start(case, _run(made.args, opened, helpers))
+            return Start(case, _run(made.args, opened.fds, helpers))
         finally:
-            for fd in opened.values():
+            for fd in opened.fds.values():
                 os.close(fd)
             helpers.close()
 

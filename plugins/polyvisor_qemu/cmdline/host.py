@@ -105,6 +105,10 @@ class Host:
         found = bridges.get(network) if isinstance(bridges, dict) else None
         return str(found) if found else None
 
+    def helps(self, path: str) -> bool:
+        """Say whether a helper of the kernel's that one can do without is to be had."""
+        return os.access(path, os.R_OK | os.W_OK)
+
     def scsi_device(self, source: Any) -> str:
         """Return the generic device of a SCSI device of the host.
 

@@ -40,7 +40,7 @@ def _backend(c: Context, number: int, one: Any, name: str) -> int:
     """Add what an interface is plugged into; return how many queues it has."""
     host = f"host{name}"
     source = one.source
-    queues = (one.driver.queues if one.driver is not None else None) or 1
+    queues = (one.driver.queues if one.driver is not None and _virtio(one) else None) or 1
     if one.type == "user":
         _user(c, number, one, host)
         return 1
@@ -114,22 +114,45 @@ def _tap(c: Context, number: int, one: Any, host: str, queues: int) -> None:
     if one.type == "direct":
         bridge = source.dev if source is not None else None
         mode = (source.mode if source is not None else None) or "vepa"
-    managed = one.target_managed is not False
-    fds = [
-        str(c.line.descriptor(Tap(one.target, bridge, managed, queues, mode)))
-        for _ in range(queues)
-    ]
+    port = one.virtualport.type if one.virtualport is not None else None
+    # Limits that a port of another switch has are that switch's own.
+    tap = Tap(
+        interface=number,
+        device=one.target,
+        bridge=bridge,
+        managed=one.target_managed is not False or one.type != "ethernet",
+        queues=queues,
+        mode=mode,
+        mac=one.mac.address if one.mac is not None else None,
+        mtu=one.mtu,
+        headers=_virtio(one) or one.model in ("e1000e", "vmxnet3"),
+        isolated=bool(one.port_isolated),
+        switch={"openvswitch": "Open vSwitch", "midonet": "MidoNet"}.get(port or ""),
+        path=(one.backend.tap if one.backend is not None else None) or "/dev/net/tun",
+        script=one.script if one.type == "ethernet" else None,
+        bandwidth=one.bandwidth,
+    )
+    fds = [str(c.line.descriptor(tap)) for _ in range(queues)]
     values: dict[str, Any] = {"type": "tap"}
     values |= {"fd": fds[0]} if queues == 1 else {"fds": ":".join(fds)}
-    driver = one.driver
-    if _virtio(one) and c.spec.type == "kvm" and not (driver is not None and driver.name == "qemu"):
-        path = (one.backend.vhost if one.backend is not None else None) or "/dev/vhost-net"
+    path = _vhost(c, one)
+    if path is not None:
         helpers = [str(c.line.descriptor(Vhost(path))) for _ in range(queues)]
         values["vhost"] = True
         values |= {"vhostfd": helpers[0]} if queues == 1 else {"vhostfds": ":".join(helpers)}
     if one.tune is not None and one.tune.sndbuf is not None:
         values["sndbuf"] = one.tune.sndbuf
     c.line.json("netdev", {**values, "id": host})
+
+
+def _vhost(c: Context, one: Any) -> str | None:
+    """Return where the kernel's helper is, if one is to help (qemuInterfaceOpenVhostNet)."""
+    asked = one.driver.name if one.driver is not None else None
+    if c.spec.type != "kvm" or asked == "qemu" or not _virtio(one):
+        return None
+    path = (one.backend.vhost if one.backend is not None else None) or "/dev/vhost-net"
+    # If it must be there, whoever opens it says that it is not.
+    return path if asked == "vhost" or c.host.helps(path) else None
 
 
 def _device(c: Context, one: Any, name: str, queues: int) -> None:

@@ -8,48 +8,70 @@ from __future__ import annotations
 
 import fcntl
 import os
-import socket
 import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from polyvisor.errors import HypervisorError, StorageError
-from polyvisor_qemu.cmdline.words import RUN_FD, Inline, Listen, Open, Secret, Tap, Vhost
+from polyvisor_qemu.cmdline.words import RUN_FD, Inline, Listen, Open, Secret, Vhost
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from polyvisor.model import DomainSpec
     from polyvisor_qemu.cmdline.host import Host
-    from polyvisor_qemu.cmdline.words import CommandLine
+from polyvisor_qemu.cmdline.words import CommandLine
 
-__all__ = ["in_memory", "open_all", "ours", "secret_of"]
+__all__ = ["Opened", "in_memory", "open_all", "ours", "secret_of"]
 
-# linux/if_tun.h, linux/if.h, linux/sockios.h, linux/vhost.h.
-_TUNSETIFF = 0x400454CA
-_IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR, _IFF_MULTI_QUEUE = 0x0002, 0x1000, 0x4000, 0x0100
-_SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCGIFINDEX, _SIOCBRADDIF = 0x8913, 0x8914, 0x8933, 0x89A2
-_IFF_UP = 0x1
+# linux/vhost.h.
 _VHOST_VSOCK_SET_GUEST_CID = 0x4008AF60
 
 
-def open_all(made: CommandLine, spec: DomainSpec, run_dir: str, host: Host) -> dict[int, int]:
-    """Open what a command line asks for and return our descriptors by QEMU's numbers.
+@attrs.frozen
+class Opened:
+    """What was opened.
+
+    Attributes:
+        fds: our descriptors, by the numbers under which QEMU is to have them.
+        taps: the host's network devices, by the places of their interfaces.
+    """
+
+    fds: dict[int, int]
+    taps: dict[int, str]
+
+
+def open_all(
+    made: CommandLine,
+    spec: DomainSpec,
+    run_dir: str,
+    host: Host,
+    *,
+    only: Collection[int] | None = None,
+) -> Opened:
+    """Open what a command line asks for.
 
     Args:
         made: the command line.
         spec: the definition, for messages.
         run_dir: the guest's run folder.
         host: where secrets are.
+        only: the numbers of what is wanted, and no files are made; ``None``: all.
 
     Raises:
         StorageError: a file cannot be opened, or a template is missing.
         HypervisorError: a device cannot be made; says what is in the way.
     """
     opened: dict[int, int] = {}
-    taps: dict[Tap, str] = {}
+    taps: dict[int, str] = {}
     try:
-        for path, template in made.templates.items():
+        for path, template in made.templates.items() if only is None else ():
             _copy(ours(path, run_dir), template, spec)
         for number, wanted in made.descriptors.items():
+            if only is not None and number not in only:
+                continue
             try:
                 opened[number] = _open(wanted, spec, run_dir, host, taps)
             except OSError as error:
@@ -61,7 +83,7 @@ def open_all(made: CommandLine, spec: DomainSpec, run_dir: str, host: Host) -> d
         for fd in opened.values():
             os.close(fd)
         raise
-    return opened
+    return Opened(opened, taps)
 
 
 def ours(path: str, run_dir: str) -> str:
@@ -71,12 +93,10 @@ def ours(path: str, run_dir: str) -> str:
 
 
 def _what(wanted: Any) -> str:
-    if isinstance(wanted, Tap):
-        return f"a TAP device on {wanted.bridge or 'this host'} (needs the right to make one)"
     return str(getattr(wanted, "path", "a file for a secret"))
 
 
-def _open(wanted: Any, spec: DomainSpec, run_dir: str, host: Host, taps: dict[Tap, str]) -> int:
+def _open(wanted: Any, spec: DomainSpec, run_dir: str, host: Host, taps: dict[int, str]) -> int:
     if isinstance(wanted, Listen):
         from polyvisor_qemu.qmp import listen
 
@@ -94,7 +114,9 @@ def _open(wanted: Any, spec: DomainSpec, run_dir: str, host: Host, taps: dict[Ta
         if wanted.cid is not None:
             fcntl.ioctl(fd, _VHOST_VSOCK_SET_GUEST_CID, struct.pack("Q", wanted.cid))
         return fd
-    return _tap(wanted, spec, taps)
+    from polyvisor_qemu.cmdline.taps import open_queue
+
+    return open_queue(wanted, spec, taps)
 
 
 def secret_of(wanted: Secret, spec: DomainSpec, host: Host) -> int:
@@ -118,46 +140,6 @@ def in_memory(value: bytes) -> int:
     # F_ADD_SEALS of linux/fcntl.h: no sealing, shrinking, growing, writing from now on.
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, 0x1 | 0x2 | 0x4 | 0x8)
     return fd
-
-
-def _tap(wanted: Tap, spec: DomainSpec, taps: dict[Tap, str]) -> int:
-    """Make one queue of a TAP device; the first one also plugs it into its bridge."""
-    if wanted.mode is not None:
-        raise HypervisorError(
-            f"start {spec.name!r}: an interface of type 'direct' is not made by this driver yet; "
-            f"use 'bridge'",
-            domain=spec.name,
-        )
-    first = wanted not in taps
-    flags = _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR
-    if wanted.queues > 1:
-        flags |= _IFF_MULTI_QUEUE
-    name = taps.get(wanted) or wanted.device or "vnet%d"
-    fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
-    try:
-        request = struct.pack("16sH22x", name.encode()[:15], flags)
-        found = fcntl.ioctl(fd, _TUNSETIFF, request)
-        made = bytes(found[:16]).split(b"\0")[0].decode()
-        taps[wanted] = made
-        if first and wanted.managed:
-            _plug(made, wanted.bridge)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
-
-
-def _plug(device: str, bridge: str | None) -> None:
-    """Make a device a port of a bridge and let it run."""
-    name = device.encode()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
-        if bridge is not None:
-            request = struct.pack("16si20x", name, 0)
-            index = struct.unpack("16si20x", fcntl.ioctl(control, _SIOCGIFINDEX, request))[1]
-            fcntl.ioctl(control, _SIOCBRADDIF, struct.pack("16si20x", bridge.encode()[:15], index))
-        request = struct.pack("16sH22x", name, 0)
-        flags = struct.unpack("16sH22x", fcntl.ioctl(control, _SIOCGIFFLAGS, request))[1]
-        fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sH22x", name, flags | _IFF_UP))
 
 
 def _copy(path: str, template: str, spec: DomainSpec) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
+
+if TYPE_CHECKING:
+    from polyvisor.model.devices.interface import Bandwidth
 
 __all__ = ["FIRST_FD", "RUN_FD", "CommandLine", "Descriptor", "Helper", "Inline", "Listen", "Open",
            "Secret", "Tap", "Vhost", "joined", "keyval"]  # fmt: skip
@@ -41,14 +44,39 @@ class Secret:
 
 @attrs.frozen
 class Tap:
-    """A queue of a TAP device; with a bridge, the device becomes one of its ports."""
+    """A queue of a TAP device; with a bridge, the device becomes one of its ports.
 
+    Attributes:
+        interface: the place of its interface among the guest's; equal ones have one device.
+        device: its name; ``None``: one is chosen.
+        bridge: the bridge.
+        managed: whether it is ours to set up; else it is there already.
+        queues: how many queues it has.
+        mode: for ``direct``: the macvtap mode; the device is made on top of ``bridge``.
+        mac: the guest's address, of which the device's is made.
+        mtu: the largest frame; ``None``: the bridge's.
+        headers: whether frames have virtio's header, which not every device of QEMU knows.
+        isolated: whether it is kept from other isolated ports of the bridge.
+        switch: a virtual switch that is no bridge of the kernel's.
+        path: where TAP devices are made.
+        script: a program that is run when it is there.
+        bandwidth: limits of what goes through it.
+    """
+
+    interface: int
     device: str | None
     bridge: str | None
     managed: bool = True
     queues: int = 1
-    #: For ``direct``: the macvtap mode; the device is made on top of ``bridge``.
     mode: str | None = None
+    mac: str | None = None
+    mtu: int | None = None
+    headers: bool = True
+    isolated: bool = False
+    switch: str | None = None
+    path: str = "/dev/net/tun"
+    script: str | None = None
+    bandwidth: Bandwidth | None = None
 
 
 @attrs.frozen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gzip
+import json
 import os
 import shutil
 import signal
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 #: From linux/prctl.h.
 PR_SET_CHILD_SUBREAPER = 36
+#: From linux/sched.h.
+CLONE_NEWNET = 0x40000000
 
 GUEST = """\
 <domain type='{kind}'>
@@ -78,6 +81,12 @@ def make_spec() -> Callable[..., DomainSpec]:
     return _make_spec
 
 
+def _toml(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml(one)}" for key, one in value.items()) + "}"
+    return repr(value)
+
+
 @attrs.frozen
 class Hosts:
     """Hosts of real QEMU under one folder, and processes that do something on them."""
@@ -96,7 +105,7 @@ class Hosts:
             name: its name.
             settings: the plugin's settings.
         """
-        lines = "".join(f"{key} = {value!r}\n" for key, value in settings.items())
+        lines = "".join(f"{key} = {_toml(value)}\n" for key, value in settings.items())
         config = self.root / "config.toml"
         config.write_text(f"[plugins.qemu]\n{lines}")
         self.opened.append(polyvisor.open(self.uri(name), config=config))
@@ -233,6 +242,55 @@ def hosts(own_home: Path, adopting: None) -> Iterator[Hosts]:
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     assert left == [], "QEMU ran on that no host knew of"
+
+
+@attrs.frozen
+class Network:
+    """A network namespace that the test's thread is in, with whatever it starts."""
+
+    def ip(self, *words: str) -> Any:
+        """Run ``ip`` and return what it says, read from JSON if it says something."""
+        line = ["ip", "-json", "-details", *words]
+        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=30)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout or "null")
+
+    def bridge(self, name: str, address: str | None = None, *, mtu: int = 1500) -> None:
+        """Make a bridge that runs."""
+        self.ip("link", "add", name, "mtu", str(mtu), "type", "bridge")
+        if address is not None:
+            self.ip("address", "add", address, "dev", name)
+        self.ip("link", "set", name, "up")
+
+    def links(self) -> dict[str, Any]:
+        """Return what there is to know of each device, but for the loopback's."""
+        return {one["ifname"]: one for one in self.ip("link", "show") if one["ifname"] != "lo"}
+
+    def wait_for(self, *names: str) -> None:
+        """Wait until there are these devices alone."""
+        deadline = time.monotonic() + 20
+        while (there := set(self.links())) != set(names):
+            assert time.monotonic() < deadline, f"there are {there}"
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    """Hold a network namespace of its own; what is started from now on is in it."""
+    if os.geteuid() != 0 or shutil.which("ip") is None:
+        pytest.skip("network namespaces need root and ip (Debian: iproute2)")
+    if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        pytest.skip("there is no /dev/net/tun for TAP devices")
+    libc = ctypes.CDLL(None, use_errno=True)
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    if libc.unshare(CLONE_NEWNET) != 0:
+        os.close(before)
+        pytest.skip(f"no network namespaces: {os.strerror(ctypes.get_errno())}")
+    try:
+        yield Network()
+    finally:
+        assert libc.setns(before, CLONE_NEWNET) == 0
+        os.close(before)
 
 
 @pytest.fixture

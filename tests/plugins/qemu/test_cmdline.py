@@ -539,3 +539,31 @@ def test_domxml_to_native(tmp_path: Path, make_spec: Make) -> None:
     assert words[1:3] == ["-name", "guest=it's,, one,debug-threads=on"]
     with pytest.raises(SpecError, match="cannot be read"):
         open_format("qemu-argv").read(b"qemu -S", path="x.args")
+
+
+class _Helped(Host):
+    def helps(self, path: str) -> bool:
+        return path == "/dev/there"
+
+
+@pytest.mark.parametrize(
+    ("kind", "driver", "path", "helped"),
+    [
+        ("kvm", "", "/dev/there", True),
+        ("kvm", "", "/dev/missing", False),
+        ("kvm", "<driver name='vhost'/>", "/dev/missing", True),
+        ("kvm", "<driver name='qemu'/>", "/dev/there", False),
+        ("qemu", "<driver name='vhost'/>", "/dev/there", False),
+    ],
+)
+def test_vhost(kind: str, driver: str, path: str, helped: bool, make_spec: Make) -> None:
+    """The kernel's helper is used under KVM if it is there, and must be if it is asked for."""
+    devices = (
+        f"<interface type='bridge'><source bridge='b'/><model type='virtio'/>{driver}"
+        f"<backend vhost='{path}'/></interface>"
+    )
+    line = built(make_spec(kind=kind, devices=devices), "qemu", _Helped())
+    (netdev,) = (json.loads(value) for value in values_of(line.args, "netdev"))
+    assert netdev.get("vhost", False) is helped
+    paths = [getattr(one, "path", None) for one in line.descriptors.values()]
+    assert paths == ["/dev/net/tun", *([path] if helped else [])]

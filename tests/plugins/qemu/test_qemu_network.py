@@ -1,0 +1,128 @@
+"""Linux in guests of real QEMU, that talk to one another over a bridge."""
+
+from __future__ import annotations
+
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from polyvisor.errors import OperationFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from polyvisor.model import DomainSpec
+
+    Hosts = Any
+    Network = Any
+    Make = Callable[..., DomainSpec]
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+MODULES = (
+    "drivers/virtio/virtio_ring", "drivers/virtio/virtio",
+    "drivers/virtio/virtio_pci_legacy_dev", "drivers/virtio/virtio_pci_modern_dev",
+    "drivers/virtio/virtio_pci", "net/core/failover", "drivers/net/net_failover",
+    "drivers/net/virtio_net",
+)  # fmt: skip
+#: Its address and another's stand on the kernel's command line; it tells each time that it
+#: hears the other, and swallows what is sent to port 9.
+INIT = """\
+#!/bin/busybox sh
+b=/bin/busybox; export PATH=/bin
+$b mount -t proc p /proc; $b mount -t sysfs s /sys; $b mount -t devtmpfs d /dev
+for m in $($b cat /mod/order); do $b insmod /mod/$m; done
+for word in $($b cat /proc/cmdline); do
+    case $word in own=*) own=${word#own=};; other=*) other=${word#other=};; esac
+done
+$b ip link set lo up; $b ip addr add $own/24 dev eth0; $b ip link set eth0 up
+$b nc -ll -p 9 -e /sink &
+while true; do $b ping -c 1 -W 1 $other > /dev/null && echo "heard $other"; $b sleep 0.2; done
+"""
+SINK = """\
+#!/bin/busybox sh
+/bin/busybox cat > /dev/null; echo done
+"""
+
+
+@pytest.fixture
+def pair(
+    network: Network,
+    hosts: Hosts,
+    make_spec: Make,
+    linux_files: Path,
+    initramfs: Callable[..., Path],
+) -> Any:
+    """Hold two domains whose Linux has heard the other's, 192.0.2.1 and 192.0.2.2.
+
+    The first has two queues; the bridge has the address 192.0.2.254.
+    """
+    archive = initramfs(INIT, MODULES, {"/sink": SINK})
+    (kernel,) = linux_files.glob("boot/vmlinuz-*")
+    network.bridge("br0", "192.0.2.254/24")
+    network.ip("link", "set", "lo", "up")
+    host = hosts.open()
+    domains = []
+    for own, other in ((1, 2), (2, 1)):
+        queues = "<driver queues='2'/>" if own == 1 else ""
+        spec = make_spec(
+            f"guest{own}",
+            memory=128,
+            vcpus=2 if own == 1 else 1,
+            boot=f"<kernel>{kernel}</kernel><initrd>{archive}</initrd>"
+            f"<cmdline>console=ttyS0 quiet own=192.0.2.{own} other=192.0.2.{other}</cmdline>",
+            more="<features><acpi/></features>",
+            devices=f"<interface type='bridge'><source bridge='br0'/><model type='virtio'/>"
+            f"{queues}</interface><serial type='file'><source path='{hosts.root}/said{own}'/>"
+            f"<target port='0'/></serial>",
+        )
+        domains.append(host.domains.create(spec))
+    deadline = time.monotonic() + 400  # as long as a busy machine takes to emulate both starts
+    for own, other in ((1, 2), (2, 1)):
+        said = hosts.root / f"said{own}"
+        while not said.exists() or f"heard 192.0.2.{other}" not in said.read_text():
+            assert time.monotonic() < deadline, f"guest {own} said {said.read_text()!r}"
+            time.sleep(0.2)
+    return domains
+
+
+def _send(address: str, size: int) -> float:
+    """Send so many bytes to a guest; return how many seconds it took until it had all."""
+    begun = time.monotonic()
+    with socket.create_connection((address, 9), timeout=120) as stream:
+        stream.sendall(bytes(size))
+        stream.shutdown(socket.SHUT_WR)
+        assert stream.recv(16) == b"done\n"
+    return time.monotonic() - begun
+
+
+def test_guests_hear_one_another(network: Network, hosts: Hosts, pair: Any) -> None:
+    """Two guests on a bridge, and the host, exchange packets over as many queues as there are.
+
+    An interface that came while the guest ran goes again, and its device with it.
+    """
+    first, second = pair
+    assert _send("192.0.2.1", 1 << 20) > 0
+    assert _send("192.0.2.2", 1 << 20) > 0
+    assert first.stats()["net.0.tx.pkts"] > 0
+    assert first.stats()["net.0.rx.bytes"] > 1 << 20
+    tap = network.links()["vnet0"]["linkinfo"]["info_data"]
+    assert (tap["numqueues"], tap["numdisabled"]) == (2, 0)
+    driver = second.connection._driver
+    xml = (
+        "<interface type='bridge'><mac address='52:54:00:00:00:99'/><source bridge='br0'/>"
+        "<model type='virtio'/></interface>"
+    )
+    driver.devices.attach(second.uuid, xml, live=True, config=False)
+    network.wait_for("br0", "vnet0", "vnet1", "vnet2")
+    deadline = time.monotonic() + 120
+    while len(second.spec().devices.interfaces) > 1:
+        try:
+            driver.devices.detach(second.uuid, xml, live=True, config=False)
+        except OperationFailed:  # it takes as long as a busy machine takes to emulate it
+            assert time.monotonic() < deadline
+    network.wait_for("br0", "vnet0", "vnet1")
+    assert _send("192.0.2.2", 1 << 16) > 0
