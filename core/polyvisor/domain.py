@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         DomainTuning,
     )
     from polyvisor.jobs import JobProgress, ProgressCallback
+    from polyvisor.jobstats import JobStatistics
     from polyvisor.model import DomainSpec
     from polyvisor.states import DomainInfo, DomainState, DomainStatus
 
@@ -299,6 +300,21 @@ class Domain(Changing, Moving, Seat):
     def job(self) -> JobProgress | None:
         """Return how far the save or migration is that runs on it, from any process."""
         return self._connection._driver.domains.job(self.uuid)
+
+    def job_statistics(
+        self, *, completed: bool = False, keep: bool = False
+    ) -> JobStatistics | None:
+        """Return the figures of the job that runs on it, ``None`` if there is none.
+
+        Args:
+            completed: of the last job that was completed instead: a save, a dump, a backup, a
+                migration from or to here. They stay with the domain until they are asked for
+                or the next such job is completed; while a job runs there are none.
+            keep: do not drop them.
+        """
+        return self._connection._driver.domains.job_statistics(
+            self.uuid, completed=completed, keep=keep
+        )
 
     @verb
     def abort_job(self) -> None:

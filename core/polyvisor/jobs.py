@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import attrs
@@ -33,6 +33,7 @@ class JobProgress:
         disk_total: bytes of disks to move, which are in ``total`` too.
         disk_processed: those that were moved.
         disk_remaining: those still to move.
+        figures: what else is known of it, by the names of :data:`polyvisor.jobstats.FIGURES`.
     """
 
     operation: str
@@ -48,6 +49,7 @@ class JobProgress:
     disk_total: int = 0
     disk_processed: int = 0
     disk_remaining: int = 0
+    figures: Mapping[str, int] = attrs.field(factory=dict)
 
 
 ProgressCallback = Callable[[JobProgress], object]
@@ -98,6 +100,7 @@ class Job:
         disk_total: int | None = None,
         disk_processed: int | None = None,
         disk_remaining: int | None = None,
+        figures: Mapping[str, int] | None = None,
     ) -> None:
         """Say how far the job is; what is left out stays as it was.
 
@@ -113,6 +116,7 @@ class Job:
             disk_total: bytes.
             disk_processed: bytes.
             disk_remaining: bytes.
+            figures: further figures.
 
         Raises:
             Cancelled: the progress function failed, and there is something left to do.
@@ -132,6 +136,7 @@ class Job:
             previous.disk_total if disk_total is None else disk_total,
             previous.disk_processed if disk_processed is None else disk_processed,
             previous.disk_remaining if disk_remaining is None else disk_remaining,
+            previous.figures if figures is None else figures,
         )
         for listener in self._listeners:
             listener(self.latest)

@@ -74,12 +74,13 @@ class LibxlDumps(Dumps):
                 nullcontext() if live else hold.standing(path),
             ):
                 self._write(hold.guest, file, job)
+                job.report("dumped", done=True)
+                hold.finished(job)
                 if crash:
                     self._driver.hypervisor.destroy(hold.guest)
                     hold.end(StateReason.CRASHED, (EventKind.STOPPED, "crashed"))
                 elif reset:
                     self._driver.hypervisor.reset(hold.guest)
-        job.report("dumped", done=True)
 
     def _write(self, guest: Guest, file: AtomicFile, job: Job) -> None:
         hypervisor = self._driver.hypervisor

@@ -90,12 +90,13 @@ class QemuDumps(Dumps):
                     if running and not crash:
                         with suppress(PolyvisorError):
                             hypervisor.resume(guest)
+            job.report("dumped", done=True)
+            hold.finished(job)
             if crash:
                 hypervisor.destroy(guest)
                 hold.end(StateReason.CRASHED, (EventKind.STOPPED, "crashed"))
             elif reset:
                 hypervisor.reset(guest)
-            job.report("dumped", done=True)
 
     def _memory(self, guest: Guest, fd: int, kind: str, job: Job) -> None:
         with self._driver.hypervisor.monitor(guest) as monitor:
@@ -125,6 +126,7 @@ class QemuDumps(Dumps):
                     continue
                 words = event["data"].get("error")
                 if event["data"]["result"]["status"] == "completed" and not words:
+                    _report(monitor, job)
                     return
                 kind = StorageError if "space" in (words or "") else HypervisorError
                 raise kind(
@@ -134,9 +136,13 @@ class QemuDumps(Dumps):
                     native_message=words,
                 )
             if time.monotonic() - looked >= _LOOK_EVERY:
-                seen = monitor.execute("query-dump")
-                total, done = seen["total"], seen["completed"]
-                job.report("memory", total=total, processed=done, remaining=total - done)
+                _report(monitor, job)
                 looked = time.monotonic()
             if not monitor.events:
                 poller.poll(_LOOK_EVERY * 1000)
+
+
+def _report(monitor: Monitor, job: Job) -> None:
+    seen = monitor.execute("query-dump")
+    total, done = seen["total"], seen["completed"]
+    job.report("memory", total=total, processed=done, remaining=total - done)

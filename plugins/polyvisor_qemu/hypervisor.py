@@ -565,6 +565,12 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
 
         return tell(self, phase, facts, guest, options, definition)
 
+    def told_statistics(self, cookie: bytes | None) -> Mapping[str, int] | None:
+        """Read libvirt's cookie."""
+        from polyvisor_qemu.cookies import QemuCookie
+
+        return QemuCookie.from_bytes(cookie)[0].statistics if cookie else None
+
     def told(self, cookie: bytes | None) -> tuple[bytes | None, str | None]:
         """Read libvirt's cookie."""
         from polyvisor_qemu.cookies import QemuCookie

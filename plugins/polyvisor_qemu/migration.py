@@ -18,7 +18,6 @@ from polyvisor_qemu.launch import last_words
 from polyvisor_qemu.listening import host_of, kind_of, listen_tcp
 from polyvisor_qemu.means import ASKED, commands, plain
 from polyvisor_qemu.qmp import Gone, QmpError, connect
-from polyvisor_qemu.telling import statistics
 
 if TYPE_CHECKING:
     from polyvisor.driver import MigrationOptions
@@ -111,7 +110,6 @@ def send(
         host=host_of(uri),
         secret=hypervisor.secret,
     )
-    began = time.time()
     was_running = guest.state is DomainState.RUNNING
     if was_running and not options.live:
         hypervisor.suspend(guest)
@@ -156,9 +154,6 @@ def send(
             with suppress(PolyvisorError):
                 hypervisor.resume(guest)
         raise
-    guest.runtime["sent"] = sent = statistics(info, began)
-    if mirrors is not None:
-        sent |= {"disk_total": mirrors.total, "disk_processed": mirrors.processed}
     return {
         "downtime": info.get("downtime", 0) / 1000,
         "total": info.get("total-time", 0) / 1000,

@@ -243,7 +243,50 @@ def _progress(job: Job, phase: str, info: dict[str, Any], mirrors: Mirrors | Non
         iteration=ram.get("dirty-sync-count"),
         dirty_rate=None if rate is None else float(rate * ram.get("page-size", 4096)),
         downtime=None if downtime is None else downtime / 1000,
+        figures=_figures(info),
     )
+
+
+def _figures(info: dict[str, Any]) -> dict[str, int]:
+    """Return QEMU's figures of a migration by their names (:data:`polyvisor.jobstats.FIGURES`).
+
+    Args:
+        info: what query-migrate answers; libvirt reads the same of it
+            (``qemuMonitorJSONGetMigrationStatsReply``).
+    """
+    ram, disk = info.get("ram", {}), info.get("disk", {})
+    found: dict[str, int] = {}
+    if "setup-time" in info:
+        found["setup_time"] = info["setup-time"]
+    for name, told in (("memory_bps", ram), ("disk_bps", disk)):
+        speed = int(told.get("mbps", 0) * 1000 * 1000 / 8)
+        if speed > 0:
+            found[name] = speed
+    if "duplicate" in ram:
+        found |= {
+            "memory_constant": ram["duplicate"],
+            "memory_normal": ram.get("normal", 0),
+            "memory_normal_bytes": ram.get("normal-bytes", 0),
+        }
+    found |= {
+        "memory_dirty_rate": ram.get("dirty-pages-rate", 0),
+        "memory_iteration": ram.get("dirty-sync-count", 0),
+        "memory_postcopy_requests": ram.get("postcopy-requests", 0),
+    }
+    if ram.get("page-size"):
+        found["memory_page_size"] = ram["page-size"]
+    packed = info.get("xbzrle-cache")
+    if packed is not None:
+        found |= {
+            "compression_cache": packed.get("cache-size", 0),
+            "compression_bytes": packed.get("bytes", 0),
+            "compression_pages": packed.get("pages", 0),
+            "compression_cache_misses": packed.get("cache-miss", 0),
+            "compression_overflow": packed.get("overflow", 0),
+        }
+    if info.get("cpu-throttle-percentage"):
+        found["auto_converge_throttle"] = info["cpu-throttle-percentage"]
+    return found
 
 
 def wait_in(monitor: Monitor, job: Job | None, timeout: float = 600.0) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import textwrap
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from polyvisor.jobstats import FIGURES
 from polyvisor_qemu.cookies import Nbd, QemuCookie, host_uuid
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from polyvisor.model import DomainSpec
     from polyvisor_qemu.hypervisor import QemuHypervisor
 
-__all__ = ["statistics", "tell", "tell_begin"]
+__all__ = ["tell", "tell_begin"]
 
 
 def tell_begin(
@@ -61,7 +61,7 @@ def tell(
         host_uuid(),
         domain=None if definition is None else _alone(definition),
         nbd=nbd,
-        statistics=guest.runtime.get("sent") if phase == "perform" else None,
+        statistics=None if phase == "prepare" else _statistics(guest),
     )
     return cookie.to_bytes(facts)
 
@@ -71,47 +71,15 @@ def _alone(definition: str) -> str:
     return textwrap.dedent(definition[definition.index("<domain") :])
 
 
-def statistics(info: dict[str, Any], started: float) -> dict[str, int]:
-    """Return QEMU's figures of a migration as libvirt tells them (``VIR_DOMAIN_JOB_*``).
-
-    Args:
-        info: what query-migrate answers.
-        started: when it was begun, seconds of the epoch.
-    """
-    ram, disk = info.get("ram", {}), info.get("disk", {})
-    now = int(time.time() * 1000)
-    speed = int(ram.get("mbps", 0) * 1000 * 1000 / 8)
-    found = {
-        "started": int(started * 1000),
-        "stopped": now,
-        "sent": now,
-        "time_elapsed": info.get("total-time", 0),
-        "downtime": info.get("downtime", 0),
-        "setup_time": info.get("setup-time", 0),
-        "memory_total": ram.get("total", 0),
-        "memory_processed": ram.get("transferred", 0),
-        "memory_remaining": ram.get("remaining", 0),
-        "memory_bps": speed,
-        "memory_constant": ram.get("duplicate", 0),
-        "memory_normal": ram.get("normal", 0),
-        "memory_normal_bytes": ram.get("normal-bytes", 0),
-        "memory_dirty_rate": ram.get("dirty-pages-rate", 0),
-        "memory_iteration": ram.get("dirty-sync-count", 0),
-        "memory_postcopy_requests": ram.get("postcopy-requests", 0),
-        "memory_page_size": ram.get("page-size", 4096),
-        "disk_total": disk.get("total", 0),
-        "disk_processed": disk.get("transferred", 0),
-        "disk_remaining": disk.get("remaining", 0),
-        "disk_bps": 0,
-    }
-    packed = info.get("xbzrle-cache")
-    if packed is not None:
-        found |= {
-            "compression_cache": packed.get("cache-size", 0),
-            "compression_bytes": packed.get("bytes", 0),
-            "compression_pages": packed.get("pages", 0),
-            "compression_cache_misses": packed.get("cache-miss", 0),
-            "compression_overflow": packed.get("overflow", 0),
-        }
-    found["auto_converge_throttle"] = info.get("cpu-throttle-percentage", 0)
+def _statistics(guest: Guest) -> dict[str, int] | None:
+    """Return what the cookie says of how the migration went: no figure twice, no sum."""
+    told = guest.statistics
+    if told is None:
+        return None
+    kept = ("delta", *(name for name in FIGURES if not name.startswith(("data_", "disk_temp"))))
+    found = {name: told.get(name, 0) for name in ("started", "stopped", "sent")}
+    found |= {name: told[name] for name in kept if name in told and not name.endswith("_net")}
+    # libvirt writes these whether they are known or not.
+    for name in ("memory_bps", "memory_page_size", "disk_bps", "auto_converge_throttle"):
+        found.setdefault(name, 0)
     return found

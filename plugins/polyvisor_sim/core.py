@@ -67,6 +67,7 @@ class SimDumps(Dumps):
                 except OSError as error:
                     raise file.failed(error) from error
                 file.commit()
+            hold.finished(job)
             if crash:
                 hypervisor.destroy(guest)
                 hold.end(StateReason.CRASHED, (EventKind.STOPPED, "crashed"))

@@ -34,7 +34,18 @@ LAYERS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"model"}),
     frozenset(
-        {"states", "_figures", "uri", "support", "host", "events", "_event", "jobs", "objects"}
+        {
+            "states",
+            "_figures",
+            "uri",
+            "support",
+            "host",
+            "events",
+            "_event",
+            "jobs",
+            "jobstats",
+            "objects",
+        }
     ),
     frozenset({"_loading", "_settings", "config", "driver", "hookspecs", "plugins"}),
     frozenset(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from polyvisor.handles._moving import Moving as SyncMoving
     from polyvisor.handles._seat import Seat as SyncSeat
     from polyvisor.jobs import JobProgress, ProgressCallback
+    from polyvisor.jobstats import JobStatistics
     from polyvisor.model import DomainSpec
     from polyvisor.states import DomainInfo, DomainState, DomainStatus
 
@@ -437,6 +438,12 @@ class Domain(Changing, Moving, Seat):
     async def job(self) -> JobProgress | None:
         """Return how far the save or migration is that runs on it, from any process."""
         return await self._run(self.sync.job)
+
+    async def job_statistics(
+        self, *, completed: bool = False, keep: bool = False
+    ) -> JobStatistics | None:
+        """Return the figures of the job that runs on it, ``None`` if there is none."""
+        return await self._run(self.sync.job_statistics, completed=completed, keep=keep)
 
     async def abort_job(self) -> None:
         """Cancel the save or migration that runs on it, from any thread or process."""

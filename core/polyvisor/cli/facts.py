@@ -101,30 +101,30 @@ def domstats_command(domains: tuple[str, ...]) -> None:
 
 @command("domjobinfo")
 @domain_argument
-def domjobinfo_command(domain: str) -> None:
-    """Print how far the job is that runs on DOMAIN."""
-    import attrs
+@option("--completed", is_flag=True, help="Of the last job that was completed.")
+@option("--keep-completed", is_flag=True, help="Keep these figures for whoever asks next.")
+@option("--anystats", is_flag=True, help="Of a job that failed or was cancelled as well.")
+def domjobinfo_command(domain: str, completed: bool, keep_completed: bool, anystats: bool) -> None:
+    """Print how far the job is that runs on DOMAIN, or how the last one went, once."""
+    from polyvisor.errors import InvalidArgument
 
-    job = session().domain(domain).job()
-    if job is None:
-        session().facts(None, lambda: session().pairs([("Job type", "None")]))
-        return
-    rows: list[tuple[str, Any]] = [
-        ("Job type", "Unbounded"),
-        ("Operation", job.operation),
-        ("Phase", job.phase),
-        ("Time elapsed", f"{job.elapsed * 1000:.0f} ms"),
-        ("Data processed", _mib(job.processed)),
-        ("Data remaining", _mib(job.remaining)),
-        ("Data total", _mib(job.total)),
-    ]
-    if job.iteration:
-        rows.append(("Iteration", job.iteration))
-    if job.dirty_rate is not None:
-        rows.append(("Dirty rate", f"{_mib(int(job.dirty_rate))}/s"))
-    if job.downtime is not None:
-        rows.append(("Downtime", f"{job.downtime * 1000:.0f} ms"))
-    session().facts(attrs.asdict(job), lambda: session().pairs(rows))
+    if keep_completed and not completed:
+        raise InvalidArgument("domjobinfo: --keep-completed does nothing without --completed")
+    found = session().domain(domain)
+    job = found.job_statistics(completed=completed, keep=keep_completed)
+    from polyvisor.cli._jobs import job_lines
+
+    facts: dict[str, Any] | None = None
+    if job is not None:
+        facts = {"operation": job.operation, "outcome": str(job.outcome), **job.figures}
+        if job.error is not None:
+            facts["errmsg"] = job.error
+
+    def plain() -> None:
+        for line in job_lines(job, anystats=anystats):
+            echo(line)
+
+    session().facts(facts, plain)
 
 
 @command("domjobabort")
@@ -134,7 +134,3 @@ def domjobabort_command(domain: str) -> None:
     found = session().domain(domain)
     found.abort_job()
     session().done(f"Job on domain '{found.name}' is being cancelled", uuid=found.uuid)
-
-
-def _mib(size: int) -> str:
-    return f"{size / 2**20:.3f} MiB"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from polyvisor.driver._options import DomainOptions, UndefineOptions
     from polyvisor.jobs import JobProgress
+    from polyvisor.jobstats import JobStatistics
     from polyvisor.model import DomainSpec
     from polyvisor.states import DomainInfo, DomainStatus, DomainSummary
 
@@ -212,6 +213,24 @@ class Domains(ABC):
         """Return how far the job is that runs on the domain, from any process."""
         self.name(uuid)
         return None
+
+    def job_statistics(
+        self, uuid: UUID, *, completed: bool = False, keep: bool = False
+    ) -> JobStatistics | None:
+        """Return the figures of the job that runs on the domain, from any process.
+
+        Args:
+            uuid: the domain.
+            completed: of the last one that was completed instead, while none runs.
+            keep: let whoever asks next have them too.
+        """
+        job = None if completed else self.job(uuid)
+        if job is None:
+            self.name(uuid)
+            return None
+        from polyvisor.jobstats import JobStatistics
+
+        return JobStatistics.of(job)
 
     def abort_job(self, uuid: UUID) -> None:
         """Cancel the job that runs on the domain, from any process.

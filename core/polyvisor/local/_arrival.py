@@ -20,6 +20,7 @@ from polyvisor.errors import (
 from polyvisor.events import EventKind
 from polyvisor.jobs import Job
 from polyvisor.local._cookie import Cookie, agree, need_same
+from polyvisor.local._jobs import arrived, final, now, travelling
 from polyvisor.state import Document, Record
 from polyvisor.states import StateReason
 
@@ -64,7 +65,7 @@ class Arrival:
         self._spec = completed(keeper, spec, "migrate")
         assert self._spec.uuid is not None
         self.uuid = self._spec.uuid
-        self._job = Job("migration")
+        self._job = Job("migration in")
         self._refuse_ourselves()
         self._hold = keeper.hold(self.uuid, "migrate", may_be_missing=True)
         try:
@@ -184,7 +185,7 @@ class Arrival:
             cookie: perform's.
             cancelled: give it up.
         """
-        hold = self._hold
+        hold, received = self._hold, now()
         try:
             if cancelled:
                 self._give_up()
@@ -204,12 +205,26 @@ class Arrival:
                 with suppress(PolyvisorError):  # Recorded, and tried anew at the next look.
                     self._run()
             with suppress(PolyvisorError):
-                return Finished(self.uuid, self._told("finish"))
+                statistics = self._statistics(cookie, received)
+                return Finished(self.uuid, self._told("finish", statistics=statistics))
             return Finished(self.uuid)
         finally:
             self._posting.close()
             self._job.close()
             hold.release()
+
+    def _statistics(self, cookie: bytes | None, received: int) -> dict[str, int] | None:
+        """Keep what the source says of how it went, and return that with what only we know."""
+        if self._options.offline:
+            return None
+        read = Cookie.from_bytes(self._hypervisor.told(cookie)[0], "finish", "destination")
+        found = read.statistics if read is not None else self._hypervisor.told_statistics(cookie)
+        told = travelling(found)
+        if told is None:
+            return None
+        self._hold.guest.statistics = figures = arrived(told, received)
+        self._hold.change(job=final("migration in", figures).to_json())
+        return figures
 
     def _commit(self, persistent_xml: str | None) -> None:
         """Record, durably and at once, that the domain is ours.

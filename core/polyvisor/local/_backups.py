@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from polyvisor.driver import Backups
 from polyvisor.errors import NotFound, PolyvisorError
+from polyvisor.events import EventKind
 from polyvisor.local._checkpoints import keep_point, planned, points
 from polyvisor.local._save import need_settled
 from polyvisor.local._snapshot_take import present_spec
 from polyvisor.model import BackupSpec, CheckpointSpec
+from polyvisor.state import NewEvent
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -139,11 +141,29 @@ def _images(backup: BackupSpec) -> list[str]:
 
 
 def _end(hold: Hold) -> None:
-    why = cast("BacksUpDisks", hold.keeper.hypervisor).end_backup(hold.guest)
+    hypervisor = cast("BacksUpDisks", hold.keeper.hypervisor)
+    told = hypervisor.backup_job(hold.guest)
+    why = hypervisor.end_backup(hold.guest)
     hold.guest.runtime.pop(_GOING, None)
     if why is not None:
         hold.guest.runtime[_FAILED] = why
-    hold.change()
+    if told is None:
+        hold.change()
+        return
+    from polyvisor.jobstats import JobOutcome, JobStatistics
+
+    outcome = JobOutcome.COMPLETED
+    if why is not None:
+        outcome = JobOutcome.FAILED
+    elif not told.done and told.phase != "pull":  # a pull has no other end
+        outcome = JobOutcome.CANCELLED
+    job = JobStatistics.of(told, outcome, why)
+    hold.change(job=job.to_json())
+    said: dict[str, Any] = {**job.figures, "success": outcome is JobOutcome.COMPLETED}
+    if why is not None:
+        said["errmsg"] = why
+    event = NewEvent(hold.uuid, hold.known.name, EventKind.JOB_COMPLETED, "backup", said)
+    hold.keeper.note(event)
 
 
 def settle_backup(hold: Hold) -> None:

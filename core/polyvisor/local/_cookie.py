@@ -27,6 +27,7 @@ class Cookie:
         running: whether the guest ran when the migration began.
         definition: the persistent definition, as XML, if there is one.
         hypervisor: whose stream it is, ``""`` if that is not said.
+        statistics: how it went, of perform and finish (:mod:`polyvisor.local._jobs`).
     """
 
     migration: str
@@ -36,6 +37,7 @@ class Cookie:
     running: bool = True
     definition: str | None = None
     hypervisor: str = ""
+    statistics: dict[str, int] | None = None
 
     def to_bytes(self) -> bytes:
         """Return the cookie as it travels."""

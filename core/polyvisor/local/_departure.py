@@ -18,6 +18,7 @@ from polyvisor.errors import (
 )
 from polyvisor.events import EventKind
 from polyvisor.local._cookie import Cookie
+from polyvisor.local._jobs import confirmed, final, now, sent, travelling
 from polyvisor.local._keeper import LIVELY
 from polyvisor.local._points import checkpoint_family
 from polyvisor.local._travel import MigratesGuests
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from polyvisor.jobs import Job
+    from polyvisor.jobstats import JobStatistics
     from polyvisor.local._hold import Happened, Hold
     from polyvisor.local._hypervisor import LocalHypervisor
     from polyvisor.local._keeper import Keeper
@@ -46,7 +48,7 @@ class Departure:
     def __init__(self, keeper: Keeper, uuid: UUID, options: MigrationOptions, job: Job) -> None:
         self._keeper = keeper
         self._migration = str(uuid4())
-        self._figures: dict[str, Any] = {}
+        self._figures: dict[str, int] | None = None
         self._hold = keeper.hold(uuid, "migrate")
         try:
             self.begun = self._begin(options)
@@ -153,17 +155,23 @@ class Departure:
         version = told.version if told is not None else None
         version = version if version is not None else hypervisor.written_versions()[0]
         stops_itself = self._keeper.hypervisor.streams_stop_guests
+        stopped = None
+        if hold.known.state not in LIVELY:
+            stopped = 0
+        elif not options.live:
+            stopped = now()
         if not options.live and hold.known.state in LIVELY and not stops_itself:
             self._keeper.hypervisor.suspend(hold.guest)
             self._standing_still()
-        self._figures = hypervisor.send_with(hold.guest, uri, version, options, job, cookie)
+        figures = hypervisor.send_with(hold.guest, uri, version, options, job, cookie)
         self._phase("sent")
         if hold.known.state in LIVELY:
             self._standing_still()
         hold.tell()
+        self._figures = hold.guest.statistics = sent(job, figures, stopped)
         return hypervisor.tell(
             "perform",
-            Cookie(self._migration, version=version).to_bytes(),
+            Cookie(self._migration, version=version, statistics=self._figures).to_bytes(),
             guest=hold.guest,
             options=options,
             definition=self._definition,
@@ -181,20 +189,41 @@ class Departure:
         assert intent is not None
         self._hold.change(intent={**intent, "phase": phase}, durable=durable)
 
-    def confirm(self, *, cancelled: bool) -> None:
-        """Let go of the domain, or take it back."""
+    def confirm(self, cookie: bytes | None, *, cancelled: bool) -> None:
+        """Let go of the domain, or take it back.
+
+        Args:
+            cookie: finish's.
+            cancelled: take it back.
+        """
         hold = self._hold
         try:
             if not cancelled:
-                record = hold.known
-                let_go(hold)
-                kind, figures = EventKind.JOB_COMPLETED, dict(self._figures)
-                self._keeper.note(NewEvent(hold.uuid, record.name, kind, "migration", figures))
+                record, done = hold.known, self._statistics(cookie)
+                let_go(hold, None if done is None else done.to_json())
+                if done is not None:
+                    kind, figures = EventKind.JOB_COMPLETED, dict(done.figures)
+                    self._keeper.note(NewEvent(hold.uuid, record.name, kind, "migration", figures))
             else:
                 self._take_back()
         finally:
             self._posting.close()
             hold.release()
+
+    def _statistics(self, cookie: bytes | None) -> JobStatistics | None:
+        """Return how it went, with what the destination says of that; ``None`` if nothing was sent.
+
+        Nothing that it says may keep us from letting go of what it has.
+        """
+        if self._figures is None:
+            return None
+        told = None
+        with suppress(PolyvisorError):
+            hypervisor = migrates_guests(self._keeper.hypervisor)
+            read = Cookie.from_bytes(hypervisor.told(cookie)[0], "confirm", "source")
+            found = read.statistics if read is not None else hypervisor.told_statistics(cookie)
+            told = travelling(found)
+        return final("migration", confirmed(self._figures, told))
 
     def leave_open(self) -> None:
         """Let go with the question open who has the domain, if the destination may have it."""
@@ -246,8 +275,13 @@ def _as_over_there(spec: DomainSpec, options: MigrationOptions) -> DomainSpec:
     return spec if options.name is None else attrs.evolve(spec, name=options.name)
 
 
-def let_go(hold: Hold) -> None:
-    """End the guest here: the domain is the destination's."""
+def let_go(hold: Hold, job: str | None = None) -> None:
+    """End the guest here: the domain is the destination's.
+
+    Args:
+        hold: the domain.
+        job: the figures of its migration, if they are known.
+    """
     record = hold.known
     intent = record.intent
     assert intent is not None
@@ -259,7 +293,8 @@ def let_go(hold: Hold) -> None:
     if forget:
         happened.append((EventKind.UNDEFINED, "removed"))
     if record.active or forget:
-        hold.end(StateReason.MIGRATED, *happened, durable=True, forget=forget)
+        kept: dict[str, Any] = {} if job is None else {"job": job}
+        hold.end(StateReason.MIGRATED, *happened, durable=True, forget=forget, **kept)
     else:
         hold.change(intent=None, durable=True)
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from polyvisor.driver import DomainOptions, UndefineOptions
     from polyvisor.jobs import JobProgress
+    from polyvisor.jobstats import JobStatistics
     from polyvisor.local._hold import Hold
     from polyvisor.local._keeper import Keeper
     from polyvisor.model import DomainSpec
@@ -483,6 +484,15 @@ class LocalDomains(Domains):
 
             return backup_job(self._keeper, record)
         return told
+
+    def job_statistics(
+        self, uuid: UUID, *, completed: bool = False, keep: bool = False
+    ) -> JobStatistics | None:
+        if not completed:
+            return super().job_statistics(uuid)
+        from polyvisor.local._jobs import take_statistics
+
+        return take_statistics(self._keeper, uuid, keep=keep)
 
     def abort_job(self, uuid: UUID) -> None:
         record = self._keeper.need(uuid)

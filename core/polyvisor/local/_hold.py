@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from polyvisor.driver import Outcome
     from polyvisor.events import Event
+    from polyvisor.jobs import Job
     from polyvisor.local._hypervisor import Closeable, Guest
     from polyvisor.local._keeper import Keeper
     from polyvisor.model import DomainSpec
@@ -189,6 +190,12 @@ class Hold:
                 self._guest = None
         return record
 
+    def finished(self, job: Job) -> None:
+        """Keep the figures of a job that has come to its end, for whoever asks for them."""
+        from polyvisor.local._jobs import completed
+
+        self.change(job=completed(job))
+
     def remove(
         self, *happened: Happened, durable: bool = False, outcome: tuple[str, Outcome] | None = None
     ) -> None:
@@ -255,6 +262,7 @@ class Hold:
                 boot_id=boot_id(),
                 intent=intent,
                 owner=owner,
+                job=old.job if old is not None else None,
             ),
             outcome=outcome,
         )

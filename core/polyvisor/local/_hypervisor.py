@@ -65,6 +65,9 @@ class Guest:
             and whoever opens something closes it.
         became: its definition with what the hypervisor chose when it made the guest, such as
             a screen's port; recorded as the live one with the next change.
+        statistics: in a migration, what the other side is to be told of how it went; the
+            names of :data:`polyvisor.jobstats.FIGURES`, and ``started``, ``stopped``,
+            ``sent`` (milliseconds since the epoch) and ``delta`` (milliseconds).
     """
 
     uuid: UUID
@@ -79,6 +82,7 @@ class Guest:
     stream_version: int | None = None
     kept: dict[str, Closeable] | None = None
     became: DomainSpec | None = None
+    statistics: dict[str, int] | None = None
 
     @property
     def spec(self) -> DomainSpec:

@@ -81,7 +81,7 @@ class LocalMigration(Migration):
     ) -> None:
         departure = self._departures.pop(uuid, None)
         if departure is not None:
-            departure.confirm(cancelled=cancelled)
+            departure.confirm(cookie, cancelled=cancelled)
             return
         # The one who began is gone; settling finds out what became of it.
         with self._keeper.hold(uuid, "migrate", may_be_missing=True) as hold:

@@ -21,6 +21,7 @@ from polyvisor.errors import (
 )
 from polyvisor.events import EventKind
 from polyvisor.local._compression import compressing, read_stream
+from polyvisor.local._jobs import completed
 from polyvisor.local._keeper import LIVELY
 from polyvisor.local._launch import announced, check_compatible, run_image
 from polyvisor.local._travel import SavesGuests
@@ -120,7 +121,7 @@ def _save(hold: Hold, path: str, options: SaveOptions, job: Job, *, managed: boo
             with suppress(PolyvisorError):  # It stays recorded, to be tried anew.
                 go_on(hold)
             raise
-    stop_saved(hold)
+    stop_saved(hold, completed(job))
 
 
 def begun_file(hold: Hold, path: str, reason: StateReason, intent: dict[str, Any]) -> AtomicFile:
@@ -224,12 +225,19 @@ def go_on(hold: Hold, *, abandoned: bool = False) -> None:
         hold.change(state=DomainState.PAUSED, reason=StateReason(intent["reason"]), intent=None)
 
 
-def stop_saved(hold: Hold) -> None:
-    """End a guest whose image is in its place."""
+def stop_saved(hold: Hold, job: str | None = None) -> None:
+    """End a guest whose image is in its place.
+
+    Args:
+        hold: the domain, with the intent that says where.
+        job: the figures of saving it, if they are known.
+    """
     intent = hold.known.intent
     assert intent is not None
     hold.keeper.hypervisor.destroy(hold.guest)
     changes: dict[str, Any] = {"managed_save": intent["path"]} if intent["managed"] else {}
+    if job is not None:
+        changes["job"] = job
     hold.end(StateReason.SAVED, (EventKind.STOPPED, "saved"), durable=intent["managed"], **changes)
 
 

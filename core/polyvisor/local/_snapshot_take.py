@@ -71,6 +71,8 @@ def take(hold: Hold, wanted: SnapshotSpec, options: SnapshotOptions, job: Job) -
             _take_over(hold, plan, options, job)
         else:
             _take_inside(hold, plan, job)
+    if job.latest.total:
+        hold.finished(job)
 
 
 def _take_inside(hold: Hold, plan: SnapshotSpec, job: Job) -> None:

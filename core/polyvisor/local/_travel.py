@@ -153,6 +153,13 @@ class MigratesGuests(ABC):
         """
         return cookie, None
 
+    def told_statistics(self, cookie: bytes | None) -> Mapping[str, int] | None:
+        """Return what the other side's perform or finish says of how the migration went.
+
+        Only if the hypervisor's own form has it, in the terms of ``Guest.statistics``.
+        """
+        return None
+
     def missing_images(
         self, spec: DomainSpec, options: MigrationOptions, cookie: bytes | None
     ) -> Mapping[str, Callable[[], None]]:

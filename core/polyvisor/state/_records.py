@@ -39,6 +39,7 @@ class Record:
         intent: an operation under way, plain JSON values with the key ``"op"``; what a
             killed process leaves here tells the next one what to clear up.
         owner: the process whose end destroys the domain, as ``"pid:start time"``.
+        job: the figures of its last job that was completed, as JSON, which few readers read.
     """
 
     uuid: UUID
@@ -56,6 +57,7 @@ class Record:
     boot_id: str | None = None
     intent: dict[str, Any] | None = None
     owner: str | None = None
+    job: str | None = None
 
     @property
     def persistent(self) -> bool:

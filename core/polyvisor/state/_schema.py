@@ -83,6 +83,9 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE domains ADD COLUMN stamp INTEGER NOT NULL DEFAULT 0;
     UPDATE domains SET stamp = random();
     """,
+    """
+    ALTER TABLE domains ADD COLUMN job TEXT;
+    """,
 )
 
 #: The schema version that this code reads and writes.

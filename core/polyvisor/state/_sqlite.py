@@ -37,7 +37,7 @@ BUSY_TIMEOUT = 30.0
 
 _COLUMNS = (
     "uuid", "name", "definition", "live", "id", "state", "reason", "autostart", "title",
-    "managed_save", "runtime", "run_dir", "boot_id", "intent", "owner", "stamp",
+    "managed_save", "runtime", "run_dir", "boot_id", "intent", "owner", "stamp", "job",
 )  # fmt: skip
 # The two documents are fetched when somebody asks for them.
 _FACTS = ", ".join(
@@ -165,7 +165,7 @@ class SqliteStore(Store):
     # Domains
 
     def _record(self, row: tuple[Any, ...]) -> Record:
-        stamp: int = row[-1]
+        stamp: int = row[15]
         known = self._known.get(stamp)
         if known is not None:
             return known
@@ -186,6 +186,7 @@ class SqliteStore(Store):
             row[12],
             _facts(row[13]),
             row[14],
+            row[16],
         )
         self._remember(stamp, record)
         return record
@@ -277,6 +278,7 @@ class SqliteStore(Store):
             _text(record.intent) if record.intent is not None else None,
             record.owner,
             stamp,
+            record.job,
         )
         with self._writing(durable=durable) as connection:
             namesake = connection.execute(
@@ -582,14 +584,8 @@ def _event(row: tuple[Any, ...]) -> AnyEvent:
     family, dot, what = kind.partition(".")
     if dot:
         return ObjectEvent(number, family, key, name, ObjectEventKind(what), time_of)
-    return Event(
-        number,
-        DomainRef(UUID(key), name),
-        EventKind(kind),
-        detail,
-        time_of,
-        _facts(data) or {},
-    )
+    domain = DomainRef(UUID(key), name)
+    return Event(number, domain, EventKind(kind), detail, time_of, _facts(data) or {})
 
 
 def _kinds(active: bool, inactive: bool) -> str:

@@ -161,7 +161,10 @@ def progress(hypervisor: QemuHypervisor, guest: Guest) -> JobProgress | None:
     total = sum(job["total-progress"] for job in jobs.values())
     over = [job for job in jobs.values() if job["status"] == "concluded"]
     ended = len(over) == len(facts["disks"]) or any("error" in job for job in over)
+    figures = {}
     if facts["pull"]:
+        # What is counted is what its scratch images have taken in of the guest's own writes.
+        figures = {"disk_temp_used": done, "disk_temp_total": total}
         done = total = 0
     return JobProgress(
         "backup",
@@ -171,6 +174,7 @@ def progress(hypervisor: QemuHypervisor, guest: Guest) -> JobProgress | None:
         done,
         max(0, total - done),
         done=ended,
+        figures=figures,
     )
 
 

@@ -18,11 +18,12 @@ from polyvisor.errors import (
 )
 from polyvisor.states import DomainInfo, DomainState, DomainStatus, DomainSummary
 from polyvisor_remote.client.numbers import state_and_reason
-from polyvisor_remote.server.numbers import STATS_GROUPS, ListDomains, Stats
+from polyvisor_remote.server.numbers import JOB_WORDS, STATS_GROUPS, ListDomains, Stats
 
 if TYPE_CHECKING:
     from polyvisor.driver import DomainOptions, UndefineOptions
     from polyvisor.jobs import JobProgress
+    from polyvisor.jobstats import JobStatistics
     from polyvisor.model import DomainSpec
     from polyvisor_remote.client.driver import RemoteDriver
 
@@ -34,11 +35,16 @@ _PAUSED, _AUTODESTROY, _BYPASS_CACHE, _FORCE_BOOT = 1, 2, 4, 8
 # virDomainXMLFlags
 _SECURE, _INACTIVE = 1, 2
 _TITLE = 1  # virDomainMetadataType
-#: ``virDomainJobOperation`` by its number.
-_OPERATIONS = {
-    1: "start", 2: "save", 3: "restore", 4: "migration in", 5: "migration", 6: "snapshot",
-    7: "snapshot revert", 8: "dump", 9: "backup",
-}  # fmt: skip
+# virDomainGetJobStatsFlags
+_COMPLETED, _KEEP_COMPLETED = 1, 2
+#: ``virDomainJobType``; 0 is none.
+_OUTCOMES = {
+    1: "running",
+    2: "running",
+    3: "completed",
+    4: "failed",
+    5: "cancelled",
+}
 _NO_UUID = bytes(16)
 
 
@@ -419,23 +425,45 @@ class RemoteDomains(Domains):
         """Ask how far its job is."""
         from polyvisor.jobs import JobProgress
 
-        answer = self.call(uuid, "domain_get_job_stats", 0)
-        if not answer.type:
+        told = self.job_statistics(uuid)
+        if told is None:
+            return None
+        facts = told.figures
+        downtime, rate = facts.get("downtime"), facts.get("memory_dirty_rate")
+        data = "data" if "data_total" in facts else "disk" if "disk_total" in facts else "memory"
+        page = facts.get("memory_page_size", 4096)
+        return JobProgress(
+            told.operation,
+            elapsed=facts.get("time_elapsed", 0) / 1000,
+            total=facts.get(f"{data}_total", 0),
+            processed=facts.get(f"{data}_processed", 0),
+            remaining=facts.get(f"{data}_remaining", 0),
+            iteration=facts.get("memory_iteration", 0),
+            dirty_rate=None if rate is None else float(rate * page),
+            downtime=None if downtime is None else downtime / 1000,
+            disk_total=facts.get("disk_total", 0) if data == "data" else 0,
+            disk_processed=facts.get("disk_processed", 0) if data == "data" else 0,
+            disk_remaining=facts.get("disk_remaining", 0) if data == "data" else 0,
+            figures=facts,
+        )
+
+    def job_statistics(
+        self, uuid: UUID, *, completed: bool = False, keep: bool = False
+    ) -> JobStatistics | None:
+        """Ask for the figures of its job, or of the last one that was completed."""
+        from polyvisor.jobstats import FIGURES, JobOutcome, JobStatistics
+
+        flags = (_COMPLETED if completed else 0) | (_KEEP_COMPLETED if completed and keep else 0)
+        answer = self.call(uuid, "domain_get_job_stats", flags)
+        outcome = _OUTCOMES.get(answer.type)
+        if outcome is None:
             return None
         facts = {name: value for name, _, value in answer.params}
-        downtime = facts.get("downtime")
-        return JobProgress(
-            _OPERATIONS.get(facts.get("operation", 0), "job"),
-            elapsed=facts.get("time_elapsed", 0) / 1000,
-            total=facts.get("data_total", 0),
-            processed=facts.get("data_processed", 0),
-            remaining=facts.get("data_remaining", 0),
-            iteration=facts.get("memory_iteration", 0),
-            dirty_rate=facts.get("memory_dirty_rate"),
-            downtime=None if downtime is None else downtime / 1000,
-            disk_total=facts.get("disk_total", 0),
-            disk_processed=facts.get("disk_processed", 0),
-            disk_remaining=facts.get("disk_remaining", 0),
+        return JobStatistics(
+            JOB_WORDS.get(facts.get("operation", 0), "job"),
+            JobOutcome(outcome),
+            {name: facts[name] for name in FIGURES if name in facts},
+            facts.get("errmsg"),
         )
 
     def abort_job(self, uuid: UUID) -> None:

@@ -19,6 +19,7 @@ from polyvisor.driver import Events
 from polyvisor.errors import ConnectionClosed, PolyvisorError
 from polyvisor.events import DomainRef, Event, EventKind, ObjectEvent, ObjectEventKind
 from polyvisor_remote.client.numbers import lifecycle
+from polyvisor_remote.server.numbers import JOB_WORDS
 from polyvisor_remote.wire import program
 
 if TYPE_CHECKING:
@@ -217,7 +218,9 @@ def _content(name: str, told: Any) -> tuple[EventKind, str, dict[str, Any]] | No
     if name == "migration_iteration":
         return _K.MIGRATION_ITERATION, "", {"iteration": told.iteration}
     if name == "job_completed":
-        return _K.JOB_COMPLETED, "", {field: value for field, _, value in told.params}
+        facts = {field: value for field, _, value in told.params}
+        operation = JOB_WORDS.get(facts.pop("operation", 0), "job")
+        return _K.JOB_COMPLETED, operation, facts
     if name == "metadata_change":
         return _K.METADATA_CHANGED, _METADATA.get(told.type, told.nsuri or ""), {}
     data = _guest(name, told)

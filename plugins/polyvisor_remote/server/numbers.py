@@ -14,6 +14,10 @@ from polyvisor.states import DomainState, StateReason
 __all__ = [
     "BLOCK_JOBS",
     "EVENT_DETAILS",
+    "JOB_FIELDS",
+    "JOB_OPERATIONS",
+    "JOB_TYPES",
+    "JOB_WORDS",
     "LIFECYCLE",
     "STATES",
     "STATS_GROUPS",
@@ -190,6 +194,29 @@ STATS_GROUPS: Mapping[str, Stats] = {
     "memory": Stats.MEMORY,
     "dirtyrate": Stats.DIRTYRATE,
 }
+
+
+#: ``virDomainJobOperation`` by our words; a managed save is a save for libvirt.
+JOB_OPERATIONS: Mapping[str, int] = {
+    "start": 1,
+    "save": 2,
+    "managed save": 2,
+    "restore": 3,
+    "migration in": 4,
+    "migration": 5,
+    "snapshot": 6,
+    "snapshot revert": 7,
+    "dump": 8,
+    "backup": 9,
+    "snapshot delete": 10,
+}
+JOB_WORDS: Mapping[int, str] = {
+    number: word for word, number in JOB_OPERATIONS.items() if word != "managed save"
+}
+#: ``virDomainJobType`` by :class:`polyvisor.jobstats.JobOutcome`; 0 is none, 1 one of known length.
+JOB_TYPES: Mapping[str, int] = {"running": 2, "completed": 3, "failed": 4, "cancelled": 5}
+#: Types of a job's typed parameters that are no unsigned long (``virTypedParameterType``).
+JOB_FIELDS: Mapping[str, int] = {"operation": 1, "auto_converge_throttle": 1}
 
 
 class Migrate(IntFlag):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import subprocess
@@ -106,6 +107,29 @@ def test_save_and_restore(tick, tmp_path) -> None:
     assert "<name>tick</name>" in tick("save-image-dumpxml", "image").out
     assert tick("restore", "image").out == "Domain restored from image\n"
     assert tick("domstate", "tick").out.strip() == "running"
+
+
+def test_figures_of_a_job_as_virsh_prints_them(tick) -> None:
+    """Those of the last completed job are printed once, or kept."""
+    tick("start", "tick")
+    tick("save", "tick", "image")
+    assert tick("domjobinfo", "tick").out == "Job type:         None\n"
+    kept = tick("domjobinfo", "tick", "--completed", "--keep-completed").out.splitlines()
+    assert kept[:2] == ["Job type:         Completed", "Operation:        Save"]
+    assert re.fullmatch(r"Time elapsed:     \d+ +ms", kept[2])
+    assert [line.partition(":")[0] for line in kept[3:9]] == [
+        f"{what} {part}"
+        for what in ("Data", "Memory")
+        for part in ("processed", "remaining", "total")
+    ]
+    assert re.fullmatch(r"Memory total:     \d+\.\d{3} [KM]iB", kept[8])
+    facts = tick("domjobinfo", "tick", "--completed", "--json").facts
+    assert (facts["operation"], facts["outcome"]) == ("save", "completed")
+    assert facts["memory_total"] == facts["data_total"] > 0
+    assert tick("domjobinfo", "tick", "--completed").out == "Job type:         None\n"
+    refused = tick("domjobinfo", "tick", "--keep-completed")
+    assert refused.code == 1
+    assert "--completed" in refused.err
 
 
 def test_managed_save_is_what_start_goes_on_with(tick) -> None:

@@ -348,7 +348,10 @@ def test_an_earlier_database_is_brought_up_to_date(toys, domain, host):
     host.close()
     (path,) = toys.root.rglob("domains.sqlite")
     with closing(sqlite3.connect(path)) as database:
-        database.executescript("ALTER TABLE domains DROP COLUMN stamp; PRAGMA user_version = 2;")
+        database.executescript(
+            "ALTER TABLE domains DROP COLUMN job; ALTER TABLE domains DROP COLUMN stamp;"
+            "PRAGMA user_version = 2;"
+        )
     with polyvisor.open(host.uri) as again:
         same = again.domains["guest"]
         assert same.uuid == domain.uuid

@@ -14,6 +14,8 @@ from test_virsh_qemu import Both, both
 import polyvisor
 from polyvisor.driver import SnapshotOptions
 from polyvisor.errors import InvalidArgument, NotFound, OperationInvalid, PolyvisorError
+from polyvisor.events import EventKind
+from polyvisor.jobstats import JobOutcome
 
 if TYPE_CHECKING:
     from polyvisor.domain import Domain
@@ -134,4 +136,41 @@ def test_checkpoints_and_backups(guest: Domain) -> None:
     until(lambda: guest.job() is None, "the end of the backup")
     assert backup.read_bytes()[:4] == b"QFI\xfb"
     assert list(points.list()) == ["one", "three"]
+    guest.destroy()
+
+
+def test_figures_of_a_backup(guest: Domain) -> None:
+    """One that is over says what it copied; one that is ended before it is, that it was."""
+    backup = Path(source(guest)).with_suffix(".backup")
+    whole = (
+        f"<domainbackup><disks><disk name='vda' type='file'><target file='{backup}'/>"
+        f"<driver type='qcow2'/></disk></disks></domainbackup>"
+    )
+    stream = guest.connection.events(timeout=30)
+    guest.backup.begin(whole)
+    until(lambda: guest.job() is None, "the end of the backup")
+    done = guest.job_statistics(completed=True)
+    assert done is not None
+    assert (done.operation, done.outcome, done.error) == ("backup", JobOutcome.COMPLETED, None)
+    figures = dict(done.figures)
+    assert figures.pop("time_elapsed") < 60_000
+    size = 8 * MIB
+    assert figures == {"disk_total": size, "disk_processed": size, "disk_remaining": 0}
+    assert guest.job_statistics(completed=True) is None
+    event = next(one for one in stream if one.kind is EventKind.JOB_COMPLETED)
+    assert event.detail == "backup"
+    assert {**figures, "success": True}.items() <= event.data.items()
+
+    guest.backup.begin(
+        f"<domainbackup mode='pull'><server transport='unix' socket='{backup}.sock'/><disks>"
+        f"<disk name='vda' type='file'><scratch file='{backup}.scratch'/></disk></disks>"
+        f"</domainbackup>"
+    )
+    until(lambda: guest.job() is not None, "the job")
+    guest.abort_job()
+    until(lambda: guest.job() is None, "the end of the job")
+    pulled = guest.job_statistics(completed=True)
+    assert pulled is not None
+    assert (pulled.operation, pulled.outcome) == ("backup", JobOutcome.COMPLETED)
+    assert set(pulled.figures) == {"time_elapsed", "disk_temp_used", "disk_temp_total"}
     guest.destroy()

@@ -20,6 +20,8 @@ from polyvisor_remote.server.numbers import (
     BLOCK_JOBS,
     EVENT_DETAILS,
     EVENT_ID_END,
+    JOB_FIELDS,
+    JOB_OPERATIONS,
     LIFECYCLE,
     EventId,
 )
@@ -98,8 +100,8 @@ def contents(event: Event) -> Iterator[_Told]:
     elif kind is EventKind.MIGRATION_ITERATION and "iteration" in data:
         yield EventId.MIGRATION_ITERATION, (int(data["iteration"]),)
     elif kind is EventKind.JOB_COMPLETED:
-        plain = {name: value for name, value in data.items() if isinstance(value, int | str)}
-        yield EventId.JOB_COMPLETED, (params(plain),)
+        told = {"operation": JOB_OPERATIONS.get(event.detail, 0), **data}
+        yield EventId.JOB_COMPLETED, (params(told, JOB_FIELDS),)
     elif kind is EventKind.METADATA_CHANGED:
         words = _METADATA.get(event.detail, _ELEMENT)
         yield EventId.METADATA_CHANGE, (words, event.detail if words == _ELEMENT else None)
