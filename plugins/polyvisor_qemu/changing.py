@@ -36,21 +36,36 @@ class ChangingQemu(QemuHypervisor, ChangesGuests, TunesGuests):
                 self.owning.give(guest.uuid, path)
 
     def detach_device(self, guest: Guest, kind: str, device: Any, spec: DomainSpec) -> None:
-        """See :func:`polyvisor_qemu.hotplug.detach`."""
-        from polyvisor_qemu.hotplug import detach
+        """See :func:`polyvisor_qemu.unplugging.detach`."""
+        from polyvisor_qemu.unplugging import detach
 
         detach(self, guest, kind, device)
 
     def update_device(self, guest: Guest, kind: str, old: Any, new: Any, spec: DomainSpec) -> Any:
-        """See :func:`polyvisor_qemu.hotplug.update`."""
-        from polyvisor_qemu.hotplug import update
+        """See :func:`polyvisor_qemu.updates.update`."""
+        from polyvisor_qemu.updates import update
 
         self._let_open(guest, kind, new)
         return update(self, guest, kind, old, new)
 
+    def as_it_is(self, guest: Guest) -> DomainSpec | None:
+        """See :func:`polyvisor_qemu.unplugging.departed`; sizes of memory modules change too."""
+        sized = any(one.model == "virtio-mem" for one in guest.spec.devices.memories)
+        if not sized and not guest.runtime.get("leaving"):
+            return None
+        from polyvisor_qemu.modules import as_they_are
+        from polyvisor_qemu.unplugging import departed
+
+        found = departed(self, guest)
+        spec = found or guest.spec
+        if sized:
+            with self.monitor(guest) as monitor:
+                spec = as_they_are(guest, monitor, spec)
+        return spec if found is not None or spec != guest.spec else None
+
     def set_vcpus(self, guest: Guest, count: int) -> None:
-        """See :func:`polyvisor_qemu.hotplug.set_vcpus`."""
-        from polyvisor_qemu.hotplug import set_vcpus
+        """See :func:`polyvisor_qemu.unplugging.set_vcpus`."""
+        from polyvisor_qemu.unplugging import set_vcpus
 
         set_vcpus(self, guest, count)
         spec = guest.spec

@@ -1,103 +1,143 @@
-"""What a device that comes later needs open: network devices and the kernel's helpers.
+"""What a running QEMU is handed open: secrets, sockets, files, network devices.
 
-QEMU is given each over the monitor under a name (``getfd``), which stands in the device's
-options where a number would on a command line.
+It is opened by us, as before a start, and goes over the monitor's socket beside a command
+(``SCM_RIGHTS``): no value of a secret is ever in a command.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Self
 
-from polyvisor.errors import Unsupported
 from polyvisor_qemu.qmp import QmpError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Mapping
 
-    from polyvisor.local import Guest
-    from polyvisor_qemu.changing import ChangingQemu
-    from polyvisor_qemu.cmdline import CommandLine
+    from polyvisor.model import DomainSpec
+    from polyvisor_qemu.cmdline import CommandLine, Host
     from polyvisor_qemu.qmp import Monitor
 
-__all__ = ["handed"]
+__all__ = ["Handing"]
 
-Option = tuple[str, dict[str, Any]]
+#: Properties that take the number of a descriptor, or several with colons between them.
+_NUMBERED = ("fd", "fds", "vhostfd", "vhostfds", "str")
+_FILE = re.compile(r"/proc/self/fd/(\d+)")
+_SET = re.compile(r"/dev/fdset/(\d+)")
 
-_NUMBERED = ("fd", "fds", "vhostfd", "vhostfds")
 
-
-@contextmanager
-def handed(
-    hypervisor: ChangingQemu,
-    guest: Guest,
-    monitor: Monitor,
-    line: CommandLine,
-    options: list[Option],
-) -> Iterator[tuple[list[Option], list[str]]]:
-    """Hand over what a device's options name by number; give the options with names instead.
-
-    What QEMU has not taken when the block is left is closed there.
+class Handing:
+    """Hands over what options name by number; as a context, puts away what QEMU has not taken.
 
     Args:
-        hypervisor: whose settings and secrets there are.
-        guest: the guest.
-        monitor: its monitor.
-        line: the command line of the whole machine, which says what each number is.
-        options: the device's own.
+        monitor: QEMU's monitor.
+        line: a command line that asks for the descriptors.
+        sets: the numbers of descriptors in its sets of files, by the sets' numbers.
+        spec: the definition, for messages.
+        run_dir: the guest's run folder.
+        host: where secrets are.
 
-    Yields:
-        The options, and the names of TAP devices that were made.
-
-    Raises:
-        Unsupported: it is a secret, which QEMU reads from what it was started with only.
+    Attributes:
+        taps: the host's network devices that were made.
     """
-    if any(f"/proc/self/fd/{number}" in json.dumps(options) for number in line.descriptors):
-        raise Unsupported(
-            f"attach a device to {guest.name!r}: it needs a secret handed over when QEMU starts; "
-            f"stop the guest first",
-            feature="devices.attach",
-            domain=guest.name,
-        )
-    numbers = [
-        int(number)
-        for option, values in options
-        if option == "netdev"
-        for key in _NUMBERED
-        for number in re.findall(r"\d+", values.get(key) or "")
-    ]
-    if not numbers:
-        yield options, []
-        return
-    from polyvisor_qemu.cmdline.opening import open_all
 
-    assert guest.run_dir is not None
-    opened = open_all(line, guest.spec, guest.run_dir, hypervisor.host(), only=numbers)
-    names = {number: f"polyvisor-{number}" for number in opened.fds}
-    with ExitStack() as stack:
-        for fd in opened.fds.values():
-            stack.callback(os.close, fd)
-        for number, fd in opened.fds.items():
-            monitor.execute("getfd", fds=(fd,), fdname=names[number])
-            stack.callback(_forget, monitor, names[number])
-        yield [_named(one, names) for one in options], list(opened.taps.values())
+    def __init__(
+        self,
+        monitor: Monitor,
+        line: CommandLine,
+        sets: Mapping[int, int],
+        spec: DomainSpec,
+        run_dir: str,
+        host: Host,
+    ) -> None:
+        self._monitor = monitor
+        self._line = line
+        self._files = sets
+        self._spec = spec
+        self._run_dir = run_dir
+        self._host = host
+        self.taps: tuple[str, ...] = ()
+        self._opened: dict[int, int] = {}
+        self._names: list[str] = []
+        self._sets: list[int] = []
 
+    def __enter__(self) -> Self:
+        return self
 
-def _forget(monitor: Monitor, name: str) -> None:
-    with suppress(QmpError):  # QEMU has taken it
-        monitor.execute("closefd", fdname=name)
+    def __exit__(self, *exc_info: object) -> None:
+        for fd in self._opened.values():
+            os.close(fd)
+        # What a device uses it has for itself; a name that it took is no more.
+        for place in self._sets:
+            with suppress(QmpError):
+                self._monitor.execute("remove-fd", fdset_id=place)
+        for name in self._names:
+            with suppress(QmpError):
+                self._monitor.execute("closefd", fdname=name)
 
+    def open(self, options: list[tuple[str, dict[str, Any]]]) -> None:
+        """Open all that options name.
 
-def _named(option: Option, names: dict[int, str]) -> Option:
-    kind, values = option
-    if kind != "netdev":
-        return option
-    return kind, {
-        key: re.sub(r"\d+", lambda found: names[int(found[0])], value)
-        if key in _NUMBERED
-        else value
-        for key, value in values.items()
-    }
+        Raises:
+            PolyvisorError: a secret or a device is not there; says what is in the way.
+        """
+        from polyvisor_qemu.cmdline.opening import open_all
+
+        wanted = {number for _, values in options for number in self._numbers(values)}
+        if wanted:
+            opened = open_all(self._line, self._spec, self._run_dir, self._host, only=wanted)
+            self._opened, self.taps = opened.fds, tuple(opened.taps.values())
+
+    def _numbers(self, values: Any) -> list[int]:
+        """Return which of our descriptors stand in some values."""
+        found: list[int] = []
+        if isinstance(values, list):
+            for one in values:
+                found += self._numbers(one)
+        elif isinstance(values, dict):
+            for key, one in values.items():
+                if key in _NUMBERED and isinstance(one, str):
+                    found += [int(number) for number in one.split(":") if number.isdecimal()]
+                elif isinstance(one, str):
+                    if file := _FILE.fullmatch(one):
+                        found.append(int(file[1]))
+                    elif there := _SET.fullmatch(one):
+                        found.append(self._files.get(int(there[1]), -1))
+                else:
+                    found += self._numbers(one)
+        return [one for one in found if one in self._line.descriptors]
+
+    def handed(self, values: Any) -> Any:
+        """Return an option's values as QEMU knows what has been handed to it for them."""
+        if isinstance(values, list):
+            return [self.handed(one) for one in values]
+        if not isinstance(values, dict):
+            return values
+        changed = {}
+        for key, one in values.items():
+            if key in _NUMBERED and isinstance(one, str):
+                changed[key] = ":".join(map(self._by_name, one.split(":")))
+            elif isinstance(one, str) and (file := _FILE.fullmatch(one)):
+                fd = self._opened.get(int(file[1]))
+                changed[key] = one if fd is None else f"/proc/self/fd/{self._add(fd)['fd']}"
+            elif isinstance(one, str) and (there := _SET.fullmatch(one)):
+                fd = self._opened.get(self._files.get(int(there[1]), -1))
+                changed[key] = one if fd is None else f"/dev/fdset/{self._add(fd)['fdset-id']}"
+            else:
+                changed[key] = self.handed(one)
+        return changed
+
+    def _by_name(self, number: str) -> str:
+        if not number.isdecimal() or int(number) not in self._opened:
+            return number
+        name = f"handed-{number}"
+        self._monitor.execute("getfd", fdname=name, fds=(self._opened[int(number)],))
+        self._names.append(name)
+        return name
+
+    def _add(self, fd: int) -> dict[str, int]:
+        added: dict[str, int] = self._monitor.execute("add-fd", fds=(fd,))
+        self._sets.append(added["fdset-id"])
+        return added

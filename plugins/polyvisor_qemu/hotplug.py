@@ -1,4 +1,4 @@
-"""Devices that come, go and change while the guest runs, and its vCPUs.
+"""Devices that come while the guest runs.
 
 A device is described as it would be on the command line of the whole machine; of that, what
 is its own is given to QEMU over the monitor, and taken back if a later part is refused.
@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import attrs
 
-from polyvisor.errors import HypervisorError, NotFound, OperationFailed, Unsupported
-from polyvisor_qemu.handing import handed
-from polyvisor_qemu.nodes import backend_of, drop, node_of
+from polyvisor.errors import HypervisorError, Unsupported
+from polyvisor_qemu.handing import Handing
 from polyvisor_qemu.plugged import Plugged, with_devices
 from polyvisor_qemu.qmp import QmpError
 
@@ -25,18 +24,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from polyvisor.local import Guest
-    from polyvisor.model.devices.disk import Disk
     from polyvisor_qemu.changing import ChangingQemu
     from polyvisor_qemu.cmdline import CommandLine
-    from polyvisor_qemu.cmdline.words import Open
     from polyvisor_qemu.qmp import Monitor
 
-__all__ = ["attach", "detach", "refused", "set_vcpus", "update"]
+__all__ = ["Described", "attach", "closure", "free_index", "options_of", "plug", "refused",
+           "take_back"]  # fmt: skip
 
-#: Seconds in which a guest lets go of a device (libvirt waits 5: qemuDomainRemoveDeviceWaitTime).
-LETTING_GO = 5.0
-#: Stands for the name of a new device until one is chosen.
-_NEW = "ua-new"
 #: QMP's commands for what stands behind options, and for taking it back.
 _COMMANDS = {
     "object": ("object-add", "object-del", "id", "id"),
@@ -48,11 +42,26 @@ _COMMANDS = {
 _WORDS = {
     "disks": "disk", "interfaces": "net", "hostdevs": "hostdev", "inputs": "input",
     "rngs": "rng", "serials": "serial", "channels": "channel", "sounds": "sound",
-    "videos": "video", "redirdevs": "redir", "watchdogs": "watchdog", "memories": "dimm",
+    "redirdevs": "redir", "watchdogs": "watchdog", "memories": "dimm",
     "controllers": "controller", "shmems": "shmem", "filesystems": "fs",
 }  # fmt: skip
 
 Option = tuple[str, dict[str, Any]]
+
+
+@attrs.frozen
+class Described:
+    """A command line taken apart.
+
+    Attributes:
+        line: the command line.
+        options: those that describe devices and what is behind them, in their order.
+        sets: the numbers of descriptors in QEMU's sets of files, by the sets' numbers.
+    """
+
+    line: CommandLine
+    options: list[Option]
+    sets: dict[int, int]
 
 
 @contextmanager
@@ -73,7 +82,7 @@ def attach(hypervisor: ChangingQemu, guest: Guest, kind: str, device: Any) -> An
     """Plug a device in; return it with its address and alias.
 
     Raises:
-        Unsupported: it needs what can only be handed over when QEMU starts.
+        Unsupported: such devices are part of a machine from its start.
         HypervisorError: QEMU refuses.
     """
     if kind not in _WORDS:
@@ -84,15 +93,30 @@ def attach(hypervisor: ChangingQemu, guest: Guest, kind: str, device: Any) -> An
         )
     plugged = Plugged(guest)
     with refused(guest, "attach a device"), hypervisor.monitor(guest) as monitor:
-        options, placed, line = _described(hypervisor, guest, monitor, plugged, kind, device)
-        name = _free_name(monitor, kind, device)
-        renamed = [_renamed(one, name) for one in options]
-        with handed(hypervisor, guest, monitor, line, renamed) as (given, taps):
-            _plug(monitor, given)
+        # It stands for the name until the device's place is known, and in no other value.
+        token = f"ua-{uuid4().hex}"
+        described, placed = _described(hypervisor, guest, monitor, plugged, kind, device, token)
+        name = _free_name(monitor, kind, attrs.evolve(placed, alias=device.alias))
+        mine = [
+            (option, _renamed(values, token, name))
+            for option, values in closure(described.options, token)
+        ]
+        taps = plug(hypervisor, guest, monitor, described, mine)
+        if taps:
+            placed = attrs.evolve(placed, target=taps[0])
+        try:
+            for command, given in described.line.commands:
+                if any(token in one for one in _strings(given)):
+                    monitor.execute_all((command, _renamed(given, token, name)))
+        except QmpError:
+            take_back(monitor, mine)
+            raise
+        if kind == "memories":
+            from polyvisor_qemu.modules import with_base
+
+            placed = with_base(monitor, placed, name)
     got = attrs.evolve(placed, alias=name)
-    if taps:
-        got = attrs.evolve(got, target=taps[0])
-    plugged.add(kind, got)
+    plugged.add(kind, got, [one for one in mine if one[0] != "device"])
     return got
 
 
@@ -103,46 +127,47 @@ def _described(
     plugged: Plugged,
     kind: str,
     device: Any,
-) -> tuple[list[Option], Any, CommandLine]:
-    """Return a new device's own options, the device with its address, and the whole machine's."""
+    token: str,
+) -> tuple[Described, Any]:
+    """Return a machine with a new device that is called ``token``, and it with its address."""
     from polyvisor_qemu.cmdline import build
     from polyvisor_qemu.layout import laid_out
 
-    new = attrs.evolve(device, alias=_NEW)
+    new = attrs.evolve(device, alias=token)
     if kind == "disks" and new.source is not None:
-        new = attrs.evolve(new, source=attrs.evolve(new.source, index=_free_index(monitor)))
+        new = attrs.evolve(new, source=attrs.evolve(new.source, index=free_index(monitor)))
     there = getattr(plugged.spec.devices, kind)
+    if kind == "controllers" and new.index is None:
+        used = {one.index for one in there if one.type == new.type}
+        new = attrs.evolve(new, index=next(n for n in range(1 << 16) if n not in used))
     after = laid_out(with_devices(plugged.spec, kind, (*there, new)), live=True)
-    if len(after.devices.controllers) > len(plugged.spec.devices.controllers):
+    more = len(after.devices.controllers) - len(plugged.spec.devices.controllers)
+    if more > (kind == "controllers"):
         raise HypervisorError(
             f"attach a device to {guest.name!r}: there is no free place for it; give the domain "
             f"a further controller (pcie-root-port) to plug it into",
             domain=guest.name,
         )
-    line = build(after, "qemu", hypervisor.host(), live=True)
-    mine = _closure(_options(line), _NEW)
-    placed = next(one for one in getattr(after.devices, kind) if one.alias == _NEW)
-    return mine, placed, line
+    placed = next(one for one in getattr(after.devices, kind) if one.alias == token)
+    return options_of(build(after, "qemu", hypervisor.host(), live=True)), placed
 
 
-def _options(line: CommandLine) -> list[Option]:
-    """Return the options that describe devices and what is behind them, in their order."""
-    from polyvisor_qemu.cmdline.words import Open
-
-    files = {}
+def options_of(line: CommandLine) -> Described:
+    """Take a command line apart."""
     found: list[Option] = []
+    sets: dict[int, int] = {}
     for word, value in pairwise(line.args):
         option = word.removeprefix("-")
         if option == "add-fd":
             given = _keyval(value)
-            opened = line.descriptors[int(given["fd"])]
-            if isinstance(opened, Open):
-                files[f"/dev/fdset/{given['set']}"] = opened
+            sets[int(given["set"])] = int(given["fd"])
         elif option in _COMMANDS and value.startswith("{"):
             found.append((option, json.loads(value)))
         elif option == "chardev":
-            found.append((option, _chardev(line, value, files)))
-    return found
+            from polyvisor_qemu.cmdline.chardevs import as_qmp
+
+            found.append((option, as_qmp(_keyval(value))))
+    return Described(line, found, sets)
 
 
 def _keyval(text: str) -> dict[str, str]:
@@ -152,37 +177,7 @@ def _keyval(text: str) -> dict[str, str]:
     return values if "=" in words[0] else {"": words[0], **values}
 
 
-def _chardev(line: CommandLine, text: str, files: dict[str, Open]) -> dict[str, Any]:
-    """Return a chardev as QMP has it; what we would open before QEMU starts, it opens itself."""
-    from polyvisor_qemu.cmdline.words import Listen
-
-    values = _keyval(text)
-    kind, path = values[""], values.get("path")
-    data: dict[str, Any] = {}
-    if kind == "socket":
-        place: dict[str, Any] | None = None
-        if "fd" in values:
-            listening = line.descriptors.get(int(values["fd"]))
-            path = listening.path if isinstance(listening, Listen) else None
-        if path is not None:
-            place = {"type": "unix", "data": {"path": path}}
-        elif "port" in values:
-            at = {"host": values.get("host", ""), "port": values["port"]}
-            place = {"type": "inet", "data": at}
-        server = values.get("server") == "on"
-        data = {"addr": place, "server": server, **({"wait": False} if server else {})}
-    elif kind == "file" and path is not None:
-        opened = files.get(path)
-        data = {
-            "out": path if opened is None else opened.path,
-            "append": True if opened is None else opened.append,
-        }
-    elif path is not None:
-        data = {"device": path}
-    return {"id": values["id"], "backend": {"type": kind, "data": data}}
-
-
-def _closure(options: list[Option], name: str) -> list[Option]:
+def closure(options: list[Option], name: str) -> list[Option]:
     """Return the options of a device and of all that it names, in their order."""
     wanted = {name}
     chosen: set[int] = set()
@@ -215,244 +210,88 @@ def _strings(value: Any) -> Iterator[str]:
             yield from _strings(one)
 
 
-def _renamed(option: Option, name: str) -> Option:
-    def changed(value: Any) -> Any:
-        if isinstance(value, str):
-            return re.sub(rf"^(char|host|obj|mem|drive|)?{_NEW}(?=$|[-.])", rf"\g<1>{name}", value)
-        if isinstance(value, dict):
-            return {key: changed(one) for key, one in value.items()}
-        if isinstance(value, list):
-            return [changed(one) for one in value]
-        return value
-
-    return option[0], changed(option[1])
+def _renamed(value: Any, token: str, name: str) -> Any:
+    if isinstance(value, str):
+        return value.replace(token, name)
+    if isinstance(value, dict):
+        return {key: _renamed(one, token, name) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_renamed(one, token, name) for one in value]
+    return value
 
 
-def _plug(monitor: Monitor, options: list[Option]) -> None:
+def plug(
+    hypervisor: ChangingQemu,
+    guest: Guest,
+    monitor: Monitor,
+    described: Described | None,
+    options: list[Option],
+) -> tuple[str, ...]:
+    """Give QEMU options with all that they need; if it refuses one, it is left with none.
+
+    Returns:
+        The host's network devices that were made for it.
+
+    Raises:
+        QmpError: QEMU refuses.
+        PolyvisorError: something that they need is not there.
+    """
+    if described is None:
+        return ()
+    assert guest.run_dir is not None
     done: list[Option] = []
-    try:
-        for option, values in options:
-            monitor.execute_all((_COMMANDS[option][0], values))
-            done.append((option, values))
-    except BaseException:
-        for option, values in reversed(done):
-            _, undo, key, asked = _COMMANDS[option]
-            with suppress(QmpError):
-                monitor.execute(undo, **{asked: values[key]})
-        raise
+    host = hypervisor.host()
+    with Handing(
+        monitor, described.line, described.sets, guest.spec, guest.run_dir, host
+    ) as handing:
+        handing.open(options)
+        try:
+            for option, values in options:
+                monitor.execute_all((_COMMANDS[option][0], handing.handed(values)))
+                done.append((option, values))
+        except BaseException:
+            take_back(monitor, done)
+            raise
+        return handing.taps
+
+
+def take_back(monitor: Monitor, options: list[Option]) -> None:
+    """Take options back, the last first, as far as QEMU lets go of them."""
+    for option, values in reversed(options):
+        _, undo, key, asked = _COMMANDS[option]
+        with suppress(QmpError):
+            monitor.execute(undo, **{asked: values[key]})
 
 
 def _free_name(monitor: Monitor, kind: str, device: Any) -> str:
+    """Return the name that libvirt gives a new device (qemu_alias.c), if it is free."""
     taken = {one["name"] for one in monitor.execute("qom-list", path="/machine/peripheral")}
     given = device.alias
     if given is not None and given not in taken:
         return str(given)
+    word, first = _WORDS[kind], 0
     if kind == "disks":
         from polyvisor_qemu.naming import disk_names
 
         for name in disk_names(device):
             if name not in taken:
                 return name
-    word = _WORDS[kind]
-    return next(f"{word}{n}" for n in range(1 << 16) if f"{word}{n}" not in taken)
+    elif kind == "memories":
+        from polyvisor_qemu.cmdline.names import MODULES
+
+        word = MODULES[device.model]
+        if device.model.endswith("dimm"):
+            first = getattr(device.address, "slot", None) or 0
+    elif kind == "controllers":
+        word, first = device.type, device.index or 0
+        if word == "usb" and first == 0 and "usb" not in taken:
+            return "usb"
+        word = "pci." if word == "pci" else word
+    return next(f"{word}{n}" for n in range(first, 1 << 16) if f"{word}{n}" not in taken)
 
 
-def _free_index(monitor: Monitor) -> int:
+def free_index(monitor: Monitor) -> int:
     """Return a number that no image has yet."""
     names = [one["node-name"] for one in monitor.execute("query-named-block-nodes", flat=True)]
     numbers = [int(found[1]) for name in names if (found := re.match(r"libvirt-(\d+)-", name))]
     return max(numbers, default=0) + 1
-
-
-# Out
-
-
-def detach(hypervisor: ChangingQemu, guest: Guest, kind: str, device: Any) -> None:
-    """Unplug a device, wait until the guest has let go of it, and put away what was behind it.
-
-    Raises:
-        OperationFailed: the guest does not let go; it may yet, and an event tells of that.
-    """
-    plugged = Plugged(guest)
-    name = plugged.name(kind, device)
-    with refused(guest, "detach a device"), hypervisor.monitor(guest) as monitor:
-        nodes = _nodes_of(monitor, guest, device, name) if kind == "disks" else ()
-        _let_go(monitor, guest, name)
-        for node in nodes:
-            drop(monitor, node)
-        behind: tuple[tuple[str, dict[str, Any]], ...] = (
-            ("netdev_del", {"id": f"host{name}"}),
-            ("chardev-remove", {"id": f"char{name}"}),
-            ("object-del", {"id": f"obj{name}"}),
-            ("object-del", {"id": f"mem{name}"}),
-        )
-        for command, given in behind:
-            with suppress(QmpError):  # most devices have none
-                monitor.execute(command, **given)
-    plugged.remove(kind, device)
-
-
-def _nodes_of(monitor: Monitor, guest: Guest, disk: Disk, name: str) -> tuple[str, ...]:
-    """Return the node of a disk's image, if it has one; the guest may have let go of the disk."""
-    try:
-        inserted = backend_of(monitor, guest.spec, disk, name).get("inserted")
-        node = None if inserted is None else inserted["node-name"]
-    except NotFound:
-        path = disk.source.file or disk.source.dev if disk.source is not None else None
-        node = None if path is None else node_of(monitor, path)
-    return () if node is None else (str(node),)
-
-
-def _let_go(monitor: Monitor, guest: Guest, name: str) -> None:
-    """Ask for a device, which may have been asked for in vain before, and wait for it."""
-    try:
-        monitor.execute("device_del", id=name)
-    except QmpError as error:
-        if error.native_code == "DeviceNotFound":
-            return  # The guest has let go of it since.
-        if "already in the process of unplug" not in (error.native_message or ""):
-            raise
-    deadline = time.monotonic() + LETTING_GO
-    while (left := deadline - time.monotonic()) > 0:
-        event = monitor.next_event(left)
-        if event is None:
-            break
-        told = event.get("data", {}).get("device")
-        if event["event"] == "DEVICE_DELETED" and told == name:
-            return
-        if event["event"] == "DEVICE_UNPLUG_GUEST_ERROR" and told == name:
-            raise OperationFailed(
-                f"detach a device of {guest.name!r}: the guest refuses to let go of {name}",
-                domain=guest.name,
-            )
-    raise OperationFailed(
-        f"detach a device of {guest.name!r}: the guest has not let go of {name} in "
-        f"{LETTING_GO:g} s; it may have no system that does",
-        domain=guest.name,
-    )
-
-
-# Change
-
-
-def update(hypervisor: ChangingQemu, guest: Guest, kind: str, old: Any, new: Any) -> Any:
-    """Change the medium in a drive.
-
-    Raises:
-        Unsupported: anything else is to be changed.
-    """
-    same = attrs.evolve(old, source=None, type="file", driver=None, backing_store=None) if (
-        kind == "disks" and old.device in ("cdrom", "floppy")
-    ) else None  # fmt: skip
-    if (
-        same is None
-        or attrs.evolve(new, source=None, type="file", driver=None, backing_store=None) != same
-    ):
-        raise Unsupported(
-            f"update a device of {guest.name!r}: only the medium in a drive changes while the "
-            f"guest runs",
-            feature="devices.attach",
-            domain=guest.name,
-        )
-    plugged = Plugged(guest)
-    name = plugged.name(kind, old)
-    with refused(guest, "change a medium"), hypervisor.monitor(guest) as monitor:
-        nodes = _medium(hypervisor, guest, monitor, plugged, new)
-        before = backend_of(monitor, guest.spec, old, name).get("inserted")
-        _plug(monitor, nodes)
-        try:
-            if before is not None:
-                _tray_open(monitor, "blockdev-remove-medium", name)
-                drop(monitor, before["node-name"])
-            if nodes:
-                top = nodes[-1][1]["node-name"]
-                _tray_open(monitor, "blockdev-insert-medium", name, node_name=top)
-            monitor.execute("blockdev-close-tray", id=name)
-        except QmpError:
-            for _, values in reversed(nodes):
-                with suppress(QmpError):
-                    monitor.execute("blockdev-del", node_name=values["node-name"])
-            raise
-    return new
-
-
-def _tray_open(monitor: Monitor, command: str, drive: str, **arguments: Any) -> None:
-    """Do something to a drive with its tray open, which the guest may close at any moment.
-
-    Firmware that starts and systems that reset the drive do; the command is then refused.
-    """
-    deadline = time.monotonic() + LETTING_GO
-    while True:
-        monitor.execute("blockdev-open-tray", id=drive, force=True)
-        try:
-            monitor.execute(command, id=drive, **arguments)
-        except QmpError as error:
-            shut = "is not open" in (error.native_message or "")
-            if not shut or time.monotonic() > deadline:
-                raise
-        else:
-            return
-
-
-def _medium(
-    hypervisor: ChangingQemu, guest: Guest, monitor: Monitor, plugged: Plugged, disk: Any
-) -> list[Option]:
-    """Return the block nodes of a new medium, the top one last."""
-    if disk.source is None or (disk.source.file or disk.source.dev) is None:
-        return []
-    from polyvisor_qemu.cmdline import build
-
-    target = disk.target.dev
-    index = _free_index(monitor)
-    disks = tuple(
-        attrs.evolve(
-            one,
-            type=disk.type,
-            driver=disk.driver,
-            source=attrs.evolve(disk.source, index=index),
-            backing_store=None,
-            alias=_NEW,
-        )
-        if one.target is not None and one.target.dev == target
-        else one
-        for one in plugged.spec.devices.disks
-    )
-    line = build(with_devices(plugged.spec, "disks", disks), "qemu", hypervisor.host(), live=True)
-    return [one for one in _closure(_options(line), _NEW) if one[0] == "blockdev"]
-
-
-# vCPUs
-
-
-def set_vcpus(hypervisor: ChangingQemu, guest: Guest, count: int) -> None:
-    """Plug vCPUs in, or out with the guest's help, until it has so many.
-
-    Raises:
-        OperationFailed: the guest does not let go of one.
-        HypervisorError: QEMU refuses, or has no more that can go.
-    """
-    with refused(guest, "set vCPUs"), hypervisor.monitor(guest) as monitor:
-        slots = list(reversed(monitor.execute("query-hotpluggable-cpus")))
-        on = [slot for slot in slots if "qom-path" in slot]
-        off = [slot for slot in slots if "qom-path" not in slot]
-        have = sum(slot["vcpus-count"] for slot in on)
-        for slot in off:
-            if have >= count:
-                break
-            place = slots.index(slot)
-            monitor.execute("device_add", driver=slot["type"], id=f"vcpu{place}", **slot["props"])
-            have += slot["vcpus-count"]
-        for slot in reversed(on):
-            if have <= count:
-                break
-            path = slot["qom-path"]
-            if not path.startswith("/machine/peripheral/"):
-                continue  # it was there from the start, and stays
-            name = path.rpartition("/")[2]
-            _let_go(monitor, guest, name)
-            have -= slot["vcpus-count"]
-        if have != count:
-            raise HypervisorError(
-                f"set vCPUs of {guest.name!r}: it has {have} that cannot go while it runs",
-                domain=guest.name,
-            )

@@ -14,6 +14,8 @@ import attrs
 from polyvisor.errors import HypervisorError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from polyvisor.local import Guest
     from polyvisor.model import DomainSpec
 
@@ -39,9 +41,11 @@ class Plugged:
         if kept is None:
             self.spec = laid_out(guest.spec, live=True)
             self._names = _names(self.spec)
+            self._behind: dict[str, list[list[str]]] = {}
         else:
             self.spec = DomainSpec.from_xml(kept["xml"])
             self._names = kept["names"]
+            self._behind = kept.get("behind", {})
 
     def name(self, kind: str, device: Any) -> str:
         """Return what QEMU calls a device of the guest's live definition.
@@ -57,10 +61,37 @@ class Plugged:
             raise HypervisorError(f"{self._guest.name!r}: QEMU has no name for such a device")
         return str(names[place])
 
-    def add(self, kind: str, device: Any) -> None:
-        """Note that a device, with address and name, has come."""
+    def add(self, kind: str, device: Any, behind: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        """Note that a device, with address and name, has come.
+
+        Args:
+            kind: the field of ``devices`` that holds it.
+            device: the device.
+            behind: the options that stand behind it, in their order.
+        """
         there = getattr(self.spec.devices, kind)
+        self._behind[device.alias] = [
+            [option, key, values[key]]
+            for option, values in behind
+            for key in ("id", "node-name")
+            if key in values
+        ]
         self._keep(with_devices(self.spec, kind, (*there, device)))
+
+    def change(self, kind: str, name: str, device: Any) -> None:
+        """Note that a device of that name is another one now; its place stays its own."""
+        names = iter(self._names.get(kind, ()))
+        changed = tuple(
+            attrs.evolve(device, address=one.address, alias=one.alias)
+            if (one.alias or next(names, None)) == name
+            else one
+            for one in getattr(self.spec.devices, kind)
+        )
+        self._keep(with_devices(self.spec, kind, changed))
+
+    def behind(self, name: str) -> list[tuple[str, dict[str, Any]]]:
+        """Return what stands behind a device that has come, in the order in which it came."""
+        return [(option, {key: value}) for option, key, value in self._behind.pop(name, [])]
 
     def remove(self, kind: str, device: Any) -> None:
         """Note that a device of the live definition has gone."""
@@ -82,7 +113,11 @@ class Plugged:
 
     def _keep(self, spec: DomainSpec) -> None:
         self.spec = spec
-        self._guest.runtime["plugged"] = {"xml": spec.to_xml(), "names": self._names}
+        self._guest.runtime["plugged"] = {
+            "xml": spec.to_xml(),
+            "names": self._names,
+            "behind": self._behind,
+        }
 
 
 def with_devices(spec: DomainSpec, kind: str, devices: tuple[Any, ...]) -> DomainSpec:

@@ -39,6 +39,9 @@ _KINDS = {
     "RTC_CHANGE": (EventKind.GUEST, "rtc-change"),
     "BALLOON_CHANGE": (EventKind.GUEST, "balloon-change"),
     "DEVICE_DELETED": (EventKind.DEVICE_REMOVED, ""),
+    "DEVICE_UNPLUG_GUEST_ERROR": (EventKind.GUEST, "device-removal-failed"),
+    "ACPI_DEVICE_OST": (EventKind.GUEST, "device-removal-failed"),
+    "MEMORY_DEVICE_SIZE_CHANGE": (EventKind.GUEST, "memory-device-size-change"),
     "SUSPEND": (EventKind.PMSUSPENDED, "memory"),
     "WAKEUP": (EventKind.STARTED, "wakeup"),
 }
@@ -187,6 +190,13 @@ class Watch:
             return  # asked for by somebody, who has announced it
         if answer["event"] == "SHUTDOWN" and not data.get("guest"):
             return
+        if detail == "device-removal-failed":
+            from polyvisor_qemu.unplugging import rejected
+
+            device = rejected(answer)
+            if device is None:
+                return  # The guest has told of something else.
+            data = {"device": device}
         if detail.startswith("block-job"):
             # Jobs are called by what they do and their disk's target.
             job, _, disk = str(data.get("device", "")).rpartition("-")

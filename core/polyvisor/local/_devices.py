@@ -11,7 +11,7 @@ from polyvisor.errors import AlreadyExists, InvalidArgument, NotFound, Unsupport
 from polyvisor.events import EventKind
 from polyvisor.local._fields import changed, definition_of
 from polyvisor.local._hypervisor import ChangesGuests
-from polyvisor.local._identity import find, one_of, words
+from polyvisor.local._identity import clash, find, one_of, words
 from polyvisor.state import Document
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from polyvisor.local._keeper import Keeper
     from polyvisor.model import DomainSpec
 
-__all__ = ["LocalDevices"]
+__all__ = ["LocalDevices", "notice"]
 
 
 class LocalDevices(Devices):
@@ -32,12 +32,14 @@ class LocalDevices(Devices):
 
     def attach(self, uuid: UUID, xml: str, *, live: bool, config: bool) -> None:
         with self._keeper.hold(uuid, "attach a device") as hold:
+            if live:
+                notice(hold)
             kind, given = self._read(hold, xml, live)
             device = self._completed(hold, kind, given, live)
 
             def added(spec: DomainSpec) -> DomainSpec:
                 there = _all(spec, kind)
-                if find(kind, there, device) is not None:
+                if clash(kind, there, device):
                     raise AlreadyExists(
                         f"attach a device to {spec.name!r}: it has {words(kind, device)} already",
                         domain=spec.name,
@@ -75,6 +77,8 @@ class LocalDevices(Devices):
 
     def update(self, uuid: UUID, xml: str, *, live: bool, config: bool) -> None:
         with self._keeper.hold(uuid, "update a device") as hold:
+            if live:
+                notice(hold)
             kind, given = self._read(hold, xml, live)
             device = self._completed(hold, kind, given, live)
 
@@ -151,18 +155,47 @@ class LocalDevices(Devices):
         return _all(self._keeper.hypervisor.complete(alone), kind)[0]
 
 
+def notice(hold: Hold) -> None:
+    """Record what a guest has done to its devices of itself."""
+    hypervisor = hold.keeper.hypervisor
+    if hold.known.active and isinstance(hypervisor, ChangesGuests):
+        became = hypervisor.as_it_is(hold.guest)
+        if became is not None:
+            hold.guest.became = became
+            hold.change()
+
+
 def _machine(hold: Hold, live: bool) -> DomainSpec:
     return hold.guest.spec if live else definition_of(hold)
 
 
 def _all(spec: DomainSpec, kind: str) -> tuple[Any, ...]:
-    found: tuple[Any, ...] = getattr(spec.devices, kind)
-    return found
+    """Return the devices of a kind; of some a domain has one at most."""
+    found: tuple[Any, ...] | None = getattr(spec.devices, kind)
+    if isinstance(found, tuple):
+        return found
+    return () if found is None else (found,)
 
 
 def _with(spec: DomainSpec, kind: str, devices: tuple[Any, ...]) -> DomainSpec:
-    changes: dict[str, Any] = {kind: devices}
-    return attrs.evolve(spec, devices=attrs.evolve(spec.devices, **changes))
+    """Return a definition with other devices of a kind; memory modules count as its memory."""
+    held: Any = devices
+    if not isinstance(getattr(spec.devices, kind), tuple):
+        held = devices[0] if devices else None
+    changes: dict[str, Any] = {kind: held}
+    after = attrs.evolve(spec, devices=attrs.evolve(spec.devices, **changes))
+    if kind != "memories":
+        return after
+    more = _modules(after) - _modules(spec)
+    used = spec.current_memory
+    if used is not None:
+        # As virDomainMemoryInsert and virDomainMemoryRemove of libvirt's domain_conf.c.
+        used = used + more if used == spec.memory and more > 0 else min(used, spec.memory + more)
+    return attrs.evolve(after, memory=spec.memory + more, current_memory=used)
+
+
+def _modules(spec: DomainSpec) -> int:
+    return sum(one.target.size for one in spec.devices.memories if one.target is not None)
 
 
 def _place(hold: Hold, spec: DomainSpec, kind: str, device: Any) -> int:

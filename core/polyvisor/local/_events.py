@@ -266,11 +266,25 @@ class _Watch:
                 )
                 keeper.home.bells.ring()
                 keeper.tell(told)
+                if kind is EventKind.DEVICE_REMOVED or detail in _OF_DEVICES:
+                    self._notice(guest)
                 return
             # While an operation holds the domain, what the guest does is that operation's.
             lock = keeper.home.locks.try_acquire(str(guest.uuid), "watch")
             if lock is not None:
                 self._note(guest, lock, kind, detail, changed)
+
+    def _notice(self, guest: Guest) -> None:
+        """Have what the guest did to its devices recorded, unless an operation does that."""
+        from polyvisor.local._devices import notice
+        from polyvisor.local._hold import Hold
+
+        lock = self._keeper.home.locks.try_acquire(str(guest.uuid), "watch")
+        if lock is None:
+            return
+        with Hold(self._keeper, guest.uuid, "watch", lock) as hold:
+            if hold.record is not None and hold.record.intent is None:
+                notice(hold)
 
     def _note(
         self, guest: Guest, lock: Lock, kind: EventKind, detail: str, state: DomainState
@@ -289,6 +303,8 @@ class _Watch:
             hold.change((kind, detail), state=state, reason=reason)
 
 
+#: Events of the guest's own after which its devices are not what they were.
+_OF_DEVICES = ("memory-device-size-change",)
 #: Kinds of event that mean another state.
 _CHANGES = {
     EventKind.SUSPENDED: DomainState.PAUSED,

@@ -386,6 +386,17 @@ class ChangesGuests(ABC):
             domain=guest.name,
         )
 
+    def as_it_is(self, guest: Guest) -> DomainSpec | None:
+        """Return its definition after what the guest has done to its devices of itself.
+
+        That is, those are left out that it let go of when nobody waited any more. Called before
+        devices are changed, and when an event tells of such a thing.
+
+        Returns:
+            The definition, ``None`` if it is as before.
+        """
+        return None
+
     @abstractmethod
     def set_vcpus(self, guest: Guest, count: int) -> None:
         """Set how many virtual CPUs are on."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from polyvisor.model import DomainSpec
 
-__all__ = ["find", "one_of", "same", "words"]
+__all__ = ["clash", "find", "one_of", "same", "words"]
 
 #: What tells devices of a kind apart; devices of other kinds are compared as a whole.
 _KEYS: dict[str, Callable[[Any], Any]] = {
@@ -27,8 +27,19 @@ _KEYS: dict[str, Callable[[Any], Any]] = {
     "graphics": lambda one: one.type,
     "leases": lambda one: (one.lockspace, one.key),
     "inputs": lambda one: (one.type, one.bus),
+    "watchdogs": lambda one: one.model,
+    "shmems": lambda one: one.name,
+    "memories": lambda one: _module(one),
+    # Of these a domain has one at most.
+    "memballoon": lambda one: True,
+    "nvram": lambda one: True,
+    "iommu": lambda one: True,
+    "vsock": lambda one: True,
 }
+#: Kinds of which there may be several that nothing tells apart but their place.
+_ALIKE = ("inputs", "memories")
 
+_SINGLE = ("memballoon", "nvram", "iommu", "vsock")
 _NAMES = {"disks": "disk", "interfaces": "interface", "hostdevs": "host device"}
 
 
@@ -41,6 +52,7 @@ def one_of(spec: DomainSpec) -> tuple[str, Any] | None:
         for one in values
         if attrs.has(type(one))
     ]
+    found += [(name, one) for name in _SINGLE if (one := getattr(spec.devices, name)) is not None]
     return found[0] if len(found) == 1 else None
 
 
@@ -62,6 +74,13 @@ def same(kind: str, one: Any, other: Any) -> bool:
     return _plain(one) == _plain(other) if key is None else bool(key(one) == key(other))
 
 
+def clash(kind: str, devices: tuple[Any, ...], wanted: Any) -> bool:
+    """Say whether a device would be there twice."""
+    if kind not in _KEYS or kind in _ALIKE:
+        return False
+    return find(kind, devices, wanted) is not None
+
+
 def find(kind: str, devices: tuple[Any, ...], wanted: Any) -> int | None:
     """Return the place of a device; of an interface without MAC, that of the only one."""
     alias = getattr(wanted, "alias", None)
@@ -71,6 +90,10 @@ def find(kind: str, devices: tuple[Any, ...], wanted: Any) -> int | None:
             return named[0]
     if kind == "interfaces" and wanted.mac is None:
         return 0 if len(devices) == 1 else None
+    if kind == "memories" and wanted.address is not None:
+        at_place = [at for at, one in enumerate(devices) if one.address == wanted.address]
+        if at_place:
+            return at_place[0]
     return next((at for at, one in enumerate(devices) if same(kind, one, wanted)), None)
 
 
@@ -82,6 +105,13 @@ def _plain(device: Any) -> Any:
         if field.name in ("alias", "address")
     }
     return attrs.evolve(device, **given)
+
+
+def _module(device: Any) -> Any:
+    """Return what tells a memory module from another that is not alike."""
+    target = device.target
+    size = None if target is None else (target.size, target.node, target.block)
+    return device.model, device.source, size
 
 
 def _source(device: Any) -> Any:

@@ -19,6 +19,7 @@ from polyvisor.model._codecs import (
     YES_NO,
     choices,
     integer,
+    scaled,
 )
 from polyvisor.model._cpuset import CPUSET
 from polyvisor.model.binding import (
@@ -121,9 +122,16 @@ class MaxMemory(Element):
     """How far memory can be plugged: ``<maxMemory slots='16' unit='KiB'>N</maxMemory>``."""
 
     slots: int | None = attr(UINT)
-    unit: Literal["KiB"] = attr(default="KiB")
+    #: Always KiB, whatever it was read in.
+    unit: str = attr(default="KiB")
     #: In bytes.
     size: int = text(BYTES, required=True)
+
+    def __attrs_post_init__(self) -> None:
+        if self.unit != "KiB":
+            size = scaled(str(self.size // 1024), self.unit)
+            object.__setattr__(self, "size", size)
+            object.__setattr__(self, "unit", "KiB")
 
 
 @element(kw_only=True)

@@ -9,7 +9,10 @@ from polyvisor_qemu.cmdline.words import Listen, Open, joined
 if TYPE_CHECKING:
     from polyvisor_qemu.cmdline.context import Context
 
-__all__ = ["chardev"]
+__all__ = ["as_qmp", "chardev"]
+
+#: What QMP knows under another type of value than the command line (qapi/char.json).
+_TRUTHS = ("server", "wait", "telnet", "append", "logappend", "clipboard", "mouse")
 
 
 def chardev(
@@ -43,19 +46,19 @@ def chardev(
         log = _log(c, name, device)
         text = joined("file", id=end, path=where, append=True, **log)
     elif kind == "dev":
-        word = "parallel" if name.startswith("parallel") else "serial"
+        word = "parallel" if device.__class__.__name__ == "Parallel" else "serial"
         text = joined(word, id=end, path=path, **log)
     elif kind == "pipe":
         text = joined("pipe", id=end, path=path, **log)
     elif kind == "unix":
-        text = _unix(c, name, source, end, wait=wait, log=log)
+        text = _unix(c, name, device, source, end, wait=wait, log=log)
     elif kind == "tcp":
         text = _tcp(c, name, device, source, end, log)
     elif kind == "udp":
         text = _udp(c, name, device, end, log)
     elif kind == "spicevmc":
-        word = "usbredir" if name.startswith("redir") else (
-            "smartcard" if name.startswith("smartcard") else "vdagent")  # fmt: skip
+        words = {"Redirdev": "usbredir", "Smartcard": "smartcard"}
+        word = words.get(device.__class__.__name__, "vdagent")
         text = joined("spicevmc", id=end, name=word, **log)
     elif kind == "spiceport":
         text = joined("spiceport", id=end, name=source.channel if source else None, **log)
@@ -89,15 +92,25 @@ def _log(c: Context, name: str, device: Any) -> dict[str, Any]:
     return {"logfile": where, "logappend": True}
 
 
-def _unix(c: Context, name: str, source: Any, end: str, *, wait: bool, log: dict[str, Any]) -> str:
+def _unix(
+    c: Context,
+    name: str,
+    device: Any,
+    source: Any,
+    end: str,
+    *,
+    wait: bool,
+    log: dict[str, Any],
+) -> str:
     path = source.path if source is not None else None
     again = source.reconnect if source is not None else None
     seconds = again.timeout if again is not None and again.enabled else None
     if source is not None and source.mode == "connect":
         return joined("socket", id=end, path=path, reconnect=seconds, **log)
     if path is None:
-        number = int(name.removeprefix("channel")) if name[7:].isdecimal() else 0
-        target = c.spec.devices.channels[number].target if name.startswith("channel") else None
+        channels = c.spec.devices.channels
+        number = next((n for n, one in enumerate(channels) if one is device), 0)
+        target = channels[number].target if device.__class__.__name__ == "Channel" else None
         path = c.host.channel(number, target.name if target is not None else name)
     if wait:
         return joined("socket", id=end, path=path, server=True, **log)
@@ -140,3 +153,48 @@ def _udp(c: Context, name: str, device: Any, end: str, log: dict[str, Any]) -> s
         localaddr=(here.host or "") if here is not None else "",
         localport=(here.service or "0") if here is not None else "0", **log,
     )  # fmt: skip
+
+
+def as_qmp(values: dict[str, str]) -> dict[str, Any]:
+    """Return what ``chardev-add`` takes for an option's values (ChardevBackend, qapi/char.json).
+
+    Args:
+        values: those of ``-chardev``, its kind under ``""``.
+    """
+    kind = values[""]
+    known: dict[str, Any] = {
+        key: value == "on" if key in _TRUTHS else value for key, value in values.items()
+    }
+    data: dict[str, Any] = {key: known[key] for key in ("logfile", "logappend") if key in known}
+    path = values.get("path")
+    if kind == "socket":
+        if "fd" in values:
+            place = {"type": "fd", "data": {"str": values["fd"]}}
+        elif path is not None:
+            place = {"type": "unix", "data": {"path": path}}
+        else:
+            place = _inet(values.get("host"), values.get("port"))
+        data |= {"addr": place, "server": known.get("server", False)}
+        data |= {key: known[key] for key in ("wait", "telnet", "tls-creds") if key in known}
+        if "reconnect" in values:
+            data["reconnect"] = int(values["reconnect"])
+    elif kind == "udp":
+        data["remote"] = _inet(values.get("host"), values.get("port"))
+        data["local"] = _inet(values.get("localaddr"), values.get("localport"))
+    elif kind == "file":
+        data |= {"out": path, "append": known.get("append", False)}
+    elif kind == "spicevmc":
+        data["type"] = values.get("name")
+    elif kind == "spiceport":
+        data["fqdn"] = values.get("name")
+    elif kind == "dbus":
+        data["name"] = values.get("name")
+    elif kind == "qemu-vdagent":
+        data |= {key: known[key] for key in ("clipboard", "mouse") if key in known}
+    elif path is not None:
+        data["device"] = path
+    return {"id": values["id"], "backend": {"type": kind, "data": data}}
+
+
+def _inet(host: str | None, port: str | None) -> dict[str, Any]:
+    return {"type": "inet", "data": {"host": host or "", "port": port or "0"}}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from polyvisor.model import DomainSpec
 
-__all__ = ["COUNTED", "Names", "target_index"]
+__all__ = ["COUNTED", "MODULES", "Names", "target_index"]
 
 #: Lists of devices whose name is a word and their place.
 COUNTED = {
@@ -21,7 +21,7 @@ COUNTED = {
     "serials": "serial", "parallels": "parallel", "channels": "channel", "consoles": "console",
     "watchdogs": "watchdog",
 }  # fmt: skip
-_MODULES = {"dimm": "dimm", "nvdimm": "nvdimm", "virtio-pmem": "virtiopmem",
+MODULES = {"dimm": "dimm", "nvdimm": "nvdimm", "virtio-pmem": "virtiopmem",
             "virtio-mem": "virtiomem", "sgx-epc": "epc"}  # fmt: skip
 
 
@@ -85,7 +85,7 @@ class Names:
     def module(self, device: Any, number: int) -> str:
         """Return the name of a memory module."""
         slot = getattr(device.address, "slot", None) if device.model.endswith("dimm") else None
-        word = _MODULES[device.model]
+        word = MODULES[device.model]
         return _own(device) or f"{word}{number if slot is None else slot}"
 
     def disk(self, disk: Any) -> str:

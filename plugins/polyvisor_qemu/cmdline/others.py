@@ -10,8 +10,8 @@ from polyvisor_qemu.cmdline.words import Helper, Secret, Vhost, joined
 if TYPE_CHECKING:
     from polyvisor_qemu.cmdline.context import Context
 
-__all__ = ["balloon", "filesystems", "hubs", "inputs", "iommu", "panics", "rngs", "shmems", "tpms",
-           "vmgenid", "vsock", "watchdogs"]  # fmt: skip
+__all__ = ["ACTIONS", "balloon", "filesystems", "hubs", "inputs", "iommu", "panics", "polling",
+           "rngs", "shmems", "tpms", "vmgenid", "vsock", "watchdogs"]  # fmt: skip
 
 #: Where shm_open(3) has its files.
 SHARED = "/dev/shm"  # noqa: S108 - a place that guests and other processes agree on
@@ -19,7 +19,7 @@ SHARED = "/dev/shm"  # noqa: S108 - a place that guests and other processes agre
 _USB_INPUTS = {"tablet": "usb-tablet", "mouse": "usb-mouse", "keyboard": "usb-kbd"}
 _VIRTIO_INPUTS = {"tablet": "virtio-tablet", "mouse": "virtio-mouse", "keyboard": "virtio-keyboard",
                   "passthrough": "virtio-input-host"}  # fmt: skip
-_ACTIONS = {"dump": "pause", "shutdown": "shutdown"}
+ACTIONS = {"dump": "pause", "shutdown": "shutdown"}
 
 
 def inputs(c: Context) -> None:
@@ -179,7 +179,7 @@ def watchdogs(c: Context) -> None:
             c.line.add("global", "ICH9-LPC.noreboot=off")
         else:
             c.device(one.model or "i6300esb", one, name)
-        action = action or _ACTIONS.get(one.action or "reset", one.action or "reset")
+        action = action or ACTIONS.get(one.action or "reset", one.action or "reset")
     if action is not None:
         c.line.add("watchdog-action", action)
 
@@ -191,10 +191,19 @@ def balloon(c: Context) -> None:
         return
     if not one.model.startswith("virtio"):
         raise c.refuse("memballoon", f"{one.model!r} is no balloon of QEMU's; use 'virtio'")
+    name = _own(one) or "balloon0"
     c.virtio(
-        "virtio-balloon", one, _own(one) or "balloon0", deflate__on__oom=one.autodeflate,
+        "virtio-balloon", one, name, deflate__on__oom=one.autodeflate,
         free__page__reporting=one.free_page_reporting,
     )  # fmt: skip
+    if one.stats_period:
+        c.line.commands.append(("qom-set", polling(name, one.stats_period)))
+
+
+def polling(name: str, period: int) -> dict[str, Any]:
+    """Return what ``qom-set`` takes to have a balloon tell of itself every so many seconds."""
+    path = f"/machine/peripheral/{name}"
+    return {"path": path, "property": "guest-stats-polling-interval", "value": period}
 
 
 def panics(c: Context) -> None:

@@ -266,3 +266,17 @@ def test_what_cannot_be_normalised_is_refused_as_a_definition() -> None:
     )
     with pytest.raises(SchemaError, match="domain 'a' has no normal form: 'leaves' is not"):
         spec.normalised()
+
+
+def test_most_memory_in_any_unit() -> None:
+    """The most memory is read in the unit that it states, and written in KiB."""
+    text = (
+        "<domain type='qemu'><name>a</name><memory>1024</memory>"
+        "<maxMemory slots='4' unit='GiB'>2</maxMemory><os><type>hvm</type></os></domain>"
+    )
+    spec = DomainSpec.from_xml(text)
+    assert spec.max_memory is not None
+    assert spec.max_memory.size == 2 << 30
+    assert "<maxMemory slots='4' unit='KiB'>2097152</maxMemory>" in spec.to_xml()
+    with pytest.raises(SchemaError, match="not a unit"):
+        DomainSpec.from_xml(text.replace("GiB", "stone"))

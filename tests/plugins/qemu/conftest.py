@@ -6,6 +6,7 @@ import ctypes
 import gzip
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -22,6 +23,7 @@ import attrs
 import pytest
 
 import polyvisor
+from polyvisor.errors import PolyvisorError
 from polyvisor.model import DomainSpec
 from polyvisor.testing.counting import write_image
 
@@ -32,6 +34,27 @@ if TYPE_CHECKING:
 PR_SET_CHILD_SUBREAPER = 36
 #: From linux/sched.h.
 CLONE_NEWNET = 0x40000000
+
+LINUX_MODULES = (
+    "drivers/virtio/virtio_ring", "drivers/virtio/virtio", "drivers/virtio/virtio_pci_legacy_dev",
+    "drivers/virtio/virtio_pci_modern_dev", "drivers/virtio/virtio_pci",
+    "drivers/char/virtio_console", "drivers/block/virtio_blk",
+)  # fmt: skip
+LINUX_INIT = """\
+#!/bin/busybox sh
+b=/bin/busybox; export PATH=/bin:/sbin:/usr/sbin
+$b mount -t proc p /proc; $b mount -t sysfs s /sys; $b mount -t devtmpfs d /dev
+for m in $($b cat /mod/order); do $b insmod /mod/$m; done
+if $b mount -t ext4 /dev/vda /data; then
+    (n=0; while true; do n=$((n+1)); echo $n > /data/$((n%64)); $b sleep 0.05; done) &
+fi
+n=0
+while [ $n -lt 100 ] && ! [ -e /dev/vport*p1 ]; do $b sleep 0.1; n=$((n+1)); done
+while true; do
+    for p in /dev/vport*p1; do /usr/sbin/qemu-ga -m virtio-serial -p $p -t /run; done
+    $b sleep 0.1
+done
+"""
 
 GUEST = """\
 <domain type='{kind}'>
@@ -385,3 +408,70 @@ def initramfs(linux_files: Path, tmp_path: Path) -> Callable[..., Path]:
         return archive
 
     return make
+
+
+@pytest.fixture
+def boot_linux(
+    hosts: Hosts, linux_files: Path, initramfs: Callable[..., Path]
+) -> Callable[..., Any]:
+    """Hold a function that starts Linux with the guest agent and waits until that answers.
+
+    Its disk, ``image.qcow2``, has a file system into which it writes all the time. The function
+    takes ``memory`` in MiB, further ``devices`` and what stands beside them (``more``) as text,
+    ``modules`` to load by their places below ``kernel``, ``words`` for the kernel, and
+    ``settings`` of the plugin.
+    """
+
+    def boot(
+        *,
+        memory: int = 256,
+        devices: str = "",
+        more: str = "",
+        modules: tuple[str, ...] = (),
+        words: str = "",
+        settings: dict[str, object] | None = None,
+    ) -> Any:
+        agent = Path("/usr/sbin/qemu-ga")
+        if not agent.exists() or shutil.which("mkfs.ext4") is None:
+            pytest.skip("something is missing: apt install qemu-guest-agent e2fsprogs")
+        told = subprocess.run(["ldd", agent], check=True, capture_output=True, text=True).stdout
+        archive = initramfs(
+            LINUX_INIT,
+            (*LINUX_MODULES, *modules),
+            {
+                **{name: Path(name) for name in (str(agent), *re.findall(r"/\S+", told))},
+                "/etc/passwd": "root:x:0:0:root:/root:/bin/sh\n",
+                "/bin/chpasswd": "#!/bin/busybox sh\n/bin/busybox cat > /run/passwords\n",
+                # The agent sets the time with it.
+                "/sbin/hwclock": '#!/bin/busybox sh\nexec /bin/busybox hwclock "$@"\n',
+            },
+        )
+        (kernel,) = linux_files.glob("boot/vmlinuz-*")
+        raw = hosts.root / "image.raw"
+        raw.write_bytes(b"")
+        os.truncate(raw, 32 << 20)
+        subprocess.run(["mkfs.ext4", "-q", raw], check=True)
+        image = hosts.root / "image.qcow2"
+        subprocess.run(["qemu-img", "convert", "-O", "qcow2", raw, image], check=True)
+        host = hosts.open(**(settings or {}))
+        spec = _make_spec(
+            memory=memory,
+            vcpus=3,
+            boot=f"<kernel>{kernel}</kernel><initrd>{archive}</initrd>"
+            f"<cmdline>console=ttyS0 quiet {words}</cmdline>",
+            more=f"<features><acpi/></features>{more}",
+            devices=f"<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
+            f"<source file='{image}'/><target dev='vda' bus='virtio'/></disk>"
+            f"<channel type='unix'>"
+            f"<target type='virtio' name='org.qemu.guest_agent.0'/></channel>{devices}",
+        )
+        domain = host.domains.create(spec.to_xml().replace("<vcpu>3<", "<vcpu current='2'>3<"))
+        deadline = time.monotonic() + 300  # as long as a busy machine takes to emulate the start
+        while True:
+            try:
+                domain.agent.ping(timeout=1)
+                return domain
+            except PolyvisorError:
+                assert time.monotonic() < deadline, "no agent answered"
+
+    return boot

@@ -130,7 +130,7 @@ def test_guest_that_does_not_let_go(
     hosts: Hosts, start: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A guest without a system keeps a PCI device; that is said in time, and nothing is lost."""
-    monkeypatch.setattr("polyvisor_qemu.hotplug.LETTING_GO", 0.5)
+    monkeypatch.setattr("polyvisor_qemu.unplugging.LETTING_GO", 0.5)
     domain, driver = start(_disk(_image(hosts, "vda"), "vda", "virtio"))
     begun = time.monotonic()
     with pytest.raises(OperationFailed, match=r"has not let go of virtio-disk0 in 0\.5 s"):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
 import subprocess
 import time
@@ -20,7 +18,6 @@ from polyvisor.errors import (
     InvalidArgument,
     OperationFailed,
     OperationInvalid,
-    PolyvisorError,
     StorageError,
     Timeout,
 )
@@ -36,85 +33,14 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
-MODULES = (
-    "drivers/virtio/virtio_ring", "drivers/virtio/virtio",
-    "drivers/virtio/virtio_pci_legacy_dev", "drivers/virtio/virtio_pci_modern_dev",
-    "drivers/virtio/virtio_pci", "drivers/char/virtio_console", "drivers/block/virtio_blk",
-)  # fmt: skip
-INIT = """\
-#!/bin/busybox sh
-b=/bin/busybox; export PATH=/bin:/sbin:/usr/sbin
-$b mount -t proc p /proc; $b mount -t sysfs s /sys; $b mount -t devtmpfs d /dev
-for m in $($b cat /mod/order); do $b insmod /mod/$m; done
-if $b mount -t ext4 /dev/vda /data; then
-    (n=0; while true; do n=$((n+1)); echo $n > /data/$((n%64)); $b sleep 0.05; done) &
-fi
-n=0
-while [ $n -lt 100 ] && ! [ -e /dev/vport0p1 ]; do $b sleep 0.1; n=$((n+1)); done
-while true; do /usr/sbin/qemu-ga -m virtio-serial -p /dev/vport0p1 -t /run; $b sleep 0.1; done
-"""
-
 
 @pytest.fixture
-def initramfs_of_the_agent(linux_files: Path, initramfs: Callable[..., Path]) -> Path:
-    """Make the archive that Linux starts from: busybox, virtio's modules, the guest agent."""
-    agent = Path("/usr/sbin/qemu-ga")
-    if not agent.exists():
-        pytest.skip(f"{agent} is missing: apt install qemu-guest-agent")
-    told = subprocess.run(["ldd", agent], check=True, capture_output=True, text=True).stdout
-    return initramfs(
-        INIT,
-        MODULES,
-        {
-            **{name: Path(name) for name in ("/usr/sbin/qemu-ga", *re.findall(r"/\S+", told))},
-            "/etc/passwd": "root:x:0:0:root:/root:/bin/sh\n",
-            "/bin/chpasswd": "#!/bin/busybox sh\n/bin/busybox cat > /run/passwords\n",
-            # The agent sets the time with it.
-            "/sbin/hwclock": '#!/bin/busybox sh\nexec /bin/busybox hwclock "$@"\n',
-        },
-    )
-
-
-@pytest.fixture
-def linux(
-    hosts: Hosts, make_spec: Callable[..., Any], linux_files: Path, initramfs_of_the_agent: Path
-) -> Any:
+def linux(boot_linux: Callable[..., Any]) -> Any:
     """Hold the domain of a guest in which Linux and the guest agent run.
 
     It writes into the file system on its disk, ``image.qcow2``, all the time.
     """
-    if shutil.which("mkfs.ext4") is None:
-        pytest.skip("mkfs.ext4 is missing: apt install e2fsprogs")
-    (kernel,) = linux_files.glob("boot/vmlinuz-*")
-    raw = hosts.root / "image.raw"
-    raw.write_bytes(b"")
-    os.truncate(raw, 32 << 20)
-    subprocess.run(["mkfs.ext4", "-q", raw], check=True)
-    image = hosts.root / "image.qcow2"
-    subprocess.run(["qemu-img", "convert", "-O", "qcow2", raw, image], check=True)
-    host = hosts.open()
-    domain = host.domains.create(
-        make_spec(
-            memory=256,
-            vcpus=3,
-            boot=f"<kernel>{kernel}</kernel><initrd>{initramfs_of_the_agent}</initrd>"
-            f"<cmdline>console=ttyS0 quiet</cmdline>",
-            more="<features><acpi/></features>",
-            devices=f"<disk type='file' device='disk'><driver name='qemu' type='qcow2'/>"
-            f"<source file='{image}'/><target dev='vda' bus='virtio'/></disk>"
-            f"<channel type='unix'>"
-            f"<target type='virtio' name='org.qemu.guest_agent.0'/></channel>",
-        )
-        .to_xml()
-        .replace("<vcpu>3<", "<vcpu current='2'>3<")
-    )
-    deadline = time.monotonic() + 300  # as long as a busy machine takes to emulate the start
-    while True:
-        try:
-            domain.agent.ping(timeout=1)
-            return domain
-        except PolyvisorError:
-            assert time.monotonic() < deadline, "no agent answered"
+    return boot_linux()
 
 
 def test_agent(linux: Any) -> None:

@@ -1,0 +1,209 @@
+"""Devices that go while the guest runs, with its help, and vCPUs that come and go."""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from polyvisor.errors import HypervisorError, NotFound, OperationFailed
+from polyvisor_qemu.hotplug import refused, take_back
+from polyvisor_qemu.nodes import backend_of, drop, node_of
+from polyvisor_qemu.plugged import Plugged, with_devices
+from polyvisor_qemu.qmp import QmpError
+
+if TYPE_CHECKING:
+    from polyvisor.local import Guest
+    from polyvisor.model import DomainSpec
+    from polyvisor.model.devices.disk import Disk
+    from polyvisor_qemu.changing import ChangingQemu
+    from polyvisor_qemu.qmp import Monitor
+
+__all__ = ["departed", "detach", "rejected", "set_vcpus"]
+
+#: Seconds in which a guest lets go of a device (libvirt waits 5: qemuDomainRemoveDeviceWaitTime).
+LETTING_GO = 5.0
+# ACPI 6.4, 6.3.5 _OST: an eject request of the firmware's and of the system's own, and what
+# says that it failed; 0x84 says that it goes on.
+_EJECTION = (0x03, 0x103)
+_FAILED = (0x01, 0x02, 0x80, 0x81, 0x82, 0x83)
+
+
+def rejected(event: dict[str, Any]) -> str | None:
+    """Return the device that a guest does not let go of, if an event of QEMU's says that."""
+    data = event.get("data", {})
+    if event.get("event") == "DEVICE_UNPLUG_GUEST_ERROR":
+        return str(data.get("device", ""))
+    if event.get("event") == "ACPI_DEVICE_OST":
+        info = data.get("info", {})
+        if info.get("source") in _EJECTION and info.get("status") in _FAILED:
+            return str(info.get("device", ""))
+    return None
+
+
+def detach(hypervisor: ChangingQemu, guest: Guest, kind: str, device: Any) -> None:
+    """Unplug a device, wait until the guest has let go of it, and put away what was behind it.
+
+    Raises:
+        OperationFailed: the guest does not let go; it may yet, and an event tells of that.
+        HypervisorError: QEMU refuses: it is a part of the machine.
+    """
+    plugged = Plugged(guest)
+    name = plugged.name(kind, device)
+    with refused(guest, "detach a device"), hypervisor.monitor(guest) as monitor:
+        nodes = _nodes_of(monitor, guest, device, name) if kind == "disks" else []
+        _let_go(monitor, guest, name, kind, nodes)
+        _put_away(monitor, plugged, name, nodes)
+    plugged.remove(kind, device)
+    _leaving(guest).pop(name, None)
+
+
+def _leaving(guest: Guest) -> dict[str, Any]:
+    """Return what the guest was asked for and has not let go of yet, by names."""
+    found: dict[str, Any] = guest.runtime.setdefault("leaving", {})
+    return found
+
+
+def departed(hypervisor: ChangingQemu, guest: Guest) -> DomainSpec | None:
+    """Put away what is left of devices that the guest has let go of after we stopped waiting.
+
+    Returns:
+        Its definition without them; ``None`` if there are none.
+    """
+    leaving = guest.runtime.get("leaving")
+    if not leaving:
+        return None
+    spec = guest.spec
+    gone = []
+    with refused(guest, "detach a device"), hypervisor.monitor(guest) as monitor:
+        there = _there(monitor)
+        for name in [one for one in leaving if one not in there]:
+            plugged = Plugged(guest)
+            kind, nodes = leaving[name]["kind"], leaving[name]["nodes"]
+            held = getattr(guest.spec.devices, kind)
+            device = next((one for one in held if plugged.name(kind, one) == name), None)
+            _put_away(monitor, plugged, name, nodes)
+            del leaving[name]
+            if device is not None:
+                plugged.remove(kind, device)
+                gone.append((kind, device))
+    for kind, device in gone:
+        left = tuple(one for one in getattr(spec.devices, kind) if one is not device)
+        spec = with_devices(spec, kind, left)
+    return spec if gone else None
+
+
+def _there(monitor: Monitor) -> set[str]:
+    return {one["name"] for one in monitor.execute("qom-list", path="/machine/peripheral")}
+
+
+def _put_away(monitor: Monitor, plugged: Plugged, name: str, nodes: list[str]) -> None:
+    """Put away what stood behind a device that is gone."""
+    for node in nodes:
+        drop(monitor, node)
+    take_back(monitor, plugged.behind(name))
+    for command, asked in (
+        ("netdev_del", f"host{name}"),
+        ("chardev-remove", f"char{name}"),
+        ("chardev-remove", f"chr-vu-{name}"),
+    ):
+        with suppress(QmpError):  # most devices have none
+            monitor.execute(command, id=asked)
+    numbers = {found[1] for one in nodes if (found := re.match(r"libvirt-(\d+)-", one))}
+    own = re.compile(
+        rf"(obj|objchar|char|mem|tc-mem|shmmem-)?{re.escape(name)}([-_].*)?"
+        rf"|(obj)?libvirt-({'|'.join(numbers) or 'none'})-.*"
+    )
+    for one in monitor.execute("qom-list", path="/objects"):
+        if own.fullmatch(one["name"]):
+            with suppress(QmpError):
+                monitor.execute("object-del", id=one["name"])
+
+
+def _nodes_of(monitor: Monitor, guest: Guest, disk: Disk, name: str) -> list[str]:
+    """Return the node of a disk's image, if it has one; the guest may have let go of the disk."""
+    known = guest.runtime.get("leaving", {}).get(name)
+    if known is not None:
+        return list(known["nodes"])
+    try:
+        inserted = backend_of(monitor, guest.spec, disk, name).get("inserted")
+        node = None if inserted is None else inserted["node-name"]
+    except NotFound:
+        path = disk.source.file or disk.source.dev if disk.source is not None else None
+        node = None if path is None else node_of(monitor, path)
+    return [] if node is None else [str(node)]
+
+
+def _let_go(
+    monitor: Monitor,
+    guest: Guest,
+    name: str,
+    kind: str | None = None,
+    nodes: list[str] | None = None,
+) -> None:
+    """Ask for a device, which may have been asked for in vain before, and wait for it."""
+    try:
+        monitor.execute("device_del", id=name)
+    except QmpError as error:
+        if error.native_code == "DeviceNotFound":
+            return  # The guest has let go of it since.
+        if "already in the process of unplug" not in (error.native_message or ""):
+            raise
+    if kind is not None:
+        _leaving(guest)[name] = {"kind": kind, "nodes": nodes}
+    deadline = time.monotonic() + LETTING_GO
+    while (left := deadline - time.monotonic()) > 0:
+        event = monitor.next_event(left)
+        if event is None:
+            break
+        if event["event"] == "DEVICE_DELETED" and event["data"].get("device") == name:
+            return
+        if rejected(event) == name:
+            _leaving(guest).pop(name, None)
+            raise OperationFailed(
+                f"detach a device of {guest.name!r}: the guest refuses to let go of {name}",
+                domain=guest.name,
+            )
+    raise OperationFailed(
+        f"detach a device of {guest.name!r}: the guest has not let go of {name} in "
+        f"{LETTING_GO:g} s; it may have no system that does",
+        domain=guest.name,
+    )
+
+
+# vCPUs
+
+
+def set_vcpus(hypervisor: ChangingQemu, guest: Guest, count: int) -> None:
+    """Plug vCPUs in, or out with the guest's help, until it has so many.
+
+    Raises:
+        OperationFailed: the guest does not let go of one.
+        HypervisorError: QEMU refuses, or has no more that can go.
+    """
+    with refused(guest, "set vCPUs"), hypervisor.monitor(guest) as monitor:
+        slots = list(reversed(monitor.execute("query-hotpluggable-cpus")))
+        on = [slot for slot in slots if "qom-path" in slot]
+        off = [slot for slot in slots if "qom-path" not in slot]
+        have = sum(slot["vcpus-count"] for slot in on)
+        for slot in off:
+            if have >= count:
+                break
+            place = slots.index(slot)
+            monitor.execute("device_add", driver=slot["type"], id=f"vcpu{place}", **slot["props"])
+            have += slot["vcpus-count"]
+        for slot in reversed(on):
+            if have <= count:
+                break
+            path = slot["qom-path"]
+            if not path.startswith("/machine/peripheral/"):
+                continue  # it was there from the start, and stays
+            name = path.rpartition("/")[2]
+            _let_go(monitor, guest, name)
+            have -= slot["vcpus-count"]
+        if have != count:
+            raise HypervisorError(
+                f"set vCPUs of {guest.name!r}: it has {have} that cannot go while it runs",
+                domain=guest.name,
+            )
