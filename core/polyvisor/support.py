@@ -88,6 +88,7 @@ FEATURES: Mapping[str, str] = MappingProxyType(
         "console.serial": "connect to a domain's serial console",
         "console.screenshot": "take a picture of a domain's screen",
         "console.send-key": "send keys to a domain",
+        "console.graphics": "connect a viewer's socket to a domain's display",
         "guest.agent": "talk to an agent inside the guest",
         "storage": "storage pools and volumes",
         "networks": "virtual networks",

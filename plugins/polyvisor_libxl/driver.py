@@ -155,6 +155,7 @@ class LibxlDriver(LocalDriver):
                 "console.serial": _YES,
                 "console.screenshot": _NOT_YET,
                 "console.send-key": _NOT_YET,
+                "console.graphics": _NOT_YET,
                 "guest.agent": none,
                 "storage": none,
                 "networks": none,

@@ -244,6 +244,7 @@ class QemuDriver(LocalDriver):
                 "console.serial": _YES,
                 "console.screenshot": _YES,
                 "console.send-key": _YES,
+                "console.graphics": _YES,
                 "guest.agent": _YES,
                 "storage": _YES,
                 "networks": none,

@@ -53,7 +53,9 @@ def host_capabilities(host: HostInfo, known: dict[str, tuple[Emulator, bool]]) -
 
 def _guest(arch: str, known: Emulator, *, kvm: bool) -> Guest:
     machines: list[GuestMachine] = []
-    for one in sorted(known.machines.values(), key=lambda one: one.name):
+    # Clients that name no machine take the first, so libvirt has its default there.
+    default = known.machine(None)
+    for one in sorted(known.machines.values(), key=lambda one: (one != default, one.name)):
         if one.name == "none":
             continue
         limit, old = one.max_cpus, True if one.deprecated else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from polyvisor.driver import Screens
@@ -72,6 +73,36 @@ class QemuScreens(Screens):
                 return getattr(video, "alias", None) or f"video{number}", screen - before
             before += heads
         raise NotFound(f"{name!r} has no screen {screen}: it has {before}", key=str(screen))
+
+    def open_graphics(self, uuid: UUID, screen: int, fd: int, *, skip_auth: bool) -> None:
+        """See :meth:`polyvisor.driver.Screens.open_graphics`."""
+        with self._driver.hold(uuid, "open graphics") as held:
+            held.need_active()
+            displays = held.guest.spec.devices.graphics
+            if not 0 <= screen < len(displays):
+                raise NotFound(
+                    f"{held.guest.name!r} has no display {screen}: it has {len(displays)}",
+                    key=str(screen),
+                )
+            kind = displays[screen].type
+            if kind not in ("vnc", "spice"):
+                raise Unsupported(
+                    f"open graphics: a display of type {kind!r} takes no clients",
+                    feature="console.graphics",
+                )
+            name = "display-client"
+            with self._driver.hypervisor.monitor(held.guest) as monitor:
+                monitor.execute("getfd", fds=(fd,), fdname=name)
+                try:
+                    monitor.execute("add_client", protocol=kind, fdname=name, skipauth=skip_auth)
+                except QmpError as error:
+                    with suppress(QmpError):
+                        monitor.execute("closefd", fdname=name)
+                    raise OperationInvalid(
+                        f"open graphics of {held.guest.name!r}: {error.native_message}",
+                        domain=held.guest.name,
+                        native_message=error.native_message,
+                    ) from error
 
     def send_keys(self, uuid: UUID, codes: Sequence[int], *, codeset: str, hold: float) -> None:
         """See :meth:`polyvisor.driver.Screens.send_keys`."""

@@ -54,6 +54,7 @@ _BOTH: dict[str, Support | SupportStatus | str] = {
     "snapshots.disk": _NO_DISKS,
     "backup": _NO_DISKS,
     "block.jobs": _NO_DISKS,
+    "console.graphics": Support(_CANNOT, "a simulated screen has no server for viewers"),
     "guest.agent": Support(_CANNOT, "nothing runs inside a simulated guest that could answer"),
 }
 

@@ -246,6 +246,10 @@ class Seat(Face):
         """Press keys together and let them go."""
         await self._run(self.sync.send_keys, codes, codeset=codeset, hold=hold)
 
+    async def open_graphics(self, fd: int, *, screen: int = 0, skip_auth: bool = False) -> None:
+        """Have its display serve the viewer at the other end of a socket."""
+        await self._run(self.sync.open_graphics, fd, screen=screen, skip_auth=skip_auth)
+
     async def dump(
         self,
         path: str | os.PathLike[str],

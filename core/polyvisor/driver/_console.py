@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from polyvisor.errors import Unsupported
+
 if TYPE_CHECKING:
     from uuid import UUID
 
@@ -64,3 +66,20 @@ class Screens(ABC):
         Raises:
             OperationInvalid: a code is not in the set, or the machine has no such key.
         """
+
+    def open_graphics(self, uuid: UUID, screen: int, fd: int, *, skip_auth: bool) -> None:
+        """Have the domain's display serve the client at the other end of a socket.
+
+        Args:
+            uuid: an active domain.
+            screen: which of its displays (``<graphics>``), from 0.
+            fd: a connected stream socket, which stays the caller's.
+            skip_auth: do not ask that client for a password.
+
+        Raises:
+            NotFound: there is no such display.
+            Unsupported: this driver cannot, or the display takes no such client.
+        """
+        raise Unsupported(
+            "open graphics: this driver connects nobody to a display", feature="console.graphics"
+        )

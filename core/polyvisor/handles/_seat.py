@@ -86,6 +86,22 @@ class Seat:
         part.send_keys(self.uuid, codes, codeset=codeset, hold=hold)
 
     @verb
+    def open_graphics(self, fd: int, *, screen: int = 0, skip_auth: bool = False) -> None:
+        """Have its display serve the viewer at the other end of a socket.
+
+        Args:
+            fd: a connected stream socket, which stays the caller's.
+            screen: which of its displays, from 0.
+            skip_auth: do not ask the viewer for a password.
+
+        Raises:
+            NotFound: there is no such display.
+            OperationInvalid: it does not run.
+        """
+        part = self._connection._need(self._connection._driver.screens, "console.graphics")
+        part.open_graphics(self.uuid, screen, fd, skip_auth=skip_auth)
+
+    @verb
     def dump(
         self,
         path: str | os.PathLike[str],

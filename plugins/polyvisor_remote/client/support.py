@@ -89,6 +89,7 @@ _MISSING = "the client for libvirt's protocol does not do this yet"
 #: Why not, where it is known.
 _REASONS = {
     "save.edit": "images are files of the server's host; read and change them there",
+    "console.graphics": "the client for libvirt's protocol hands over no descriptors yet",
     "migration.timeout": "the client cannot stop the guest after a time; set a downtime",
 }
 

@@ -18,19 +18,23 @@ class Transport(Protocol):
     """What a client is reached by.
 
     ``receive`` returns what there is: ``None`` if there is nothing yet, ``b""`` at the end.
-    ``send`` returns how many bytes were taken, 0 if none can be now. Both raise ``OSError``
-    when the connection is broken.
+    ``send`` returns how many bytes were taken, 0 if none can be now, and ``send_file``
+    whether the descriptor was. All raise ``OSError`` when the connection is broken.
     """
 
     socket: socket.socket
     secure: bool
     encrypted: bool
+    files: bool
 
     def receive(self, most: int) -> tuple[bytes | None, list[int]]:
         """Return bytes and descriptors that have arrived."""
 
     def send(self, data: bytes) -> int:
         """Send as much as goes without waiting."""
+
+    def send_file(self, fd: int) -> bool:
+        """Send a descriptor, where ``files`` says that they can be."""
 
     def pending(self) -> bool:
         """Say whether bytes have arrived that no poll tells of."""
@@ -44,6 +48,7 @@ class PlainTransport:
 
     secure = False
     encrypted = False
+    files = False
 
     def __init__(self, connected: socket.socket) -> None:
         self.socket = connected
@@ -63,6 +68,9 @@ class PlainTransport:
         except (BlockingIOError, InterruptedError):
             return 0
 
+    def send_file(self, fd: int) -> bool:
+        raise OSError("descriptors go over local connections only")
+
     def pending(self) -> bool:
         return False
 
@@ -71,9 +79,20 @@ class PlainTransport:
 
 
 class UnixTransport(PlainTransport):
-    """A local connection, over which descriptors may come."""
+    """A local connection, over which descriptors may come and go."""
 
     secure = True
+    files = True
+
+    def send_file(self, fd: int) -> bool:
+        try:
+            # One byte with each, as libvirt's clients expect them.
+            self.socket.sendmsg(
+                [b"\0"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
+            )
+        except (BlockingIOError, InterruptedError):
+            return False
+        return True
 
     def receive(self, most: int) -> tuple[bytes | None, list[int]]:
         try:
@@ -98,6 +117,7 @@ class TlsTransport:
 
     secure = True
     encrypted = True
+    files = False
 
     def __init__(self, connected: ssl.SSLSocket) -> None:
         import ssl
@@ -122,6 +142,9 @@ class TlsTransport:
                 return self._tls.send(data[:16384])
             except self._later:
                 return 0
+
+    def send_file(self, fd: int) -> bool:
+        raise OSError("descriptors go over local connections only")
 
     def pending(self) -> bool:
         with self._lock:

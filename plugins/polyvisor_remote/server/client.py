@@ -8,7 +8,7 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -106,7 +106,8 @@ class Client:
         self._gone = gone
         self._reader = FrameReader(MESSAGE_MAX if authenticated else ANONYMOUS_MAX)
         self._inbox: deque[Message] = deque()
-        self._out: deque[bytes] = deque()
+        #: Bytes, and descriptors that go where they stand.
+        self._out: deque[bytes | int] = deque()
         self._out_bytes = 0
         self._lock = threading.Lock()
         self._room = threading.Condition(self._lock)
@@ -248,11 +249,28 @@ class Client:
             log.warning("%s does not read its events; it is disconnected", self)
             self._loop.post(self.close)
 
+    def send_files(self, data: bytes, fds: Sequence[int]) -> None:
+        """Send a message and descriptors after it, which are then closed."""
+        with self._lock:
+            if self.closed:
+                drop(fds)
+                return
+            self._out.append(data)
+            self._out.extend(fds)
+            self._out_bytes += len(data)
+            self._wait_for(select.EPOLLOUT, select.EPOLLOUT)
+
     def _flush(self) -> None:
         with self._lock:
             while self._out and not self.closed:
                 data = self._out[0]
                 try:
+                    if isinstance(data, int):
+                        if not self.transport.send_file(data):
+                            break
+                        self._out.popleft()
+                        os.close(data)
+                        continue
                     sent = self.transport.send(data)
                 except OSError:
                     self._loop.post(self.close)
@@ -297,6 +315,7 @@ class Client:
             if self.closed:
                 return
             self.closed = True
+            drop(left for left in self._out if isinstance(left, int))
             self._out.clear()
             self._out_bytes = 0
             self._room.notify_all()

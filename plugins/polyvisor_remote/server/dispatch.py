@@ -7,9 +7,10 @@ A family is a module of ``_families`` whose functions say which procedure they s
         session.driver.domains.suspend(session.uuid(arguments.dom))
 
 One that a stream follows gets that as well, and gives it a source or a sink; it is always
-slow. What one returns is the result's fields in order, or their bytes if it has encoded them
-itself, or ``None`` if there are none; what it raises is the answer too. It need not check who
-calls: procedures declare what a caller must be allowed to, and that is looked at before.
+slow. One that descriptors come or go with gets these as well. What one returns is the
+result's fields in order, or their bytes if it has encoded them itself, or ``None`` if there
+are none; what it raises is the answer too. It need not check who calls: procedures declare
+what a caller must be allowed to, and that is looked at before.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ FAMILIES = (
     "authentication",
 )
 
-_served: dict[tuple[str, str], tuple[Handler, bool, str, bool]] = {}
+_served: dict[tuple[str, str], tuple[Handler, bool, str, bool, bool]] = {}
 
 
 def serves(
@@ -70,6 +71,7 @@ def serves(
     needs: str = "connection",
     of: str = "remote",
     streams: bool = False,
+    files: bool = False,
 ) -> Callable[[Handler], Handler]:
     """Have a function serve a procedure.
 
@@ -81,11 +83,13 @@ def serves(
             ``"nothing"``.
         of: the procedure's program.
         streams: whether a stream follows though the protocol's description does not say so.
+        files: whether descriptors come with the call or go with its answer, as
+            :class:`polyvisor_remote.server.passing.Files`; such a one must be slow.
     """
 
     def mark(handler: Handler) -> Handler:
         assert (of, procedure) not in _served, procedure
-        _served[of, procedure] = (handler, slow, needs, streams)
+        _served[of, procedure] = (handler, slow, needs, streams, files)
         return handler
 
     return mark
@@ -100,24 +104,25 @@ class Entry:
         slow: see :func:`serves`.
         needs: see :func:`serves`.
         streams: whether a stream follows.
+        files: see :func:`serves`.
         read_only: whether a read-only client may call it, whatever the arguments.
         decode: makes arguments of bytes.
         encode: makes bytes of results; ``None`` if there are none.
     """
 
     __slots__ = (
-        *("decode", "encode", "handler", "needs"),
+        *("decode", "encode", "files", "handler", "needs"),
         *("procedure", "read_only", "slow", "streams"),
     )
 
     def __init__(
-        self, procedure: Procedure, served: tuple[Handler, bool, str, bool] | None
+        self, procedure: Procedure, served: tuple[Handler, bool, str, bool, bool] | None
     ) -> None:
         self.procedure = procedure
         self.handler: Handler | None = None
-        self.slow, self.needs, streams = False, "connection", False
+        self.slow, self.needs, streams, self.files = False, "connection", False, False
         if served is not None:
-            self.handler, self.slow, self.needs, streams = served
+            self.handler, self.slow, self.needs, streams, self.files = served
         self.streams = streams or procedure.stream is not None
         self.read_only = procedure.read_only
         self.decode = procedure.arguments.codec.decode

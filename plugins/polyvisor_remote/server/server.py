@@ -14,6 +14,7 @@ from polyvisor_remote.server.crew import Crew
 from polyvisor_remote.server.dispatch import Entry, Table
 from polyvisor_remote.server.failures import Failure, encoded, function_name, unsupported
 from polyvisor_remote.server.loop import Loop
+from polyvisor_remote.server.passing import Files, announced
 from polyvisor_remote.server.session import Pool, Session, Shared
 from polyvisor_remote.server.streams import Stream
 from polyvisor_remote.wire import (
@@ -219,14 +220,14 @@ class Server:
         if kind != _CALL and kind != _CALL_FDS:
             self._other(client, message)
             return True
-        if kind == _CALL_FDS:
-            # No procedure that is served takes descriptors.
-            drop(message.fds)
         try:
             entry = self._entry(client, message)
         except Failure as error:
+            drop(message.fds)
             self._refuse(client, message, error)
             return True
+        if kind == _CALL_FDS and not entry.files:
+            drop(message.fds)
         if entry.slow:
             client.begin_call()
             self._crew.queue(lambda: self._apart(client, message, entry))
@@ -242,13 +243,27 @@ class Server:
 
     def _apart(self, client: Client, message: Message, entry: Entry) -> None:
         try:
-            if not entry.streams:
+            if entry.files:
+                self._with_files(client, message, entry)
+            elif not entry.streams:
                 client.send(self._reply(client, message, entry))
             else:
                 self._begin_stream(client, message, entry)
         finally:
             client.end_call()
             self._end_late(client)
+
+    def _with_files(self, client: Client, message: Message, entry: Entry) -> None:
+        """Answer a call that descriptors come or go with."""
+        files = Files(client, message.fds)
+        try:
+            reply = self._reply(client, message, entry, files)
+            if files.given:
+                client.send_files(announced(reply, len(files.given)), files.given)
+            else:
+                client.send(reply)
+        finally:
+            drop(message.fds)
 
     def _begin_stream(self, client: Client, message: Message, entry: Entry) -> None:
         """Answer a call that a stream follows."""
@@ -279,7 +294,7 @@ class Server:
         return entry
 
     def _reply(
-        self, client: Client, message: Message, entry: Entry, stream: Stream | None = None
+        self, client: Client, message: Message, entry: Entry, more: Stream | Files | None = None
     ) -> bytes:
         """Return the whole reply to a call."""
         session = client.session
@@ -299,10 +314,10 @@ class Server:
                 raise Failure(_ACCESS_DENIED, function_name(entry.procedure.name))
             if handler is None:
                 raise unsupported(entry.procedure.name, entry.procedure.program.name)
-            if stream is None:
+            if more is None:
                 result = handler(session, arguments)
             else:
-                result = handler(session, arguments, stream)
+                result = handler(session, arguments, more)
             encode = entry.encode
             if encode is None:
                 content = b""

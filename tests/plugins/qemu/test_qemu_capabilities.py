@@ -81,7 +81,7 @@ def test_as_libvirt_says(hosts: Hosts) -> None:
 
 
 def test_machines_as_libvirt_says(hosts: Hosts) -> None:
-    """The capabilities name the same machine types, aliases and limits for each architecture."""
+    """The capabilities name the same machine types, aliases and limits, the default first."""
     theirs = Capabilities.from_xml(virsh(hosts.root / "v", "capabilities"))
     ours = Capabilities.from_xml(hosts.open().capabilities())
     assert {guest.arch.name for guest in theirs.guests} <= {
@@ -94,6 +94,11 @@ def test_machines_as_libvirt_says(hosts: Hosts) -> None:
             for side in (mine[guest.arch.name].arch, guest.arch)
         ]
         assert sides[0] == sides[1]
+        first, other = (
+            side.machines[0].canonical or side.machines[0].name
+            for side in (mine[guest.arch.name].arch, guest.arch)
+        )
+        assert first == other
 
 
 @pytest.fixture

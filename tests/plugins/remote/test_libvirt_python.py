@@ -102,3 +102,40 @@ def test_a_client_notices_that_the_daemon_is_gone(tmp_path: Path) -> None:
     # Whoever comes next takes the socket that the dead one left.
     with served(tmp_path / "h") as again:
         assert run("virsh", "-c", again.uri("sim"), "list").returncode == 0
+
+
+SCREEN = """
+import libvirt, os, socket, sys
+host = libvirt.open(sys.argv[1])
+dom = host.createXML(sys.stdin.read())
+def greeting(fd):
+    with socket.socket(fileno=fd) as viewer:
+        viewer.settimeout(60)
+        return viewer.recv(4, socket.MSG_WAITALL)
+try:
+    print(greeting(dom.openGraphicsFD(0)))
+    ours, theirs = socket.socketpair()
+    with theirs:
+        dom.openGraphics(0, theirs.fileno(), libvirt.VIR_DOMAIN_OPEN_GRAPHICS_SKIPAUTH)
+    print(greeting(ours.detach()))
+    for index in (1, 77):
+        try:
+            dom.openGraphicsFD(index)
+        except libvirt.libvirtError as error:
+            print(error)
+finally:
+    dom.destroy()
+"""
+
+
+def test_displays_are_connected_by_descriptors(tmp_path: Path) -> None:
+    """A viewer's socket goes to QEMU, or one comes from it."""
+    need("qemu-system-x86_64", "qemu-system-x86")
+    xml = """<domain type='qemu'><name>s</name><memory unit='MiB'>16</memory><vcpu>1</vcpu>
+    <os><type arch='x86_64' machine='pc'>hvm</type></os>
+    <devices><graphics type='vnc' autoport='yes'/></devices></domain>"""
+    with served(tmp_path / "h") as host:
+        done = run(PYTHON, "-c", SCREEN, host.uri("qemu", "/system"), text=xml)
+    told = done.stdout + done.stderr
+    assert told.count("b'RFB '") == 2, told
+    assert "has no display 77: it has 1" in told

@@ -391,3 +391,22 @@ def polyvisor_driver(daemon: Daemon) -> object:
     """Return the driver that the daemon has opened."""
     (client,) = daemon.server.clients
     return client.session.driver
+
+
+def test_descriptors_go_over_local_connections_alone(daemon: Daemon) -> None:
+    """Over TCP none can go, which the server says when it is asked; local ones are counted."""
+    passing = 8  # VIR_DRV_FEATURE_FD_PASSING
+    with WireClient(daemon.tcp, TEST) as client:
+        dom = client.call("domain_lookup_by_name", "test").dom
+        assert client.call("connect_supports_feature", passing).supported == 0
+        for call in ("domain_open_graphics", "domain_open_graphics_fd"):
+            error = client.refused(call, dom, 0, 0)
+            assert (error.code, error.message.partition(": ")[2]) == (
+                74,
+                "fd passing is not supported by this connection",
+            )
+    with WireClient(daemon.path, TEST) as client:
+        assert client.call("connect_supports_feature", passing).supported == 1
+        assert client.refused("domain_open_graphics", dom, 0, 0).code == 8
+        assert client.refused("domain_open_graphics_fd", dom, 0, 0).code == 3
+        assert client.refused("domain_open_graphics_fd", dom, 0, 2).code == 8

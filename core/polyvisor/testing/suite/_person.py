@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -132,6 +133,25 @@ class TestScreens:
             with pytest.raises(InvalidArgument):
                 domain.send_keys(wrong)
         assert domain.active
+        domain.destroy()
+
+    @requires("console.graphics")
+    def test_a_viewer(self, host: Connection, target: Target) -> None:
+        """A viewer's socket is served by the display; one that is not there is not found."""
+        display = "<graphics type='vnc' autoport='yes'/>"
+        domain = host.domains.define(_with(target.spec("guest").to_xml(), display))
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            with pytest.raises(OperationInvalid):
+                domain.open_graphics(theirs.fileno())
+            domain.start()
+            with pytest.raises(NotFound):
+                domain.open_graphics(theirs.fileno(), screen=77)
+            domain.open_graphics(theirs.fileno())
+            theirs.close()
+            ours.settimeout(60)
+            # RFC 6143, section 7.1.1: the server speaks first.
+            assert ours.recv(4, socket.MSG_WAITALL) == b"RFB "
         domain.destroy()
 
 

@@ -52,6 +52,7 @@ _ATTEMPTS: dict[str, Callable[[Domain, Path], object]] = {
     "console.serial": lambda domain, path: domain.open_console(),
     "console.screenshot": lambda domain, path: domain.screenshot(path / "picture"),
     "console.send-key": lambda domain, path: domain.send_keys([30]),
+    "console.graphics": lambda domain, path: domain.open_graphics(0),
     "guest.agent": lambda domain, path: domain.agent.ping(),
     "events": lambda domain, path: domain.connection.events(timeout=0),
     "storage": lambda domain, path: list(domain.connection.storage_pools),

@@ -63,6 +63,8 @@ def supports_feature(session: Session, arguments: Any) -> tuple[int]:
         session.server.keep_alive(session.client)
     if feature in _OURS:
         return (1,)
+    if feature == Feature.FD_PASSING:
+        return (int(session.client.transport.files),)
     if not session.opened:
         return (0,)
     usable = session.driver.support().usable

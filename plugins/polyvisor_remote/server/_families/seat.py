@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 import tempfile
 import threading
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.jobs import Job
-from polyvisor_remote.server._families.arguments import check_flags
+from polyvisor_remote.server._families.arguments import check_flags, need
 from polyvisor_remote.server.dispatch import serves
 from polyvisor_remote.server.failures import Failure, unsupported
 from polyvisor_remote.server.streams import Sink, Source
@@ -17,11 +18,14 @@ from polyvisor_remote.server.streams import Sink, Source
 if TYPE_CHECKING:
     from typing import BinaryIO
 
+    from polyvisor_remote.server.passing import Files
     from polyvisor_remote.server.session import Session
     from polyvisor_remote.server.streams import Stream
 
 # virDomainConsoleFlags
 _FORCE, _SAFE = 1, 2
+# virDomainOpenGraphicsFlags
+_SKIP_AUTH = 1
 # virDomainCoreDumpFlags
 _CRASH, _LIVE, _BYPASS, _RESET, _MEMORY_ONLY = (1 << bit for bit in range(5))
 _DUMP = _CRASH | _LIVE | _BYPASS | _RESET | _MEMORY_ONLY
@@ -161,6 +165,30 @@ def send_key(session: Session, arguments: Any) -> None:
         codeset=_CODESETS[arguments.codeset],
         hold=arguments.holdtime / 1000,
     )
+
+
+def _graphics(session: Session, arguments: Any, fd: int, procedure: str) -> None:
+    check_flags(arguments.flags, _SKIP_AUTH, "virDomainOpenGraphics")
+    part = need(session.driver.screens, procedure)
+    skip = bool(arguments.flags & _SKIP_AUTH)
+    part.open_graphics(session.uuid(arguments.dom), arguments.idx, fd, skip_auth=skip)
+
+
+@serves("domain_open_graphics", slow=True, files=True)
+def open_graphics(session: Session, arguments: Any, files: Files) -> None:
+    """Connect a display to the socket that came."""
+    (fd,) = files.need(1)
+    _graphics(session, arguments, fd, "domain_open_graphics")
+
+
+@serves("domain_open_graphics_fd", slow=True, files=True)
+def open_graphics_fd(session: Session, arguments: Any, files: Files) -> None:
+    """Connect a display to a new socket, whose other end the client gets."""
+    files.need(0)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        _graphics(session, arguments, ours.fileno(), "domain_open_graphics_fd")
+        files.given.append(theirs.detach())
 
 
 def _dump(session: Session, arguments: Any, form: int, procedure: str) -> None:
