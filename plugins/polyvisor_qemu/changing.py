@@ -19,7 +19,7 @@ __all__ = ["ChangingQemu"]
 class ChangingQemu(QemuHypervisor, ChangesGuests, TunesGuests):
     """Plugs devices in and out, changes media, vCPUs and the balloon; weighs and places guests."""
 
-    tunable = ("schedinfo", "memtune", "blkiotune", "numatune", "blkdeviotune")
+    tunable = ("schedinfo", "memtune", "blkiotune", "numatune", "blkdeviotune", "domiftune")
 
     def attach_device(self, guest: Guest, kind: str, device: Any, spec: DomainSpec) -> Any:
         """See :func:`polyvisor_qemu.hotplug.attach`."""
@@ -78,7 +78,13 @@ class ChangingQemu(QemuHypervisor, ChangesGuests, TunesGuests):
     def tune(
         self, guest: Guest, group: str, values: Mapping[str, int | str], device: Any | None
     ) -> None:
-        """See :func:`polyvisor_qemu.placing.tune`."""
+        """See :func:`polyvisor_qemu.placing.tune`, of interfaces :mod:`polyvisor_qemu.shaping`."""
+        if group == "domiftune":
+            from polyvisor_qemu.shaping import change
+
+            assert device is not None
+            change(guest, device, values)
+            return
         from polyvisor_qemu.placing import tune
 
         tune(self, guest, group, values, device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from polyvisor.cli._declare import argument, echo, option
@@ -57,7 +57,12 @@ def emulatorpin_command(domain: str, cpulist: str | None, **flags: bool) -> None
 
 
 def _tune(
-    group: str, domain: str, device: str | None, values: dict[str, Any], flags: dict[str, bool]
+    group: str,
+    domain: str,
+    device: str | None,
+    values: dict[str, Any],
+    flags: dict[str, bool],
+    every: Sequence[str] = (),
 ) -> None:
     found = session().domain(domain)
     place = where(found, **flags)
@@ -65,9 +70,11 @@ def _tune(
         found.tuning.set(group, values, device, **place)
         return
     told = dict(found.tuning.get(group, device, live=place["live"]))
+    if every:
+        told = {name: told.get(name, 0) for name in every}
 
     def plain() -> None:
-        for name, value in sorted(told.items()):
+        for name, value in told.items() if every else sorted(told.items()):
             echo(f"{name:<15}: {value}")
 
     session().facts(told, plain)
@@ -178,13 +185,14 @@ def domiftune_command(
     """Print or set the limits of DOMAIN's INTERFACE."""
     from polyvisor.errors import InvalidArgument
 
+    names = ("average", "peak", "burst", "floor")
     values: dict[str, Any] = {}
     for way, text in (("inbound", inbound), ("outbound", outbound)):
         words = [] if text is None else text.split(",")
-        names = ("average", "peak", "burst", "floor")
         if len(words) > len(names) or not all(word.isdigit() or not word for word in words):
             raise InvalidArgument(f"domiftune: {text!r} is not AVERAGE,PEAK,BURST,FLOOR")
         values.update(
             {f"{way}.{name}": int(word) for name, word in zip(names, words, strict=False) if word}
         )
-    _tune("domiftune", domain, interface, values, flags)
+    every = [f"{way}.{name}" for way in ("inbound", "outbound") for name in names]
+    _tune("domiftune", domain, interface, values, flags, every[:-1])

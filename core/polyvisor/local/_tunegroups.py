@@ -323,7 +323,9 @@ class _Interface(_OfDevice):
             }
             if not given:
                 continue
-            limit = attrs.evolve(getattr(bandwidth, way) or BandwidthLimit(), **given)
+            # As libvirt has it, a way that is named is set as a whole.
+            limit: BandwidthLimit | None = BandwidthLimit(**given)
+            assert limit is not None
             if limit.average is None and limit.floor is None:
                 if limit != BandwidthLimit() and "average" not in given:
                     raise InvalidArgument(

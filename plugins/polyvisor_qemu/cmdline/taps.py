@@ -123,6 +123,10 @@ class _Making:
                     flags = struct.unpack("16sH22x", found)[1] | _IFF_UP
                     request = struct.pack("16sH22x", name.encode(), flags)
                     fcntl.ioctl(control, _SIOCSIFFLAGS, request)
+        if wanted.bandwidth is not None:
+            from polyvisor_qemu.shaping import shape
+
+            shape(name, wanted.bandwidth, f"start {self._spec.name!r}", anew=not wanted.managed)
         if wanted.script:
             run_script(wanted.script, name, self._spec)
 

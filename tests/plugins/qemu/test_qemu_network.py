@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import socket
+import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from polyvisor.errors import OperationFailed
+from polyvisor.model.devices.interface import Bandwidth, BandwidthLimit
+from polyvisor_qemu.shaping import commands
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -126,3 +131,68 @@ def test_guests_hear_one_another(network: Network, hosts: Hosts, pair: Any) -> N
             assert time.monotonic() < deadline
     network.wait_for("br0", "vnet0", "vnet1")
     assert _send("192.0.2.2", 1 << 16) > 0
+
+
+def test_what_a_guest_gets_is_limited(pair: Any) -> None:
+    """What is sent to a guest arrives at the rate that is set for it alone."""
+    first, second = pair
+    size = 300 * 1000
+    usual = _send("192.0.2.1", size)
+    first.tuning.set("domiftune", {"inbound.average": 50, "inbound.burst": 20}, "vnet0", live=True)
+    # The window of TCP and the device's queue hold what is not sent yet: only the whole counts.
+    assert _send("192.0.2.1", size) > max(3, usual)
+    assert second.tuning.get("domiftune", "vnet1") == {}
+    first.tuning.set("domiftune", {"inbound.average": 0}, "vnet0", live=True)
+    assert _send("192.0.2.1", size) < 3
+
+
+TRIED = """\
+#!/bin/busybox sh
+b=/bin/busybox
+$b mount -t proc p /proc; $b mount -t sysfs s /sys; $b mount -t devtmpfs d /dev
+for m in $($b cat /mod/order); do $b insmod /mod/$m; done
+$b ip link set lo up
+/usr/sbin/tc -batch /needed && echo taken
+/usr/sbin/tc -batch /spare && echo spare taken
+/usr/sbin/tc class show dev lo; /usr/sbin/tc qdisc show dev lo
+/usr/sbin/tc filter show dev lo parent ffff:; echo shown
+while true; do $b sleep 1; done
+"""
+
+
+def test_a_kernel_that_has_all_takes_the_limits(
+    hosts: Hosts, make_spec: Make, linux_files: Path, initramfs: Callable[..., Path]
+) -> None:
+    """Debian's kernel takes what is written for limits of both ways, and tells the same."""
+    tc = shutil.which("tc")
+    if tc is None:
+        pytest.skip("tc is missing: apt install iproute2")
+    told = subprocess.run(["ldd", tc], check=True, capture_output=True, text=True).stdout
+    limits = Bandwidth(
+        inbound=BandwidthLimit(average=100, peak=200, burst=50),
+        outbound=BandwidthLimit(average=300),
+    )
+    needed, spare = commands("lo", limits)
+    files: dict[str, Any] = {one: Path(one) for one in re.findall(r"/\S+", told)}
+    files |= {"/usr/sbin/tc": Path(tc), "/needed": "\n".join(needed), "/spare": "\n".join(spare)}
+    modules = ("sch_htb", "sch_ingress", "sch_sfq", "cls_u32", "cls_fw", "act_police")
+    archive = initramfs(TRIED, [f"net/sched/{one}" for one in modules], files)
+    (kernel,) = linux_files.glob("boot/vmlinuz-*")
+    said = hosts.root / "said"
+    spec = make_spec(
+        memory=128,
+        boot=f"<kernel>{kernel}</kernel><initrd>{archive}</initrd>"
+        f"<cmdline>console=ttyS0 quiet</cmdline>",
+        devices=f"<serial type='file'><source path='{said}'/><target port='0'/></serial>",
+    )
+    hosts.open().domains.create(spec)
+    deadline = time.monotonic() + 300
+    while not said.exists() or "shown" not in said.read_text():
+        assert time.monotonic() < deadline, said.read_text()
+        time.sleep(0.2)
+    text = said.read_text()
+    assert "\ntaken" in text, text
+    assert "spare taken" in text, text
+    assert re.search(r"class htb 1:1 root .*rate 800Kbit ceil 1600Kbit burst 50Kb", text), text
+    assert "qdisc ingress ffff:" in text, text
+    assert re.search(r"police 0x1 rate 2400Kbit burst 300Kb mtu 64Kb action drop", text), text
