@@ -17,7 +17,7 @@ import attrs
 
 from polyvisor.errors import HypervisorError, Unsupported
 from polyvisor_qemu.handing import Handing
-from polyvisor_qemu.plugged import Plugged, with_devices
+from polyvisor_qemu.plugged import Plugged, devices_of, with_devices
 from polyvisor_qemu.qmp import QmpError
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from polyvisor.local import Guest
     from polyvisor_qemu.changing import ChangingQemu
-    from polyvisor_qemu.cmdline import CommandLine
+    from polyvisor_qemu.cmdline import CommandLine, Host
+    from polyvisor_qemu.cmdline.helping import Helpers
     from polyvisor_qemu.qmp import Monitor
 
 __all__ = ["Described", "attach", "closure", "free_index", "options_of", "plug", "refused",
@@ -43,7 +44,8 @@ _WORDS = {
     "disks": "disk", "interfaces": "net", "hostdevs": "hostdev", "inputs": "input",
     "rngs": "rng", "serials": "serial", "channels": "channel", "sounds": "sound",
     "redirdevs": "redir", "watchdogs": "watchdog", "memories": "dimm",
-    "controllers": "controller", "shmems": "shmem", "filesystems": "fs",
+    "controllers": "controller", "shmems": "shmem", "filesystems": "fs", "hubs": "hub",
+    "parallels": "parallel", "consoles": "console", "vsock": "vsock",
 }  # fmt: skip
 
 Option = tuple[str, dict[str, Any]]
@@ -62,6 +64,13 @@ class Described:
     line: CommandLine
     options: list[Option]
     sets: dict[int, int]
+
+    def named(self, token: str, name: str) -> Described:
+        """Return it with the helpers of the device that stood for a name having it."""
+        helpers = [
+            attrs.evolve(one, socket=one.socket.replace(token, name)) for one in self.line.helpers
+        ]
+        return attrs.evolve(self, line=attrs.evolve(self.line, helpers=helpers))
 
 
 @contextmanager
@@ -87,10 +96,15 @@ def attach(hypervisor: ChangingQemu, guest: Guest, kind: str, device: Any) -> An
     """
     if kind not in _WORDS:
         raise Unsupported(
-            f"attach a device to {guest.name!r}: {kind} are not plugged in while the guest runs",
+            f"attach a device to {guest.name!r}: {kind} {'are' if kind[-1] == 's' else 'is'} not "
+            f"plugged in while the guest runs",
             feature="devices.attach",
             domain=guest.name,
         )
+    if kind == "hostdevs":
+        from polyvisor_qemu.hostnodes import check_usb
+
+        check_usb(device, f"attach a device to {guest.name!r}")
     plugged = Plugged(guest)
     with refused(guest, "attach a device"), hypervisor.monitor(guest) as monitor:
         # It stands for the name until the device's place is known, and in no other value.
@@ -101,6 +115,7 @@ def attach(hypervisor: ChangingQemu, guest: Guest, kind: str, device: Any) -> An
             (option, _renamed(values, token, name))
             for option, values in closure(described.options, token)
         ]
+        described = described.named(token, name)
         taps = plug(hypervisor, guest, monitor, described, mine)
         if taps:
             placed = attrs.evolve(placed, target=taps[0])
@@ -136,7 +151,7 @@ def _described(
     new = attrs.evolve(device, alias=token)
     if kind == "disks" and new.source is not None:
         new = attrs.evolve(new, source=attrs.evolve(new.source, index=free_index(monitor)))
-    there = getattr(plugged.spec.devices, kind)
+    there = devices_of(plugged.spec, kind)
     if kind == "controllers" and new.index is None:
         used = {one.index for one in there if one.type == new.type}
         new = attrs.evolve(new, index=next(n for n in range(1 << 16) if n not in used))
@@ -148,7 +163,7 @@ def _described(
             f"a further controller (pcie-root-port) to plug it into",
             domain=guest.name,
         )
-    placed = next(one for one in getattr(after.devices, kind) if one.alias == token)
+    placed = next(one for one in devices_of(after, kind) if one.alias == token)
     return options_of(build(after, "qemu", hypervisor.host(), live=True)), placed
 
 
@@ -241,18 +256,45 @@ def plug(
     assert guest.run_dir is not None
     done: list[Option] = []
     host = hypervisor.host()
-    with Handing(
-        monitor, described.line, described.sets, guest.spec, guest.run_dir, host
-    ) as handing:
+    with (
+        Handing(
+            monitor, described.line, described.sets, guest.spec, guest.run_dir, host
+        ) as handing,
+        _helping(described.line, options, guest, host) as helpers,
+    ):
         handing.open(options)
         try:
             for option, values in options:
+                if option == "device" and helpers is not None:
+                    helpers.start()  # They are connected to, and QEMU waits for them.
                 monitor.execute_all((_COMMANDS[option][0], handing.handed(values)))
                 done.append((option, values))
         except BaseException:
             take_back(monitor, done)
             raise
         return handing.taps
+
+
+@contextmanager
+def _helping(
+    line: CommandLine, options: list[Option], guest: Guest, host: Host
+) -> Iterator[Helpers | None]:
+    """Listen for QEMU where helpers that serve a new device will, if it has any."""
+    used = set(_strings([values for _, values in options]))
+    wanted = [one for one in line.helpers if one.socket in used]
+    if not wanted:
+        yield None
+        return
+    from polyvisor_qemu.cmdline.helping import Helpers
+    from polyvisor_qemu.launch import log_path
+
+    assert guest.run_dir is not None
+    made = attrs.evolve(line, helpers=wanted)
+    helpers = Helpers(made, guest.spec, guest.run_dir, log_path(guest), host)
+    try:
+        yield helpers
+    finally:
+        helpers.close()
 
 
 def take_back(monitor: Monitor, options: list[Option]) -> None:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from polyvisor_qemu.cmdline.opening import Opened
     from polyvisor_qemu.owning import Owning
 
-__all__ = ["find", "last_words", "launch", "log_size"]
+__all__ = ["find", "last_words", "launch", "log_path", "log_size"]
 
 
 #: Numbers under which QEMU has its monitors' sockets, beside its run folder's.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from polyvisor.local import Guest
     from polyvisor.model import DomainSpec
 
-__all__ = ["Plugged"]
+__all__ = ["Plugged", "devices_of", "with_devices"]
 
 
 class Plugged:
@@ -69,7 +69,7 @@ class Plugged:
             device: the device.
             behind: the options that stand behind it, in their order.
         """
-        there = getattr(self.spec.devices, kind)
+        there = devices_of(self.spec, kind)
         self._behind[device.alias] = [
             [option, key, values[key]]
             for option, values in behind
@@ -85,7 +85,7 @@ class Plugged:
             attrs.evolve(device, address=one.address, alias=one.alias)
             if (one.alias or next(names, None)) == name
             else one
-            for one in getattr(self.spec.devices, kind)
+            for one in devices_of(self.spec, kind)
         )
         self._keep(with_devices(self.spec, kind, changed))
 
@@ -95,7 +95,7 @@ class Plugged:
 
     def remove(self, kind: str, device: Any) -> None:
         """Note that a device of the live definition has gone."""
-        there = getattr(self.spec.devices, kind)
+        there = devices_of(self.spec, kind)
         if device.alias is not None:
             left = tuple(one for one in there if one.alias != device.alias)
         else:
@@ -108,7 +108,7 @@ class Plugged:
 
     def _place(self, kind: str, device: Any) -> int:
         """Return the place among the devices that have been there from the start."""
-        live = [one for one in getattr(self._guest.spec.devices, kind) if one.alias is None]
+        live = [one for one in devices_of(self._guest.spec, kind) if one.alias is None]
         return live.index(device)
 
     def _keep(self, spec: DomainSpec) -> None:
@@ -120,9 +120,20 @@ class Plugged:
         }
 
 
+def devices_of(spec: DomainSpec, kind: str) -> tuple[Any, ...]:
+    """Return the devices of a kind; of some there is one at most."""
+    found: tuple[Any, ...] | None = getattr(spec.devices, kind)
+    if isinstance(found, tuple):
+        return found
+    return () if found is None else (found,)
+
+
 def with_devices(spec: DomainSpec, kind: str, devices: tuple[Any, ...]) -> DomainSpec:
     """Return a definition with other devices of a kind."""
-    changes: dict[str, Any] = {kind: devices}
+    held: Any = devices
+    if not isinstance(getattr(spec.devices, kind), tuple):
+        held = devices[0] if devices else None
+    changes: dict[str, Any] = {kind: held}
     return attrs.evolve(spec, devices=attrs.evolve(spec.devices, **changes))
 
 
@@ -153,6 +164,9 @@ def _names(spec: DomainSpec) -> dict[str, list[str]]:
     found["controllers"] = [
         names.controller(one.type or "", one.index) for one in held.controllers if one.alias is None
     ]
+    # As qemuAssignDeviceAliases of libvirt's qemu_alias.c calls them.
+    for kind, name in (("vsock", "vsock0"), ("memballoon", "balloon0")):
+        found[kind] = [name for one in devices_of(spec, kind) if one.alias is None]
     found["memories"] = [
         names.module(one, place) for place, one in enumerate(held.memories) if one.alias is None
     ]

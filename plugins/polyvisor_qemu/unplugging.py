@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from polyvisor.errors import HypervisorError, NotFound, OperationFailed
 from polyvisor_qemu.hotplug import refused, take_back
 from polyvisor_qemu.nodes import backend_of, drop, node_of
-from polyvisor_qemu.plugged import Plugged, with_devices
+from polyvisor_qemu.plugged import Plugged, devices_of, with_devices
 from polyvisor_qemu.qmp import QmpError
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def departed(hypervisor: ChangingQemu, guest: Guest) -> DomainSpec | None:
         for name in [one for one in leaving if one not in there]:
             plugged = Plugged(guest)
             kind, nodes = leaving[name]["kind"], leaving[name]["nodes"]
-            held = getattr(guest.spec.devices, kind)
+            held = devices_of(guest.spec, kind)
             device = next((one for one in held if plugged.name(kind, one) == name), None)
             _put_away(monitor, plugged, name, nodes)
             del leaving[name]
@@ -89,7 +89,7 @@ def departed(hypervisor: ChangingQemu, guest: Guest) -> DomainSpec | None:
                 plugged.remove(kind, device)
                 gone.append((kind, device))
     for kind, device in gone:
-        left = tuple(one for one in getattr(spec.devices, kind) if one is not device)
+        left = tuple(one for one in devices_of(spec, kind) if one is not device)
         spec = with_devices(spec, kind, left)
     return spec if gone else None
 

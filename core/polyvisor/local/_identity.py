@@ -28,6 +28,10 @@ _KEYS: dict[str, Callable[[Any], Any]] = {
     "leases": lambda one: (one.lockspace, one.key),
     "inputs": lambda one: (one.type, one.bus),
     "watchdogs": lambda one: one.model,
+    "channels": lambda one: _channel(one),
+    "serials": lambda one: _port(one),
+    "parallels": lambda one: _port(one),
+    "consoles": lambda one: _port(one),
     "shmems": lambda one: one.name,
     "memories": lambda one: _module(one),
     # Of these a domain has one at most.
@@ -37,7 +41,7 @@ _KEYS: dict[str, Callable[[Any], Any]] = {
     "vsock": lambda one: True,
 }
 #: Kinds of which there may be several that nothing tells apart but their place.
-_ALIKE = ("inputs", "memories")
+_ALIKE = ("inputs", "memories", "serials", "parallels", "consoles")
 
 _SINGLE = ("memballoon", "nvram", "iommu", "vsock")
 _NAMES = {"disks": "disk", "interfaces": "interface", "hostdevs": "host device"}
@@ -105,6 +109,19 @@ def _plain(device: Any) -> Any:
         if field.name in ("alias", "address")
     }
     return attrs.evolve(device, **given)
+
+
+def _port(device: Any) -> Any:
+    """Return where a port is in the guest; what it has on the host is chosen in part."""
+    target = device.target
+    return None if target is None else (target.type, target.port)
+
+
+def _channel(device: Any) -> Any:
+    target = device.target
+    if target is None:
+        return None
+    return target.type, target.name, getattr(target, "address", None), getattr(target, "port", None)
 
 
 def _module(device: Any) -> Any:
