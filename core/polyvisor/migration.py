@@ -12,6 +12,9 @@
 ``finish`` is the point at which ownership passes. A failure before it brings the
 domain back on the source; a failure after it leaves it on the destination. What is
 undone is done in the reverse order of the phases.
+
+By post-copy perform ends when the guest is over there with part of its memory, and confirm
+waits for the rest. From there on nothing is given up: cancelling comes too late.
 """
 
 from __future__ import annotations
@@ -325,6 +328,8 @@ class _Run:
         try:
             leaving.confirm(uuid, cookie, options, cancelled=False)
         except PolyvisorError as error:
+            if isinstance(error, MigrationError) and error.owner == "destination":
+                raise
             raise MigrationError(
                 f"migrate {self._name!r}: it runs on {self._destination.uri}, but the source "
                 f"could not let go of it: {error.message}; the source tries again at its "
@@ -335,6 +340,9 @@ class _Run:
                 domain=self._name,
                 operation="migrate",
             ) from error
+        if options.post_copy:
+            with suppress(PolyvisorError):  # So that it learns that all memory is there.
+                self._destination._driver.domains.status(finished_uuid)
         return finished_uuid
 
     @property

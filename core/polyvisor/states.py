@@ -54,6 +54,7 @@ class StateReason(StrEnum):
     SAVE_CANCELED = "save canceled"
     WAKEUP = "event wakeup"
     POSTCOPY = "post-copy"
+    POSTCOPY_FAILED = "post-copy failed"
     # paused
     USER = "user"
     MIGRATING = "migrating"

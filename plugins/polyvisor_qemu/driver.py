@@ -222,7 +222,7 @@ class QemuDriver(LocalDriver):
                 "migration.offline": _YES,
                 "migration.peer-to-peer": _YES,
                 "migration.tunnelled": _YES,
-                "migration.post-copy": _NOT_YET,
+                "migration.post-copy": _YES,
                 "migration.storage": _YES,
                 "migration.limits": _YES,
                 "migration.timeout": _YES,

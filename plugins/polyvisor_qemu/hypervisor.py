@@ -265,7 +265,8 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
             guest, spec, emulator, self.host(), *more, timeout=self._timeout, owning=owning
         )
 
-    def _process(self, guest: Guest) -> Process | None:
+    def process(self, guest: Guest) -> Process | None:
+        """Return a guest's process, as long as it was known to be there."""
         if "pid" not in guest.runtime:
             return None
         return Process(guest.runtime["pid"], guest.runtime["started"])
@@ -303,7 +304,7 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
 
     def observe(self, guest: Guest, *, deep: bool) -> Observation:
         """See whether QEMU is alive, and ask it how the guest is."""
-        process = self._process(guest)
+        process = self.process(guest)
         if process is None or not process.alive:
             return self._ended(guest)
         if not deep:
@@ -365,7 +366,7 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         except Gone as error:
             from polyvisor_qemu.launch import last_words
 
-            process = self._process(guest)
+            process = self.process(guest)
             if process is not None and process.alive:
                 raise HypervisorError(
                     f"{name}: domain {guest.name!r}: its QEMU runs, but its monitor is gone "
@@ -380,7 +381,7 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         What a guest has flushed is on the disk. What block jobs moved may be in QEMU's tables
         alone, which nobody flushes: a guest that had any is asked to end.
         """
-        process = self._process(guest)
+        process = self.process(guest)
         grouped = bool(guest.runtime.get("grouped"))
         if process is None:
             from polyvisor_qemu.launch import find
@@ -417,7 +418,7 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
 
     def memory_and_cpu_time(self, guest: Guest) -> tuple[int, float | None]:
         """Return the memory that the definition gives, and QEMU's CPU time."""
-        process = self._process(guest)
+        process = self.process(guest)
         spec = guest.spec
         seconds = process.cpu_time() if process is not None else None
         return spec.current_memory or spec.memory, seconds
@@ -432,7 +433,7 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
 
     def wait_gone(self, guest: Guest, timeout: float | None) -> bool:
         """Wait for the end of the process."""
-        process = self._process(guest)
+        process = self.process(guest)
         return process is None or process.wait(timeout)
 
     def watch(
@@ -445,7 +446,7 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         """Listen on every guest's second monitor, and for the end of every process."""
         from polyvisor_qemu.watch import Watch
 
-        with Watch(guests, report, self._process) as watch:
+        with Watch(guests, report, self.process) as watch:
             watch.run(stop_fd, changed_fd)
 
     # Saving and migration

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.local import BacksUpDisks, SnapshotsDisks
-from polyvisor_qemu.changing import ChangingQemu
+from polyvisor_qemu.switching import SwitchingQemu
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["KeepingQemu"]
 
 
-class KeepingQemu(ChangingQemu, SnapshotsDisks, BacksUpDisks):
+class KeepingQemu(SwitchingQemu, SnapshotsDisks, BacksUpDisks):
     """Keeps disks in snapshots, with memory or without it, and backs them up."""
 
     #: Says whether it is kept account of what changes on a domain's disks.

@@ -55,6 +55,8 @@ def commands(
     on += [_PACKERS[method] for method in options.compression if method in _PACKERS]
     if options.parallel:
         on.append("multifd")
+    if options.post_copy:
+        on.append("postcopy-ram")
     if options.copy_storage and leaving:
         # Copying disks ends when the guest stands still and still owns them.
         on.append("pause-before-switchover")
@@ -121,6 +123,10 @@ def credentials(
 
 
 def _check(options: MigrationOptions) -> None:
+    if options.post_copy:
+        from polyvisor_qemu.postcopy import check
+
+        check(options)
     if options.tunnelled and (options.parallel or options.tls):
         other = "parallel" if options.parallel else "tls"
         raise InvalidArgument(

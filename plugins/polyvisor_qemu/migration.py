@@ -60,6 +60,12 @@ def receive(
     runtime = hypervisor.spawn(guest, spec, "-incoming", "defer")
     try:
         with hypervisor.monitor(guest) as monitor:
+            if options.post_copy:
+                from polyvisor_qemu.postcopy import need_host
+
+                need_host(monitor, guest)
+                # Asking QEMU would cost every other guest some of its downtime.
+                runtime["switches"] = True
 
             def listen(uri: str) -> None:
                 try:
@@ -113,9 +119,13 @@ def send(
     was_running = guest.state is DomainState.RUNNING
     if was_running and not options.live:
         hypervisor.suspend(guest)
-    until = None
-    if options.timeout is not None and options.timeout_action == "suspend":
-        until = time.monotonic() + options.timeout
+    until: dict[str, float] = {}
+    if options.timeout is not None:
+        until[options.timeout_action] = time.monotonic() + options.timeout
+
+    def left(action: str) -> float | None:
+        return max(0.0, until[action] - time.monotonic()) if action in until else None
+
     job.report("memory")
     try:
         with hypervisor.monitor(guest) as monitor, ExitStack() as opened:
@@ -145,20 +155,18 @@ def send(
                 guest,
                 job,
                 "memory",
-                stop_after=None if until is None else max(0.0, until - time.monotonic()),
+                stop_after=left("suspend"),
                 abort_on_error=options.abort_on_error,
                 mirrors=mirrors,
+                post_copy=options.post_copy,
+                switch_after=left("post-copy"),
             )
     except BaseException:
         if was_running:
             with suppress(PolyvisorError):
                 hypervisor.resume(guest)
         raise
-    return {
-        "downtime": info.get("downtime", 0) / 1000,
-        "total": info.get("total-time", 0) / 1000,
-        "transferred": info.get("ram", {}).get("transferred", 0),
-    }
+    return stream.figures(info)
 
 
 def received(hypervisor: QemuHypervisor, guest: Guest, timeout: float) -> None:
@@ -169,7 +177,12 @@ def received(hypervisor: QemuHypervisor, guest: Guest, timeout: float) -> None:
             info, *asked = monitor.ask(("query-migrate", {}), *ASKED)
             if isinstance(info, QmpError):
                 raise info
-            if info.get("status") != "completed":
+            if "switches" in guest.runtime:
+                from polyvisor_qemu.postcopy import wait_run
+
+                if wait_run(monitor, timeout):
+                    return
+            elif info.get("status") != "completed":
                 status = monitor.execute("query-status")["status"]
                 if status == "inmigrate":
                     stream.wait_in(monitor, None, timeout)

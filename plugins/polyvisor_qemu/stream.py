@@ -8,11 +8,12 @@ from __future__ import annotations
 import select
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
-from polyvisor.errors import HypervisorError, PolyvisorError, Timeout
+from polyvisor.errors import Cancelled, HypervisorError, PolyvisorError, Timeout
 from polyvisor_qemu.means import plain
+from polyvisor_qemu.postcopy import SWITCHED, switch
 from polyvisor_qemu.qmp import QmpError
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ __all__ = [
     "abandon",
     "begin_in",
     "begin_out",
+    "figures",
+    "progress",
     "steer",
     "wait_in",
     "wait_out",
@@ -121,8 +124,10 @@ def wait_out(
     abort_on_error: bool = False,
     mirrors: Mirrors | None = None,
     beat: Callable[[], None] | None = None,
+    post_copy: bool = False,
+    switch_after: float | None = None,
 ) -> dict[str, Any]:
-    """Wait for the end of an outgoing migration; cancel it if the job is cancelled.
+    """Wait for the end of an outgoing migration, or for its switch; cancel it with its job.
 
     Args:
         monitor: its monitor.
@@ -134,6 +139,8 @@ def wait_out(
         abort_on_error: fail if one of the guest's disks fails meanwhile.
         mirrors: copies of disks that go on until the guest stands still.
         beat: called now and then while it lasts.
+        post_copy: switch to post-copy if the job wishes so. It cannot be cancelled any more then.
+        switch_after: seconds after which it is switched in any case.
 
     Returns:
         QEMU's figures (query-migrate).
@@ -143,6 +150,8 @@ def wait_out(
     poller.register(monitor, select.POLLIN)
     poller.register(job, select.POLLIN)
     stop_at = None if stop_after is None else begun + stop_after
+    switch_at = None if switch_after is None else begun + switch_after
+    switching = False
     try:
         while True:
             look = False
@@ -151,13 +160,19 @@ def wait_out(
                     look = time.monotonic() - begun >= LOOK_FIRST
                 elif event["event"] == "MIGRATION":
                     look = event["data"]["status"] in (
-                        "completed", "failed", "cancelled", "pre-switchover",
+                        "completed", "failed", "cancelled", "pre-switchover", "postcopy-active",
                     )  # fmt: skip
                 elif event["event"] == "BLOCK_IO_ERROR" and abort_on_error:
                     raise _disk_failed(event["data"], guest)
-            job.check()
-            steer(monitor, job.wishes())
+            if not switching:
+                job.check()
+            wishes = job.wishes()
+            steer(monitor, wishes)
             now = time.monotonic()
+            late = switch_at is not None and now >= switch_at
+            if post_copy and not switching and (late or wishes.get("post_copy")):
+                switch(monitor, job)
+                switching, switch_at = True, None
             if look or now - looked >= LOOK_EVERY:
                 looked = now
                 info: dict[str, Any] = monitor.execute("query-migrate")
@@ -168,8 +183,10 @@ def wait_out(
                     if info.get("status") == "pre-switchover":
                         mirrors.end()
                         monitor.execute("migrate-continue", state="pre-switchover")
-                _progress(job, phase, info, mirrors)
-                if info.get("status") == "completed":
+                switched = info.get("status") in SWITCHED
+                with suppress(Cancelled) if switching else nullcontext():
+                    progress(job, "post-copy" if switching else phase, info, mirrors)
+                if switched or info.get("status") == "completed":
                     return info
                 if beat is not None:
                     beat()
@@ -178,8 +195,8 @@ def wait_out(
                 monitor.execute("stop")
             if not monitor.events:
                 wake = looked + LOOK_EVERY
-                if stop_at is not None:
-                    wake = min(wake, stop_at)
+                for at in (stop_at, switch_at):
+                    wake = wake if at is None else min(wake, at)
                 poller.poll(max(0.0, wake - time.monotonic()) * 1000)
     except BaseException:
         with suppress(PolyvisorError):
@@ -227,7 +244,17 @@ def _failed(info: dict[str, Any], guest: Guest) -> HypervisorError:
     )
 
 
-def _progress(job: Job, phase: str, info: dict[str, Any], mirrors: Mirrors | None) -> None:
+def figures(info: dict[str, Any]) -> dict[str, Any]:
+    """Return QEMU's figures of a migration as :meth:`polyvisor.local.MigratesGuests.send` does."""
+    return {
+        "downtime": info.get("downtime", 0) / 1000,
+        "total": info.get("total-time", 0) / 1000,
+        "transferred": info.get("ram", {}).get("transferred", 0),
+    }
+
+
+def progress(job: Job, phase: str, info: dict[str, Any], mirrors: Mirrors | None) -> None:
+    """Report how far a migration is."""
     ram = info.get("ram", {})
     disk = (0, 0) if mirrors is None else (mirrors.total, mirrors.processed)
     rate = ram.get("dirty-pages-rate")

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from polyvisor.local._points import checkpoint_family
     from polyvisor.local._settings import SETTINGS
     from polyvisor.local._snapshot_disks import Merge, SnapshotsDisks
+    from polyvisor.local._switch import PostCopy, SwitchesGuests
     from polyvisor.local._terminal import open_terminal
 
 __all__ = [
@@ -70,8 +71,10 @@ __all__ = [
     "Merge",
     "MigratesGuests",
     "Observation",
+    "PostCopy",
     "SavesGuests",
     "SnapshotsDisks",
+    "SwitchesGuests",
     "TracksDisks",
     "TunesGuests",
     "WatchesGuests",
@@ -89,8 +92,10 @@ __getattr__, __dir__ = attach(
         "Hold": "_hold",
         "LocalDriver": "_driver",
         "Merge": "_snapshot_disks",
+        "PostCopy": "_switch",
         "SETTINGS": "_settings",
         "SnapshotsDisks": "_snapshot_disks",
+        "SwitchesGuests": "_switch",
         "checkpoint_family": "_points",
         "open_terminal": "_terminal",
     },

@@ -21,6 +21,8 @@ from polyvisor.events import EventKind
 from polyvisor.jobs import Job
 from polyvisor.local._cookie import Cookie, agree, need_same
 from polyvisor.local._jobs import arrived, final, now, travelling
+from polyvisor.local._switch import PostCopy
+from polyvisor.local._switched import ARRIVED, how_far, is_switched
 from polyvisor.state import Document, Record
 from polyvisor.states import StateReason
 
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from polyvisor.local._keeper import Keeper
     from polyvisor.model import DomainSpec
 
-__all__ = ["Arrival", "give_up"]
+__all__ = ["Arrival", "give_up", "settle_arrival"]
 
 #: Seconds for the rest of the stream once the source says that all was sent.
 REST_TIMEOUT = 60.0
@@ -141,7 +143,16 @@ class Arrival:
         self, version: int, cookie: bytes | None, missing: Mapping[str, Callable[[], None]]
     ) -> str:
         before = self._hold.record
-        intent = {"op": "migrate-in", "id": self._migration}
+        intent: dict[str, Any] = {"op": "migrate-in", "id": self._migration}
+        if self._options.post_copy:
+            # What takes the domain over if we die after the switch.
+            given = self._given
+            if given is None and self._options.persistent:
+                given = self._spec.to_xml()
+            intent["taken"] = {
+                "run": self._to_run,
+                "definition": None if self._options.persistent is False else given,
+            }
         guest = self._hold.begin(
             self._spec,
             intent,
@@ -188,15 +199,15 @@ class Arrival:
         hold, received = self._hold, now()
         try:
             if cancelled:
-                self._give_up()
-                return Finished(None)
+                return Finished(self.uuid if self._give_up() else None)
             try:
                 self._job.check()
                 if not self._options.offline:
                     self._hypervisor.received(hold.guest, REST_TIMEOUT)
                 self._commit(self._hypervisor.told(cookie)[1])
             except BaseException as error:
-                self._give_up()
+                if self._give_up() and isinstance(error, Exception):
+                    return Finished(self.uuid)
                 if isinstance(error, PolyvisorError) and not isinstance(error, Cancelled):
                     raise self._failed("finish", error.message) from error
                 raise
@@ -232,9 +243,9 @@ class Arrival:
         Args:
             persistent_xml: the definition to keep, as another's driver says it.
         """
-        hold, options, cookie = self._hold, self._options, self._cookie
+        hold, options = self._hold, self._options
         definition = hold.record.definition if hold.record is not None else None
-        given = cookie.definition if cookie is not None else persistent_xml
+        given = self._given if self._given is not None else persistent_xml
         persistent = options.persistent if options.persistent is not None else given is not None
         happened: list[Happened] = []
         if persistent or options.offline:
@@ -251,11 +262,13 @@ class Arrival:
                 outcome=outcome,
             )
             return
-        running = cookie.running if cookie is not None else True
+        reason = StateReason.MIGRATED
+        if options.post_copy and is_switched(hold):
+            hold.guest.runtime[ARRIVED], reason = True, StateReason.POSTCOPY
         intent = {
             "op": "run",
-            "run": running and not options.paused,
-            "reason": str(StateReason.MIGRATED),
+            "run": self._to_run,
+            "reason": str(reason),
             "image": None,
         }
         changes: dict[str, Any] = {"definition": definition, "intent": intent}
@@ -263,14 +276,28 @@ class Arrival:
             (EventKind.STARTED, "migrated"), *happened, durable=True, outcome=outcome, **changes
         )
 
+    @property
+    def _given(self) -> str | None:
+        """The definition that is to be kept, if our own cookie says it."""
+        return self._cookie.definition if self._cookie is not None else None
+
+    @property
+    def _to_run(self) -> bool:
+        running = self._cookie.running if self._cookie is not None else True
+        return running and not self._options.paused
+
     def _run(self) -> None:
         from polyvisor.local._launch import let_run
 
         let_run(self._hold)
 
-    def _give_up(self) -> None:
+    def _give_up(self) -> bool:
+        """Give the domain up; return whether it cannot be, since its guest is here already."""
+        if self._options.post_copy and not self._options.offline and take_over(self._hold):
+            return True
         give_up(self._hold)
         self._keeper.home.store.set_outcome(self._migration, Outcome.ABORTED)
+        return False
 
     def _failed(self, phase: str, why: str) -> MigrationError:
         return MigrationError(
@@ -294,3 +321,54 @@ def give_up(hold: Hold) -> None:
         with suppress(OSError):
             os.unlink(path)
     hold.end(StateReason.FAILED, durable=True, outcome=(record.intent["id"], Outcome.ABORTED))
+
+
+def settle_arrival(hold: Hold) -> None:
+    """Settle an arrival that nobody works on: it is given up.
+
+    Not so if the guest is here already, by post-copy, or if it may be any moment: as long as
+    that stream flows, the source has not given up either.
+    """
+    record = hold.record
+    if record is not None and record.active and "taken" in (record.intent or {}):
+        far = how_far(hold)
+        if far is PostCopy.AHEAD or take_over(hold):
+            return
+    give_up(hold)
+
+
+def take_over(hold: Hold) -> bool:
+    """Take over and run a guest that was switched to us before anybody could commit.
+
+    Returns:
+        Whether there is one.
+    """
+    from polyvisor.local._launch import let_run
+
+    record = hold.record
+    if record is None or record.intent is None or record.intent["op"] != "migrate-in":
+        return False
+    if not record.active or not is_switched(hold):
+        return False
+    intent, definition = record.intent, record.definition
+    taken = intent["taken"]
+    happened: list[Happened] = [(EventKind.STARTED, "migrated")]
+    if taken["definition"] is not None:
+        happened.append((EventKind.DEFINED, "added" if definition is None else "updated"))
+        definition = Document(text=taken["definition"])
+    hold.guest.runtime[ARRIVED] = True
+    hold.change(
+        *happened,
+        durable=True,
+        outcome=(intent["id"], Outcome.FINISHED),
+        definition=definition,
+        intent={
+            "op": "run",
+            "run": taken["run"],
+            "reason": str(StateReason.POSTCOPY),
+            "image": None,
+        },
+    )
+    with suppress(PolyvisorError):  # Recorded, and tried anew at the next look.
+        let_run(hold)
+    return True

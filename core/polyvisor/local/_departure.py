@@ -15,12 +15,15 @@ from polyvisor.errors import (
     MigrationError,
     OperationInvalid,
     PolyvisorError,
+    Unsupported,
 )
 from polyvisor.events import EventKind
 from polyvisor.local._cookie import Cookie
-from polyvisor.local._jobs import confirmed, final, now, sent, travelling
+from polyvisor.local._jobs import MOMENTS, confirmed, final, now, sent, travelling
 from polyvisor.local._keeper import LIVELY
 from polyvisor.local._points import checkpoint_family
+from polyvisor.local._switch import PostCopy
+from polyvisor.local._switched import is_switched, note_leaving, send_rest, settle_leaving
 from polyvisor.local._travel import MigratesGuests
 from polyvisor.state import NewEvent
 from polyvisor.states import DomainState, StateReason
@@ -28,14 +31,22 @@ from polyvisor.states import DomainState, StateReason
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from polyvisor.jobs import Job
+    from polyvisor.jobs import Job, JobProgress
     from polyvisor.jobstats import JobStatistics
     from polyvisor.local._hold import Happened, Hold
     from polyvisor.local._hypervisor import LocalHypervisor
     from polyvisor.local._keeper import Keeper
     from polyvisor.model import DomainSpec
 
-__all__ = ["Departure", "migrates_guests", "settle_departure", "take_for_ours", "unsettled"]
+__all__ = [
+    "Departure",
+    "ask",
+    "let_go",
+    "migrates_guests",
+    "settle_departure",
+    "take_for_ours",
+    "unsettled",
+]
 
 
 class Departure:
@@ -49,6 +60,7 @@ class Departure:
         self._keeper = keeper
         self._migration = str(uuid4())
         self._figures: dict[str, int] | None = None
+        self._job = job
         self._hold = keeper.hold(uuid, "migrate")
         try:
             self.begun = self._begin(options)
@@ -63,6 +75,11 @@ class Departure:
     def _begin(self, options: MigrationOptions) -> Begun:
         hold = self._hold
         record = hold.known
+        if options.post_copy_resume:
+            raise Unsupported(
+                f"migrate {record.name!r}: a stream that was cut off cannot be taken up again yet",
+                feature="migration.post-copy",
+            )
         if record.intent is not None:
             raise unsettled(hold)
         if options.offline:
@@ -93,6 +110,7 @@ class Departure:
                 "running": running,
                 "reason": str(record.reason),
                 "undefine": options.undefine_source,
+                "post_copy": options.post_copy,
             }
         )
         cookie = Cookie(
@@ -163,10 +181,15 @@ class Departure:
         if not options.live and hold.known.state in LIVELY and not stops_itself:
             self._keeper.hypervisor.suspend(hold.guest)
             self._standing_still()
+        if options.post_copy:
+            job.listen(self._heard)
         figures = hypervisor.send_with(hold.guest, uri, version, options, job, cookie)
-        self._phase("sent")
-        if hold.known.state in LIVELY:
-            self._standing_still()
+        if self._switched:
+            note_leaving(hold, PostCopy.FLOWING)
+        else:
+            self._phase("sent")
+            if hold.known.state in LIVELY:
+                self._standing_still()
         hold.tell()
         self._figures = hold.guest.statistics = sent(job, figures, stopped)
         return hypervisor.tell(
@@ -176,6 +199,16 @@ class Departure:
             options=options,
             definition=self._definition,
         )
+
+    def _heard(self, progress: JobProgress) -> None:
+        """Write down that the guest is about to be switched, before it is."""
+        if progress.phase == "post-copy" and not self._switched:
+            self._phase("post-copy")
+
+    @property
+    def _switched(self) -> bool:
+        intent = self._hold.known.intent
+        return intent is not None and intent["phase"] == "post-copy"
 
     def _standing_still(self) -> None:
         self._hold.change(
@@ -199,6 +232,8 @@ class Departure:
         hold = self._hold
         try:
             if not cancelled:
+                if self._switched:
+                    self._send_rest()
                 record, done = hold.known, self._statistics(cookie)
                 let_go(hold, None if done is None else done.to_json())
                 if done is not None:
@@ -209,6 +244,12 @@ class Departure:
         finally:
             self._posting.close()
             hold.release()
+
+    def _send_rest(self) -> None:
+        """Wait until all memory is over there; the moments of the switch stay as they were."""
+        before = self._figures or {}
+        rest = sent(self._job, send_rest(self._hold, self._job), None)
+        self._figures = {**rest, **{name: before[name] for name in MOMENTS if name in before}}
 
     def _statistics(self, cookie: bytes | None) -> JobStatistics | None:
         """Return how it went, with what the destination says of that; ``None`` if nothing was sent.
@@ -231,7 +272,7 @@ class Departure:
         try:
             intent = hold.known.intent
             assert intent is not None
-            if intent["phase"] == "sent":
+            if intent["phase"] in ("sent", "post-copy"):
                 settle_departure(hold)
             else:
                 take_back(hold)
@@ -243,23 +284,37 @@ class Departure:
         hold = self._hold
         intent = hold.known.intent
         assert intent is not None
+        if self._switched:
+            # Nobody but the hypervisors knows whether the word was given before it failed.
+            settle_departure(hold)
+            record = hold.record
+            if record is not None and record.active and record.intent is None:
+                return
+            if record is None or record.intent is None:
+                raise _taken_over(intent)
+            if record.intent.get("owner") != "destination":
+                raise unsettled(hold)
+            raise _taken_over(intent)
         if intent["phase"] == "sent":
             # The destination has all it needs. Whoever says "cancelled" may have lost its
             # connection in the very moment of the commit: better ask.
-            answer = _ask(hold)
+            answer = ask(hold)
             if answer is Outcome.FINISHED:
                 let_go(hold)
-                raise MigrationError(
-                    f"migrate: the destination {intent['peer']} had taken the domain over already; "
-                    f"it is there",
-                    phase="confirm",
-                    side="source",
-                    owner="destination",
-                )
+                raise _taken_over(intent)
             if answer is Outcome.UNKNOWN:
                 hold.change(intent={**intent, "unsettled": "it is still at work on it"})
                 raise unsettled(hold)
         take_back(hold)
+
+
+def _taken_over(intent: dict[str, Any]) -> MigrationError:
+    return MigrationError(
+        f"migrate: the destination {intent['peer']} had taken the domain over already; it is there",
+        phase="confirm",
+        side="source",
+        owner="destination",
+    )
 
 
 def _as_over_there(spec: DomainSpec, options: MigrationOptions) -> DomainSpec:
@@ -308,7 +363,7 @@ def take_back(hold: Hold) -> None:
         hold.change(intent=None, durable=True)
         return
     hypervisor = hold.keeper.hypervisor
-    if intent["phase"] == "sent":
+    if intent["phase"] in ("sent", "post-copy"):
         migrates_guests(hypervisor).take_back(hold.guest)
     if record.state in LIVELY:  # It was never stopped, or the hypervisor let it run on.
         hold.change(intent=None)
@@ -334,7 +389,11 @@ def settle_departure(hold: Hold) -> None:
     if intent["phase"] == "begun":
         hold.change(intent=None)  # Nothing was sent, so the destination cannot have it.
         return
-    answer = _ask(hold)
+    if intent.get("post_copy") and record.active and settle_leaving(hold):
+        return
+    intent = hold.known.intent
+    assert intent is not None
+    answer = ask(hold)
     if answer is Outcome.FINISHED:
         let_go(hold)
         return
@@ -358,7 +417,7 @@ def settle_departure(hold: Hold) -> None:
     hold.change(intent={**intent, "unsettled": why}, durable=True)
 
 
-def _ask(hold: Hold) -> Outcome | None:
+def ask(hold: Hold) -> Outcome | None:
     """Ask the destination what became of a migration; ``None`` if it cannot be asked.
 
     One that keeps no outcomes, such as libvirt, has the domain from prepare on until it gives it
@@ -389,12 +448,29 @@ def unsettled(hold: Hold) -> OperationInvalid:
             f"destroy it first"
         )
     peer = intent["peer"] or "its destination"
+    if intent["phase"] == "post-copy":
+        return hold.invalid(_in_two_halves(intent, peer, record.reason))
     here = "destroy it here" if record.active else "undefine it here"
     return hold.invalid(
         f"its migration to {peer} was interrupted, and {peer} does not say who has the domain: "
         f"{intent.get('unsettled', 'it is still going on')}; look over there: if it is there, "
         f"{here}; if it is not, abort its job here and go on"
     )
+
+
+def _in_two_halves(intent: dict[str, Any], peer: str, reason: StateReason) -> str:
+    if intent.get("owner") != "destination":
+        return (
+            f"it was switched to {peer} by post-copy, and {peer} does not say that it has it: "
+            f"{intent.get('unsettled', 'it is still going on')}; look over there, and destroy it "
+            f"here only if it has all of its memory there or is lost"
+        )
+    if reason is StateReason.POSTCOPY_FAILED:
+        return (
+            f"{peer} has the domain, and the rest of its memory is here; destroy it here if it is "
+            f"lost over there"
+        )
+    return f"{peer} has the domain, and the rest of its memory is being sent there by post-copy"
 
 
 def take_for_ours(hold: Hold) -> bool:
@@ -408,6 +484,8 @@ def take_for_ours(hold: Hold) -> bool:
         return True  # Taking hold of it has settled it.
     if record.intent["op"] != "migrate-out":
         return False
+    if record.intent["phase"] == "post-copy" and is_switched(hold):
+        raise unsettled(hold)
     changes: dict[str, Any] = {"intent": None}
     if record.active:
         changes.update(state=DomainState.PAUSED, reason=StateReason.USER)

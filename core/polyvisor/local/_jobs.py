@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from polyvisor.local._keeper import Keeper
 
 __all__ = [
+    "MOMENTS",
     "arrived",
     "completed",
     "confirmed",
@@ -30,7 +31,8 @@ __all__ = [
     "travelling",
 ]
 
-_MOMENTS = ("started", "stopped", "sent")
+#: What is told beside the figures: when it began, when the guest stood still, when it was told.
+MOMENTS = ("started", "stopped", "sent")
 _MOST = (1 << 63) - 1
 #: What libvirt leaves out if it is 0, though its cookie says so.
 _UNLESS_ZERO = ("memory_bps", "memory_page_size", "disk_bps", "auto_converge_throttle")
@@ -139,7 +141,7 @@ def travelling(told: Any) -> dict[str, int] | None:
         return None
     found: dict[str, int] = {
         name: told[name]
-        for name in _MOMENTS
+        for name in MOMENTS
         if type(told.get(name)) is int and 0 <= told[name] <= _MOST
     }
     if type(told.get("delta")) is int and abs(told["delta"]) <= _MOST:

@@ -202,6 +202,7 @@ def run_image(
 _DETAILS = {
     StateReason.RESTORED: "restored",
     StateReason.MIGRATED: "migrated",
+    StateReason.POSTCOPY: "post-copy",
     StateReason.FROM_SNAPSHOT: "from-snapshot",
 }
 
@@ -223,7 +224,7 @@ def let_run(hold: Hold) -> None:
 
         reverted(hold, intent["snapshot"])
     happened: list[Happened] = []
-    if reason is not StateReason.MIGRATED:
+    if reason not in (StateReason.MIGRATED, StateReason.POSTCOPY):
         happened.append((EventKind.STARTED, detail))
         if not intent["run"]:
             happened.append((EventKind.SUSPENDED, detail))

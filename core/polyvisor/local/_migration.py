@@ -99,6 +99,13 @@ class LocalMigration(Migration):
         record = self._keeper.need(uuid)
         if record.intent is None or record.intent["op"] != "migrate-out":
             raise _not_leaving(record.name)
+        if steering.post_copy and not record.intent.get("post_copy"):
+            raise OperationInvalid(
+                f"steer the migration of {record.name!r}: it was begun without post_copy, so it "
+                f"cannot be switched",
+                domain=record.name,
+                operation="steer migration",
+            )
         wishes = {name: value for name, value in attrs.asdict(steering).items() if value}
         if not self._keeper.home.jobs.wish(str(uuid), wishes):
             raise _not_leaving(record.name)
@@ -132,8 +139,9 @@ class LocalMigration(Migration):
         if uuid in self._arrived:
             return Finished(uuid)
         # Whoever prepared is gone; taking hold of the domain gives its arrival up.
-        with self._keeper.hold(uuid, "migrate", may_be_missing=True):
-            pass
+        with self._keeper.hold(uuid, "migrate", may_be_missing=True) as hold:
+            if hold.record is not None and "post_copy" in hold.record.runtime:
+                return Finished(uuid)  # Unless its guest is here by post-copy.
         if cancelled:
             return Finished(None)
         raise MigrationError(
@@ -169,7 +177,9 @@ class LocalMigration(Migration):
         if lock is not None:
             with Hold(keeper, uuid, "migrate", lock) as hold:
                 hold.settle()
-                keeper.home.store.set_outcome(migration, Outcome.ABORTED)
+                intent = hold.record.intent if hold.record is not None else None
+                if intent is None or intent.get("id") != migration:
+                    keeper.home.store.set_outcome(migration, Outcome.ABORTED)
 
     def close(self) -> None:
         """Give up what is open on either side."""

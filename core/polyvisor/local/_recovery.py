@@ -18,7 +18,9 @@ intent           what is done
 ``backup``       it was half begun: it is ended, and a checkpoint with it is no more
 ``undefine``     the rest of it is removed
 ``migrate-out``  the destination is asked, see :mod:`polyvisor.local._departure`
-``migrate-in``   nobody had taken the domain over: it is given up
+``migrate-in``   nobody had taken the domain over: it is given up, unless the guest is here
+                 already by post-copy: then it is taken over, see
+                 :mod:`polyvisor.local._switched`
 ``restart``      the guest had rebooted or crashed: it is started anew
 ``own``          the hypervisor's own affair: it settles it
 ================ ====================================================================
@@ -62,8 +64,13 @@ def settle(hold: Hold) -> None:
             _start_anew(hold)
         else:
             end_gone(hold, seen.reason)
-    elif not same_state(seen, record):
-        _note(hold, seen)
+    else:
+        if not same_state(seen, record):
+            _note(hold, seen)
+        if "post_copy" in record.runtime:
+            from polyvisor.local._switched import follow
+
+            follow(hold)
 
 
 def look(hold: Hold) -> Observation:
@@ -241,9 +248,9 @@ def _depart(hold: Hold) -> None:
 
 
 def _give_up_arrival(hold: Hold) -> None:
-    from polyvisor.local._arrival import give_up
+    from polyvisor.local._arrival import settle_arrival
 
-    give_up(hold)
+    settle_arrival(hold)
 
 
 def _own(hold: Hold) -> None:

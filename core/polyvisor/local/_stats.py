@@ -31,6 +31,7 @@ REASON_NUMBERS = MappingProxyType(
             StateReason.WAKEUP: 8,
             StateReason.CRASHED: 9,
             StateReason.POSTCOPY: 10,
+            StateReason.POSTCOPY_FAILED: 11,
         },
         DomainState.PAUSED: {
             StateReason.USER: 1,
@@ -45,6 +46,7 @@ REASON_NUMBERS = MappingProxyType(
             StateReason.CRASHED: 10,
             StateReason.STARTING_UP: 11,
             StateReason.POSTCOPY: 12,
+            StateReason.POSTCOPY_FAILED: 13,
         },
         DomainState.SHUTDOWN: {StateReason.USER: 1},
         DomainState.SHUTOFF: {

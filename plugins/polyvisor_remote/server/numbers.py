@@ -38,11 +38,12 @@ _REASONS: Mapping[DomainState, tuple[StateReason | None, ...]] = {
     DomainState.RUNNING: (
         None, _R.BOOTED, _R.MIGRATED, _R.RESTORED, _R.FROM_SNAPSHOT, _R.UNPAUSED,
         _R.MIGRATION_CANCELED, _R.SAVE_CANCELED, _R.WAKEUP, _R.CRASHED, _R.POSTCOPY,
+        _R.POSTCOPY_FAILED,
     ),
     DomainState.PAUSED: (
         None, _R.USER, _R.MIGRATING, _R.SAVING, _R.DUMPING, _R.IOERROR, _R.WATCHDOG,
         _R.FROM_SNAPSHOT, _R.SHUTTING_DOWN, _R.CREATING_SNAPSHOT, _R.CRASHED, _R.STARTING_UP,
-        _R.POSTCOPY,
+        _R.POSTCOPY, _R.POSTCOPY_FAILED,
     ),
     DomainState.SHUTDOWN: (None, _R.USER),
     DomainState.SHUTOFF: (

@@ -1,0 +1,240 @@
+"""Migrations that are switched before all memory is over there (post-copy), on either side.
+
+The commit of the destination is the point at which ownership passes here as well, and the
+destination runs the guest only after it. What differs is that nothing can be given up from
+the switch on: a destination that nobody works on takes the domain over then, and a source is
+not ended before the last page has left it. Which of both it is the hypervisor is asked.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, cast
+
+from polyvisor.errors import HypervisorError, MigrationError, PolyvisorError
+from polyvisor.events import EventKind
+from polyvisor.local._keeper import LIVELY
+from polyvisor.local._switch import PostCopy, SwitchesGuests
+from polyvisor.states import DomainState, StateReason
+
+if TYPE_CHECKING:
+    from polyvisor.jobs import Job
+    from polyvisor.local._hold import Hold
+    from polyvisor.local._hypervisor import LocalHypervisor
+
+__all__ = [
+    "ARRIVED",
+    "follow",
+    "how_far",
+    "is_switched",
+    "left_behind",
+    "note_leaving",
+    "send_rest",
+    "settle_leaving",
+    "switches_guests",
+]
+
+#: A guest's runtime fact at the destination: some of its memory may still be at the source.
+ARRIVED = "post_copy"
+#: Seconds that a switch takes which was asked for: the hypervisor is in a pass over memory.
+SWITCHING = 5.0
+
+
+def switches_guests(hypervisor: LocalHypervisor) -> SwitchesGuests:
+    """Return the hypervisor as one that switches guests."""
+    if not isinstance(hypervisor, SwitchesGuests):
+        raise HypervisorError(f"{hypervisor.name} cannot migrate guests by post-copy")
+    return cast("SwitchesGuests", hypervisor)
+
+
+def how_far(hold: Hold) -> PostCopy | None:
+    """Ask the hypervisor how far the guest's migration is; ``None`` if its guest is gone."""
+    if hold.keeper.must_end(hold.known):
+        return None
+    return switches_guests(hold.keeper.hypervisor).post_copy(hold.guest)
+
+
+def is_switched(hold: Hold) -> bool:
+    """Say whether the destination has the guest and part of its memory is still at the source."""
+    return how_far(hold) in (PostCopy.FLOWING, PostCopy.BROKEN)
+
+
+# Source
+
+
+def note_leaving(hold: Hold, far: PostCopy | None, **more: Any) -> None:
+    """Record that the source has the rest of a guest that is over there."""
+    intent = hold.known.intent
+    assert intent is not None
+    broken = far is PostCopy.BROKEN
+    reason = StateReason.POSTCOPY_FAILED if broken else StateReason.POSTCOPY
+    happened = []
+    if hold.known.reason is not reason or hold.known.state in LIVELY:
+        happened.append((EventKind.SUSPENDED, "post-copy-failed" if broken else "post-copy"))
+    intent = {**intent, "phase": "post-copy", **more}
+    hold.change(*happened, durable=True, state=DomainState.PAUSED, reason=reason, intent=intent)
+
+
+def send_rest(hold: Hold, job: Job) -> dict[str, Any]:
+    """Source: wait until all memory is over there, which has the domain.
+
+    Raises:
+        MigrationError: the stream was cut off.
+    """
+    intent = hold.known.intent
+    assert intent is not None
+    peer = intent["peer"] or "its destination"
+    note_leaving(hold, PostCopy.FLOWING, owner="destination")
+    hold.tell()
+    hypervisor = switches_guests(hold.keeper.hypervisor)
+    try:
+        return hypervisor.send_rest(hold.guest, job)
+    except PolyvisorError as error:
+        name = hold.known.name
+        far = None
+        with suppress(PolyvisorError):
+            far = how_far(hold)
+        if far is not PostCopy.BROKEN:
+            # Waiting has failed; whoever next looks finds out about the guest.
+            words = f"how it goes on is not known ({error.message})"
+        elif left_behind(hold):
+            words = (
+                f"its guest was lost there before all of its memory had arrived, and what was "
+                f"left of it here is gone too ({error.message})"
+            )
+        else:
+            words = (
+                f"the stream was cut off before all of its memory had arrived ({error.message}); "
+                f"it may stand still there"
+            )
+        raise MigrationError(
+            f"migrate {name!r}: {peer} has the domain, but {words}",
+            phase="confirm",
+            side="source",
+            owner="destination",
+            domain=name,
+            operation="migrate",
+        ) from error
+
+
+def left_behind(hold: Hold) -> bool:
+    """Source: record a stream that was cut off; clear away what is of no use any more.
+
+    Returns:
+        Whether the guest is lost: the destination, which has the domain, runs it no longer.
+    """
+    from polyvisor.local._departure import let_go
+
+    if _runs_there(hold) is False:
+        let_go(hold)
+        return True
+    note_leaving(hold, PostCopy.BROKEN)
+    hold.tell()
+    return False
+
+
+def _runs_there(hold: Hold) -> bool | None:
+    """Ask the destination whether it runs the domain; ``None`` if it cannot be asked."""
+    from polyvisor.connection import open as open_connection
+
+    intent = hold.known.intent
+    assert intent is not None
+    if intent["peer"] is None or hold.keeper.home.roots is None:
+        return None
+    with suppress(PolyvisorError), open_connection(intent["peer"]) as peer:
+        if not peer.driver.domains.exists(hold.uuid):
+            return False
+        return peer.driver.domains.status(hold.uuid).state.active
+    return None
+
+
+def settle_leaving(hold: Hold) -> bool:
+    """Source: find out how far a migration is whose process was killed, and record it.
+
+    Returns:
+        Whether there was a switch, so that all is done; else it is as any other migration,
+        and its stream does not flow any more.
+    """
+    from polyvisor.driver import Outcome
+    from polyvisor.local._departure import ask, let_go
+
+    intent = hold.known.intent
+    assert intent is not None
+    if hold.keeper.must_end(hold.known):
+        return False
+    far = how_far(hold)
+    deadline = time.monotonic() + SWITCHING
+    while far is PostCopy.AHEAD and intent["phase"] == "post-copy" and time.monotonic() < deadline:
+        # The word may have been given just before the process was killed.
+        time.sleep(0.02)
+        far = how_far(hold)
+    if far is PostCopy.AHEAD:
+        switches_guests(hold.keeper.hypervisor).take_back(hold.guest)
+        while ask(hold) is Outcome.UNKNOWN and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return False
+    if far not in (PostCopy.FLOWING, PostCopy.BROKEN):
+        if far is PostCopy.DONE and intent.get("owner") == "destination":
+            let_go(hold)
+            return True
+        return False
+    if intent.get("owner") == "destination":
+        _noted(hold, far)
+        return True
+    answer = ask(hold)
+    while answer is Outcome.UNKNOWN and time.monotonic() < deadline:
+        time.sleep(0.05)  # What tells it that there was a switch is on its way.
+        answer = ask(hold)
+    if answer is Outcome.FINISHED:
+        _noted(hold, far, owner="destination")
+    elif answer is Outcome.ABORTED:
+        why = "it has given it up after the switch, from which nothing leads back"
+        note_leaving(hold, far, unsettled=why)
+    else:
+        why = "it cannot be reached" if answer is None else "it is still at work on it"
+        note_leaving(hold, far, unsettled=why)
+    return True
+
+
+def _noted(hold: Hold, far: PostCopy, **more: Any) -> None:
+    if far is PostCopy.BROKEN:
+        intent = hold.known.intent
+        assert intent is not None
+        if more:
+            hold.change(intent={**intent, "phase": "post-copy", **more}, durable=True)
+        left_behind(hold)
+        return
+    wanted = StateReason.POSTCOPY
+    if more or (hold.known.state, hold.known.reason) != (DomainState.PAUSED, wanted):
+        note_leaving(hold, far, **more)
+
+
+# Destination
+
+
+def follow(hold: Hold) -> None:
+    """Destination: record how far the memory is of a guest that runs already."""
+    record = hold.known
+    far = how_far(hold)
+    if far is PostCopy.DONE or far is None:
+        if far is PostCopy.DONE:
+            switches_guests(hold.keeper.hypervisor).arrived(hold.guest)
+        hold.guest.runtime.pop(ARRIVED, None)
+        if record.reason not in (StateReason.POSTCOPY, StateReason.POSTCOPY_FAILED):
+            hold.change()
+        elif record.state in LIVELY:
+            hold.change((EventKind.RESUMED, "migrated"), reason=StateReason.MIGRATED)
+        else:
+            hold.change(reason=StateReason.USER)
+        return
+    running, before = record.state in LIVELY, record.reason
+    broken = far is PostCopy.BROKEN
+    wanted = StateReason.POSTCOPY_FAILED if broken else StateReason.POSTCOPY
+    ours = before in (StateReason.POSTCOPY, StateReason.POSTCOPY_FAILED)
+    if before is wanted or not (running or record.state is DomainState.PAUSED):
+        return
+    if not running and not broken and not ours:
+        return  # Somebody has paused it.
+    kind = EventKind.RESUMED if running else EventKind.SUSPENDED
+    hold.change((kind, "post-copy-failed" if broken else "post-copy"), reason=wanted)

@@ -1,0 +1,191 @@
+"""Post-copy: QEMU's switch to the destination before all memory is there.
+
+The source's QEMU goes from ``active`` to ``postcopy-active``, and from there nothing leads back:
+``cont`` is refused. Ours at the destination stands still then, since it was started with ``-S``,
+until it is told to run. A connection that breaks is ``postcopy-paused`` on either side
+(QEMU's docs/devel/migration.rst).
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from contextlib import suppress
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from polyvisor.errors import Cancelled, HypervisorError, Timeout, Unsupported
+from polyvisor.local import PostCopy
+from polyvisor_qemu.means import plain
+from polyvisor_qemu.qmp import Gone, QmpError
+
+if TYPE_CHECKING:
+    from polyvisor.driver import MigrationOptions
+    from polyvisor.jobs import Job
+    from polyvisor.local import Guest
+    from polyvisor_qemu.hypervisor import QemuHypervisor
+    from polyvisor_qemu.qmp import Monitor
+
+__all__ = [
+    "SWITCHED",
+    "arrived",
+    "check",
+    "how_far",
+    "need_host",
+    "send_rest",
+    "switch",
+    "wait_run",
+]
+
+#: ``MigrationStatus`` of qapi/migration.json once the destination has the guest.
+SWITCHED = frozenset({"postcopy-active", "postcopy-paused", "postcopy-recover"})
+_HOW_FAR = {
+    "setup": None,
+    "active": PostCopy.AHEAD,
+    "device": PostCopy.AHEAD,
+    "postcopy-active": PostCopy.FLOWING,
+    "postcopy-recover": PostCopy.FLOWING,
+    "postcopy-paused": PostCopy.BROKEN,
+    "completed": PostCopy.DONE,
+}
+#: Seconds that QEMU may stand still for a page before it counts as cut off.
+STANDING = 10.0
+#: Seconds between two looks at the figures.
+LOOK_EVERY = 0.25
+
+
+def check(options: MigrationOptions) -> None:
+    """Refuse means that do not go together with post-copy.
+
+    Raises:
+        Unsupported: so it is.
+    """
+    if not options.post_copy:
+        return
+    other = None
+    if options.tunnelled:
+        other = (
+            "tunnelled: the guest asks for memory by the same connection, and a tunnel is one way"
+        )
+    elif options.parallel:
+        other = "parallel: QEMU does only one of them"
+    elif "mt" in options.compression:
+        other = "compression 'mt': QEMU does only one of them"
+    elif options.copy_storage:
+        other = "copy_storage: disks are copied until the guest stands still, not after it"
+    if other is not None:
+        raise Unsupported(
+            f"migrate: post_copy does not go with {other}", feature="migration.post-copy"
+        )
+
+
+def need_host(monitor: Monitor, guest: Guest) -> None:
+    """Destination: have QEMU find out whether this host lets it do post-copy.
+
+    Raises:
+        HypervisorError: it does not.
+    """
+    on = [{"capability": "postcopy-ram", "state": True}]
+    try:
+        monitor.execute("migrate-set-capabilities", capabilities=on)
+    except QmpError as error:
+        raise HypervisorError(
+            f"receive {guest.name!r}: this host does not let QEMU fetch memory as the guest needs "
+            f"it ({error.native_message}); post-copy needs userfaultfd, for root or with the "
+            f"sysctl vm.unprivileged_userfaultfd=1, and memory that is not locked",
+            domain=guest.name,
+            native_message=error.native_message,
+        ) from error
+
+
+def how_far(hypervisor: QemuHypervisor, guest: Guest) -> PostCopy | None:
+    """See :meth:`polyvisor.local.SwitchesGuests.post_copy`."""
+    process = hypervisor.process(guest)
+    if process is None or not process.alive:
+        return None
+    arriving = "switches" in guest.runtime
+    try:
+        with hypervisor.monitor(guest, at_most=STANDING if arriving else inf) as monitor:
+            return _HOW_FAR.get(monitor.execute("query-migrate").get("status", ""))
+    except Gone:
+        if process.wait(5):
+            return None
+        raise
+    except Timeout:
+        # All of QEMU stands still if it needs a page for the guest itself, such as its stack.
+        if arriving:
+            return PostCopy.BROKEN
+        raise
+
+
+def switch(monitor: Monitor, job: Job) -> None:
+    """Source: let QEMU switch with its next pass over memory; it is written down before."""
+    job.report("post-copy")
+    # It refuses when the last page is on its way already.
+    with suppress(QmpError):
+        monitor.execute("migrate-start-postcopy")
+
+
+def wait_run(monitor: Monitor, timeout: float) -> bool:
+    """Destination: wait until QEMU has what the guest needs to run.
+
+    Returns:
+        Whether memory is still missing.
+
+    Raises:
+        Timeout: it had not after ``timeout`` seconds.
+        QmpError: it could not read it.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        info, run = monitor.ask(("query-migrate", {}), ("query-status", {}))
+        for answer in (info, run):
+            if isinstance(answer, QmpError):
+                raise answer
+        status = info.get("status")
+        if status == "failed":
+            raise QmpError("QEMU could not read the guest's state")
+        if run["status"] != "inmigrate" and status in (*SWITCHED, "completed"):
+            return bool(status != "completed")
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise Timeout(f"QEMU did not have the guest after {timeout:g} s")
+        monitor.next_event(min(left, 0.02))
+
+
+def send_rest(hypervisor: QemuHypervisor, guest: Guest, job: Job) -> dict[str, Any]:
+    """See :meth:`polyvisor.local.SwitchesGuests.send_rest`."""
+    from polyvisor_qemu.stream import figures, progress, steer
+
+    with hypervisor.monitor(guest) as monitor:
+        poller = select.poll()
+        poller.register(monitor, select.POLLIN)
+        while True:
+            steer(monitor, job.wishes())
+            info: dict[str, Any] = monitor.execute("query-migrate")
+            with suppress(Cancelled):  # It comes too late.
+                progress(job, "post-copy", info, None)
+            status = info.get("status")
+            if status == "completed":
+                return figures(info)
+            if status not in ("postcopy-active", "postcopy-recover"):
+                words = str(info.get("error-desc", ""))
+                raise HypervisorError(
+                    f"the stream of {guest.name!r} is {status}{': ' if words else ''}{words}",
+                    domain=guest.name,
+                    native_message=words or None,
+                )
+            look_at = time.monotonic() + LOOK_EVERY
+            while (left := look_at - time.monotonic()) > 0:
+                if not monitor.events:
+                    poller.poll(left * 1000)
+                event = monitor.next_event(0)
+                if event is not None and event["event"] == "MIGRATION":
+                    break
+
+
+def arrived(hypervisor: QemuHypervisor, guest: Guest) -> None:
+    """See :meth:`polyvisor.local.SwitchesGuests.arrived`."""
+    with hypervisor.monitor(guest) as monitor:
+        plain(monitor)
+    guest.runtime.pop("switches", None)

@@ -1,0 +1,36 @@
+"""QEMU with guests that run on at the destination before all their memory is there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from polyvisor.local import SwitchesGuests
+from polyvisor_qemu.changing import ChangingQemu
+
+if TYPE_CHECKING:
+    from polyvisor.jobs import Job
+    from polyvisor.local import Guest, PostCopy
+
+__all__ = ["SwitchingQemu"]
+
+
+class SwitchingQemu(ChangingQemu, SwitchesGuests):
+    """Migrates guests by post-copy as well."""
+
+    def post_copy(self, guest: Guest) -> PostCopy | None:
+        """See :func:`polyvisor_qemu.postcopy.how_far`."""
+        from polyvisor_qemu.postcopy import how_far
+
+        return how_far(self, guest)
+
+    def send_rest(self, guest: Guest, job: Job) -> dict[str, Any]:
+        """See :func:`polyvisor_qemu.postcopy.send_rest`."""
+        from polyvisor_qemu.postcopy import send_rest
+
+        return send_rest(self, guest, job)
+
+    def arrived(self, guest: Guest) -> None:
+        """See :func:`polyvisor_qemu.postcopy.arrived`."""
+        from polyvisor_qemu.postcopy import arrived
+
+        arrived(self, guest)

@@ -1,0 +1,357 @@
+"""Real guests that go on at the destination before all of their memory is there."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import signal
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from polyvisor.errors import (
+    MigrationError,
+    NotFound,
+    OperationInvalid,
+    PolyvisorError,
+    Unsupported,
+)
+from polyvisor.events import EventKind
+from polyvisor.states import DomainState, DomainStatus, StateReason
+
+if TYPE_CHECKING:
+    from polyvisor.connection import Connection
+    from polyvisor.domain import Domain
+    from polyvisor.jobs import JobProgress
+
+    # The conftest's own class; tests are no package that could be imported from.
+    Hosts = Any
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+#: Bytes per second at which the guest would take far longer than the test, and then one at
+#: which the rest of it takes about a second.
+SLOW, REST = 100_000, 400_000
+POSTCOPY = StateReason.POSTCOPY
+#: MiB; nearly all of it is empty.
+MEMORY = 16
+#: Of the system call userfaultfd (asm/unistd.h).
+USERFAULTFD = {"x86_64": 323, "aarch64": 282}
+
+
+@pytest.fixture(autouse=True)
+def _faults() -> None:
+    """Skip where this host does not let memory be fetched as it is needed."""
+    number = USERFAULTFD.get(platform.machine())
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = libc.syscall(number, os.O_CLOEXEC) if number is not None else -1
+    if fd < 0:
+        why = os.strerror(ctypes.get_errno()) if number is not None else "unknown here"
+        pytest.skip(f"post-copy needs userfaultfd (root, or vm.unprivileged_userfaultfd=1): {why}")
+    os.close(fd)
+
+
+def switching(domain: Domain, then: Callable[[], object] | None = None) -> Any:
+    """Return a progress function that switches, and does something once that is done."""
+    asked = done = False
+
+    def progress(told: JobProgress) -> None:
+        nonlocal asked, done
+        if told.processed and not asked:
+            asked = True
+            domain.steer_migration(post_copy=True)
+        if then is not None and not done and domain.status().reason is POSTCOPY:
+            done = True
+            then()
+
+    return progress
+
+
+def until(holds: Callable[[], object], what: str) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def test_switched_by_hand(hosts: Hosts) -> None:
+    """The guest runs on over there; meanwhile either side says in which half it is."""
+    here, there = hosts.open("a"), hosts.open("b")
+    domain = here.domains.create(hosts.counting(memory=MEMORY))
+    hosts.wait_for_count()
+    heard = {side: side.events(timeout=20) for side in (here, there)}
+    halves = []
+    counted = []
+
+    def look() -> None:
+        halves.append((domain.status(), there.domains["guest"].status()))
+        counted.append(hosts.wait_for_count())
+
+    moved = domain.migrate(
+        there,
+        bandwidth=SLOW,
+        post_copy=True,
+        post_copy_bandwidth=REST,
+        progress=switching(domain, look),
+    )
+    assert halves == [
+        (
+            DomainStatus(DomainState.PAUSED, POSTCOPY),
+            DomainStatus(DomainState.RUNNING, POSTCOPY),
+        )
+    ]
+    assert counted, "the guest ran with part of its memory"
+    assert moved.status() == DomainStatus(DomainState.RUNNING, StateReason.MIGRATED)
+    assert here.domains.list() == []
+    assert len(hosts.processes()) == 1
+    hosts.wait_for_count()
+    assert told_of(heard[here], EventKind.STOPPED) == [
+        (EventKind.SUSPENDED, "post-copy"),
+        (EventKind.STOPPED, "migrated"),
+    ]
+    assert told_of(heard[there], EventKind.RESUMED, 2) == [
+        (EventKind.STARTED, "migrated"),
+        (EventKind.RESUMED, "post-copy"),
+        (EventKind.RESUMED, "migrated"),
+    ]
+
+
+def told_of(events: Any, last: EventKind, times: int = 1) -> list[tuple[EventKind, str]]:
+    """Return what happened to a domain's life, up to something that happens so many times."""
+    life = (EventKind.STARTED, EventKind.SUSPENDED, EventKind.RESUMED, EventKind.STOPPED)
+    heard: list[tuple[EventKind, str]] = []
+    for event in events:
+        if event.kind in life:
+            heard.append((event.kind, event.detail))
+            times -= event.kind is last
+        if not times:
+            break
+    return heard
+
+
+def test_switched_when_its_time_is_up(hosts: Hosts) -> None:
+    """A migration that does not come to an end in time goes on as post-copy."""
+    here, there = hosts.open("a"), hosts.open("b")
+    domain = here.domains.create(hosts.counting(memory=MEMORY))
+    hosts.wait_for_count()
+    phases = set()
+    moved = domain.migrate(
+        there,
+        bandwidth=SLOW,
+        post_copy=True,
+        timeout=0.5,
+        timeout_action="post-copy",
+        progress=lambda told: phases.add(told.phase),
+    )
+    assert "post-copy" in phases
+    assert moved.status() == DomainStatus(DomainState.RUNNING, StateReason.MIGRATED)
+    hosts.wait_for_count()
+
+
+def test_allowed_but_not_needed(hosts: Hosts) -> None:
+    """A guest that gets there before anybody switches it has migrated as any other."""
+    here, there = hosts.open("a"), hosts.open("b")
+    domain = here.domains.create(hosts.counting(memory=MEMORY))
+    hosts.wait_for_count()
+    moved = domain.migrate(there, post_copy=True)
+    assert moved.status() == DomainStatus(DomainState.RUNNING, StateReason.MIGRATED)
+    back = moved.migrate(here, post_copy=True)
+    assert back.status() == DomainStatus(DomainState.RUNNING, StateReason.MIGRATED)
+    back.suspend()
+    back.save(hosts.root / "image")  # QEMU is not left with the means of a migration.
+    here.domains.restore(hosts.root / "image").destroy()
+
+
+def test_begun_without(hosts: Hosts) -> None:
+    """What was not begun as post-copy cannot be switched, and goes on."""
+    domain = hosts.open("a").domains.create(hosts.counting(memory=MEMORY))
+    refused = []
+
+    def ask() -> None:
+        with pytest.raises(OperationInvalid, match="begun without post_copy") as caught:
+            domain.steer_migration(post_copy=True)
+        refused.append(caught.value)
+        domain.steer_migration(bandwidth=1 << 40)
+
+    moved = domain.migrate(hosts.open("b"), bandwidth=SLOW, progress=hosts.once_sending(ask))
+    assert refused
+    assert moved.state is DomainState.RUNNING
+
+
+@pytest.mark.parametrize(
+    "means",
+    [{"parallel": True}, {"compression": ["mt"]}, {"tunnelled": True}, {"copy_storage": "all"}],
+    ids=lambda means: next(iter(means)),
+)
+def test_what_does_not_go_with_it(hosts: Hosts, means: dict[str, Any]) -> None:
+    """It is refused before the guest is touched."""
+    domain = hosts.open("a").domains.create(hosts.counting())
+    there = hosts.open("b")
+    with pytest.raises(Unsupported, match="post_copy does not go with"):
+        domain.migrate(there, post_copy=True, peer_to_peer="tunnelled" in means, **means)
+    assert domain.status() == DomainStatus(DomainState.RUNNING, StateReason.BOOTED)
+    assert there.domains.list() == []
+
+
+def test_cancelling_comes_too_late(hosts: Hosts) -> None:
+    """From the switch on nothing is given up, whoever asks for it."""
+    here, there = hosts.open("a"), hosts.open("b")
+    domain = here.domains.create(hosts.counting(memory=MEMORY))
+    hosts.wait_for_count()
+    moved = domain.migrate(
+        there,
+        bandwidth=SLOW,
+        post_copy=True,
+        post_copy_bandwidth=REST,
+        progress=switching(domain, domain.abort_job),
+    )
+    assert moved.status() == DomainStatus(DomainState.RUNNING, StateReason.MIGRATED)
+    hosts.wait_for_count()
+    assert len(hosts.processes()) == 1
+
+
+#: Where the process that drives a migration dies: what it does, and how.
+DEATHS = {
+    "before the word": "die_in(polyvisor_qemu.postcopy, 'suppress')",
+    "with the word": "die_after_word()",
+    "before finish": "die_in(LocalMigration, 'finish')",
+    "in finish": "die_in(polyvisor.local._launch, 'let_run')",
+    "before confirm": "die_in(LocalMigration, 'confirm')",
+    "in confirm": "die_in(polyvisor_qemu.postcopy, 'send_rest')",
+    "after the rest": "die_in(polyvisor.local._departure, 'let_go')",
+}
+DYING = """
+import signal
+import polyvisor.local._launch, polyvisor.local._departure, polyvisor_qemu.postcopy
+from polyvisor.local._migration import LocalMigration
+from polyvisor_qemu.qmp import Monitor
+
+def die(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def die_in(owner, name):
+    setattr(owner, name, die)
+
+def die_after_word():
+    plain = Monitor.execute
+    def execute(self, command, **arguments):
+        answer = plain(self, command, **arguments)
+        if command == "migrate-start-postcopy":
+            die()
+        return answer
+    Monitor.execute = execute
+
+def progress(told):
+    if told.processed and told.phase != "post-copy":
+        domain.steer_migration(post_copy=True)
+
+peer, death = sys.argv[1:3]
+domain = polyvisor.open(uri).domains["guest"]
+exec(death)
+domain.migrate(
+    polyvisor.open(peer), bandwidth=100_000, post_copy=True, post_copy_bandwidth=400_000,
+    progress=progress, undefine_source=True,
+)
+"""
+
+
+@pytest.mark.parametrize(
+    ("death", "first"),
+    [(death, "a") for death in DEATHS]
+    + [(death, "b") for death in ("before the word", "with the word", "before finish")],
+)
+def test_killed(hosts: Hosts, death: str, first: str) -> None:
+    """Whoever drives it dies: the guest runs on one side, whichever is looked at first."""
+    here, there = hosts.open("a"), hosts.open("b")
+    domain = here.domains.define(hosts.counting(memory=MEMORY))
+    domain.start()
+    hosts.wait_for_count()
+    with hosts.start_process(DYING, hosts.uri("b"), DEATHS[death]) as process:
+        _, words = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, words
+    sides = {"a": here, "b": there}
+    where = "b" if first == "a" else "a"
+    owners: list[Connection] = []
+
+    def settled() -> bool:
+        owners.clear()
+        for side in (sides[first], sides[where]):
+            with suppress(NotFound):  # It may go between two looks.
+                status = side.domains["guest"].status()
+                if status.state is DomainState.RUNNING and status.reason is not POSTCOPY:
+                    owners.append(side)
+        return len(owners) == 1 and len(hosts.processes()) == 1
+
+    until(settled, "nobody has it")
+    assert owners[0] is (here if death == "before the word" else there)
+    hosts.wait_for_count()
+    owned = owners[0].domains["guest"]
+    assert [each.persistent for each in owners[0].domains.summaries()] == [True]
+    other = there if owners[0] is here else here
+    assert other.domains.list() == []
+    owned.migrate(other, persistent=True, undefine_source=True)
+    hosts.wait_for_count()
+
+
+def test_the_destination_dies_after_the_switch(hosts: Hosts) -> None:
+    """Its guest is lost, which is said; nobody has a half of it, or believes to."""
+    here, there = hosts.open("a"), hosts.open("b")
+    domain = here.domains.define(hosts.counting(memory=MEMORY))
+    domain.start()
+    hosts.wait_for_count()
+    (ours,) = hosts.processes()
+
+    def kill() -> None:
+        hosts.wait_for_count()
+        (theirs,) = set(hosts.processes()) - {ours}
+        os.kill(theirs, signal.SIGKILL)
+
+    with pytest.raises(MigrationError, match="its guest was lost there") as caught:
+        domain.migrate(
+            there,
+            bandwidth=SLOW,
+            post_copy=True,
+            post_copy_bandwidth=REST,
+            persistent=True,
+            undefine_source=True,
+            progress=switching(domain, kill),
+        )
+    assert caught.value.owner == "destination"
+    assert hosts.processes() == []
+    assert here.domains.list() == []
+    left = there.domains["guest"]
+    assert left.state is DomainState.SHUTOFF
+    left.start()
+    hosts.wait_for_count()
+
+
+def test_the_source_dies_after_the_switch(hosts: Hosts) -> None:
+    """What is left of its guest stands at the destination, which has it, and says so."""
+    here, there = hosts.open("a"), hosts.open("b")
+    domain = here.domains.create(hosts.counting(memory=MEMORY))
+    hosts.wait_for_count()
+    (ours,) = hosts.processes()
+
+    def kill() -> None:
+        os.kill(ours, signal.SIGKILL)
+
+    with pytest.raises(PolyvisorError):
+        domain.migrate(
+            there,
+            bandwidth=SLOW,
+            post_copy=True,
+            post_copy_bandwidth=REST,
+            progress=switching(domain, kill),
+        )
+    until(lambda: here.domains.list() == [], "the source does not see that its guest is gone")
+    arrived = there.domains["guest"]
+    failed = DomainStatus(DomainState.RUNNING, StateReason.POSTCOPY_FAILED)
+    until(lambda: arrived.status() == failed, "the destination does not see it")
+    arrived.destroy()
+    assert there.domains.list() == []
+    assert hosts.processes() == []
