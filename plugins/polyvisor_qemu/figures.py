@@ -7,9 +7,12 @@ from cgroups and ``/proc`` comes from ``/proc`` here.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from polyvisor.errors import HypervisorError
 from polyvisor.local import Figures
@@ -20,7 +23,9 @@ from polyvisor_qemu.qmp import QmpError, ask_all
 if TYPE_CHECKING:
     from polyvisor.local import Guest
     from polyvisor.model import DomainSpec
+    from polyvisor.model.devices.disk import Disk
     from polyvisor_qemu.hypervisor import QemuHypervisor
+    from polyvisor_qemu.qmp import Command
 
 __all__ = ["figures"]
 
@@ -64,13 +69,9 @@ _NET = {
 
 # Each costs a descriptor meanwhile.
 _AT_ONCE = 64
-_ASKED: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("query-status", {}),
-    ("query-cpus-fast", {}),
-    ("query-balloon", {}),
-    ("query-block", {}),
-    ("query-blockstats", {}),
-)
+# What QEMU said of the vCPUs of its guests, by its process, with how many these are.
+_KNOWN_MOST = 4096
+_threads: dict[tuple[int, int], tuple[int, list[dict[str, Any]]]] = {}
 
 
 def figures(hypervisor: QemuHypervisor, guests: Sequence[Guest]) -> list[Figures | None]:
@@ -81,9 +82,9 @@ def figures(hypervisor: QemuHypervisor, guests: Sequence[Guest]) -> list[Figures
     found: list[Figures | None] = []
     wires = _Wires()
     for begin in range(0, len(guests), _AT_ONCE):
-        some = guests[begin : begin + _AT_ONCE]
+        some = [_Asked.of(one) for one in guests[begin : begin + _AT_ONCE]]
         told = ask_all(
-            [(f"{one.run_dir}/control", (*_ASKED, _balloon_question(one.spec))) for one in some],
+            [(f"{one.guest.run_dir}/control", tuple(one.commands.values())) for one in some],
             timeout=ANSWERS,
         )
         with closing(told):
@@ -91,15 +92,48 @@ def figures(hypervisor: QemuHypervisor, guests: Sequence[Guest]) -> list[Figures
     return found
 
 
-def _balloon_question(spec: DomainSpec) -> tuple[str, dict[str, Any]]:
-    balloon = spec.devices.memballoon
-    path = f"/machine/peripheral/{(balloon and balloon.alias) or 'balloon0'}"
-    return "qom-get", {"path": path, "property": "guest-stats"}
+@attrs.frozen
+class _Asked:
+    """What a guest's QEMU is asked, which is no more than has to be.
+
+    A command costs QEMU a fifth of a millisecond, most of it for handing it from thread to thread.
+
+    Attributes:
+        guest: the guest.
+        commands: by what they are asked for.
+        sizes: capacity and size of the image of each disk, if QEMU need not be asked for them.
+    """
+
+    guest: Guest
+    commands: dict[str, Command]
+    sizes: list[tuple[int, int]] | None
+
+    @classmethod
+    def of(cls, guest: Guest) -> _Asked:
+        spec = guest.spec
+        commands: dict[str, Command] = {"status": ("query-status", {})}
+        if _known_threads(guest) is None:
+            commands["cpus"] = ("query-cpus-fast", {})
+        balloon = spec.devices.memballoon
+        if balloon is None or balloon.model != "none":
+            path = f"/machine/peripheral/{(balloon and balloon.alias) or 'balloon0'}"
+            commands["size"] = ("query-balloon", {})
+            commands["balloon"] = ("qom-get", {"path": path, "property": "guest-stats"})
+        sizes: list[tuple[int, int]] | None = []
+        if spec.devices.disks:
+            commands["counts"] = ("query-blockstats", {})
+            known = [_local_sizes(disk) for disk in spec.devices.disks]
+            sizes = [one for one in known if one is not None]
+            if len(sizes) < len(known):
+                sizes = None
+                commands["nodes"] = ("query-block", {})
+        return cls(guest, commands, sizes)
 
 
 def _figures(
-    hypervisor: QemuHypervisor, guest: Guest, told: list[Any] | HypervisorError, wires: _Wires
+    hypervisor: QemuHypervisor, asked: _Asked, told: list[Any] | HypervisorError, wires: _Wires
 ) -> Figures | None:
+    guest = asked.guest
     seen = hypervisor.observe(guest, deep=False)
     if seen.state is DomainState.SHUTOFF:
         return Figures(seen, 0, None)
@@ -107,20 +141,37 @@ def _figures(
     more = {**_cpu(pid), "balloon.rss": _rss(pid), **_interfaces(pid, spec, wires)}
     cpu_time = more.get("cpu.time", 0) / 1e9
     if not isinstance(told, HypervisorError):
-        status, cpus, size, nodes, counts, balloon = (
-            None if isinstance(one, QmpError) else one for one in told
-        )
-        if status is not None:
-            seen = hypervisor.seen(guest, status["status"])
-        if size is not None:
-            more["balloon.current"] = size["actual"] // 1024
-        if balloon is not None:
-            more |= _balloon(balloon)
+        answers = {
+            name: one
+            for name, one in zip(asked.commands, told, strict=True)
+            if not isinstance(one, QmpError)
+        }
+        if "status" in answers:
+            seen = hypervisor.seen(guest, answers["status"]["status"])
+        if "size" in answers:
+            more["balloon.current"] = answers["size"]["actual"] // 1024
+        if "balloon" in answers:
+            more |= _balloon(answers["balloon"])
+        if "cpus" in answers:
+            _remember_threads(guest, answers["cpus"])
+        cpus = answers.get("cpus", _known_threads(guest))
         if cpus is not None:
             more |= _vcpus(pid, cpus)
-        if nodes is not None and counts is not None:
-            more |= _blocks(spec, nodes, counts)
+        more |= _blocks(spec, answers.get("nodes"), answers.get("counts", ()), asked.sizes)
     return Figures(seen, spec.current_memory or spec.memory, cpu_time, more)
+
+
+def _known_threads(guest: Guest) -> list[dict[str, Any]] | None:
+    """Return what QEMU said of a guest's vCPUs, if there are as many as then."""
+    count, cpus = _threads.get((guest.runtime["pid"], guest.runtime["started"]), (0, None))
+    return cpus if count == guest.spec.vcpus else None
+
+
+def _remember_threads(guest: Guest, cpus: list[dict[str, Any]]) -> None:
+    if len(cpus) == guest.spec.vcpus:
+        if len(_threads) >= _KNOWN_MOST:
+            _threads.clear()
+        _threads[guest.runtime["pid"], guest.runtime["started"]] = len(cpus), cpus
 
 
 def _fields(path: str) -> list[str]:
@@ -202,43 +253,75 @@ def _interfaces(pid: int, spec: DomainSpec, wires: _Wires) -> dict[str, Any]:
 
 
 def _blocks(
-    spec: DomainSpec, nodes: list[dict[str, Any]], counts: list[dict[str, Any]]
+    spec: DomainSpec,
+    nodes: Sequence[dict[str, Any]] | None,
+    counts: Sequence[dict[str, Any]],
+    sizes: Sequence[tuple[int, int]] | None,
 ) -> dict[str, Any]:
     figures: dict[str, Any] = {"block.count": len(spec.devices.disks)}
-    by_device = {qdev_name(one): one for one in nodes}
     counted = {qdev_name(one): one["stats"] for one in counts}
+    by_device = {qdev_name(one): one for one in nodes or ()}
     for number, disk in enumerate(spec.devices.disks):
-        name = next((one for one in disk_names(disk) if one in by_device), None)
+        prefix = f"block.{number}"
         if disk.target is not None:
-            figures[f"block.{number}.name"] = disk.target.dev
+            figures[f"{prefix}.name"] = disk.target.dev
         path = disk.source.file or disk.source.dev if disk.source is not None else None
         if path is not None:
-            figures[f"block.{number}.path"] = path
+            figures[f"{prefix}.path"] = path
+        name = next((one for one in disk_names(disk) if one in counted or one in by_device), None)
         if name is None:
             continue
+        numbers = counted.get(name, {})
         for ours, theirs in _BLOCK.items():
-            figures[f"block.{number}.{ours}"] = counted.get(name, {}).get(theirs, 0)
-        inserted = by_device[name].get("inserted")
-        if inserted is not None:
-            figures |= _sizes(f"block.{number}", path, inserted, counted.get(name, {}))
+            figures[f"{prefix}.{ours}"] = numbers.get(theirs, 0)
+        size = None
+        if sizes is not None:
+            size = sizes[number]
+        elif name in by_device and "inserted" in by_device[name]:
+            size = _told_sizes(path, by_device[name]["inserted"]["image"])
+        if size is not None:
+            # Of a raw image libvirt tells the highest place that the guest wrote to.
+            figures[f"{prefix}.allocation"] = numbers.get("wr_highest_offset", 0)
+            figures[f"{prefix}.capacity"], figures[f"{prefix}.physical"] = size
     return figures
 
 
-def _sizes(
-    prefix: str, path: str | None, inserted: dict[str, Any], counted: dict[str, Any]
-) -> dict[str, int]:
-    image = inserted["image"]
-    capacity = image["virtual-size"]
-    physical = image.get("actual-size", capacity)
-    if path is not None:
+def _told_sizes(path: str | None, image: dict[str, Any]) -> tuple[int, int]:
+    """Return capacity and size of an image that QEMU tells of."""
+    capacity: int = image["virtual-size"]
+    physical: int = image.get("actual-size", capacity)
+    if path is not None and image["format"] != "raw":
         with suppress(OSError):
-            seen = os.stat(path)
-            if image["format"] != "raw":
-                physical = seen.st_size
-    # Of a raw image libvirt tells the highest place that the guest wrote to.
-    written = counted.get("wr_highest_offset", 0)
-    return {
-        f"{prefix}.allocation": written,
-        f"{prefix}.capacity": capacity,
-        f"{prefix}.physical": physical,
-    }
+            physical = os.stat(path).st_size
+    return capacity, physical
+
+
+def _local_sizes(disk: Disk) -> tuple[int, int] | None:
+    """Return capacity and size of a disk's image, if it is a file that says so itself.
+
+    A medium that the guest can take out may not be in; only QEMU knows.
+    """
+    source, driver = disk.source, disk.driver
+    form = driver.type if driver is not None else None
+    if disk.device not in (None, "disk") or source is None or source.file is None:
+        return None
+    if form not in ("raw", "qcow2") or source.slices is not None:
+        return None
+    if source.encryption is not None or disk.encryption is not None:
+        return None
+    with suppress(OSError):
+        fd = os.open(source.file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            seen = os.fstat(fd)
+            if not stat.S_ISREG(seen.st_mode):
+                return None
+            if form == "raw":
+                # QEMU counts sectors.
+                return -(-seen.st_size // 512) * 512, seen.st_blocks * 512
+            head = os.pread(fd, 32, 0)
+        finally:
+            os.close(fd)
+        # docs/interop/qcow2.txt: magic, and the size at byte 24.
+        if len(head) == 32 and head.startswith(b"QFI\xfb"):
+            return int.from_bytes(head[24:32], "big"), seen.st_size
+    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import threading
 from typing import Any
 
 from polyvisor.driver import Usability
@@ -12,6 +13,8 @@ __all__ = ["emulator_for", "kept", "kvm_works", "usable", "version_of"]
 
 #: Package that has the emulator for an architecture, on Debian.
 _PACKAGES = {"x86_64": "qemu-system-x86", "i686": "qemu-system-x86", "aarch64": "qemu-system-arm"}
+
+_asking = threading.RLock()
 
 
 def emulator_for(architecture: str | None, settings: dict[str, Any] | None = None) -> str | None:
@@ -83,17 +86,19 @@ def kept(
             key.append(file.read().strip())
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:24]
     path = f"{cache_dir}/{what}-{name}.json"
-    try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except (OSError, ValueError):
-        answer = ask()
-    os.makedirs(cache_dir, mode=0o700, exist_ok=True)
-    temporary = f"{path}.{os.getpid()}"
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(answer, file)
-    os.replace(temporary, path)
-    return answer
+    # Many threads may want to know at once: one asks for all.
+    with _asking:
+        try:
+            with open(path, encoding="utf-8") as file:
+                return json.load(file)
+        except (OSError, ValueError):
+            answer = ask()
+        os.makedirs(cache_dir, mode=0o700, exist_ok=True)
+        temporary = f"{path}.{os.getpid()}"
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(answer, file)
+        os.replace(temporary, path)
+        return answer
 
 
 def _ask_version(emulator: str) -> str:

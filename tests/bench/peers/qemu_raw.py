@@ -23,19 +23,37 @@ MIB = 1 << 20
 ALIVE = []
 
 
-class Machine:
-    """One QEMU and its monitor."""
+def disk(path):
+    """Return what gives a machine the node ``disk``."""
+    drive = {"driver": "file", "filename": path, "node-name": "file"}
+    node = {"driver": "raw", "file": "file", "node-name": "disk"}
+    return ["-blockdev", json.dumps(drive), "-blockdev", json.dumps(node)]
 
-    def __init__(self, folder, name, *more):
+
+def tick(folder):
+    """Return the devices of the guest that counts."""
+    return [
+        *disk(f"{folder}/tick.img"),
+        "-device", "ide-hd,bus=ide.0,unit=0,drive=disk,bootindex=1",
+        "-chardev", f"file,id=serial,path={folder}/tick.log,append=on",
+        "-device", "isa-serial,chardev=serial",
+    ]  # fmt: skip
+
+
+class Machine:
+    """One QEMU and its monitor.
+
+    Without ``wait`` it is only started; :meth:`ready` waits for it.
+    """
+
+    def __init__(self, folder, name, *more, memory=64, devices=None, wait=True):
         path = f"{folder}/{name}.qmp"
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(path)
             listener.listen(1)
-            drive = {"driver": "file", "filename": f"{folder}/tick.img", "node-name": "file"}
-            node = {"driver": "raw", "file": "file", "node-name": "disk"}
-            ram = {"qom-type": "memory-backend-ram", "id": "ram", "size": 64 * MIB}
+            ram = {"qom-type": "memory-backend-ram", "id": "ram", "size": memory * MIB}
             monitor = listener.fileno()
             self.process = subprocess.Popen(
                 [
@@ -43,13 +61,10 @@ class Machine:
                     "-name", f"guest={name}",
                     "-S", "-no-user-config", "-nodefaults", "-display", "none",
                     "-machine", "pc,usb=off,dump-guest-core=off,memory-backend=ram,acpi=off",
-                    "-accel", "tcg", "-m", "64", "-smp", "1", "-rtc", "base=utc",
+                    "-accel", "tcg", "-m", str(memory), "-smp", "1", "-rtc", "base=utc",
                     "-object", json.dumps(ram),
                     "-boot", "strict=on",
-                    "-blockdev", json.dumps(drive), "-blockdev", json.dumps(node),
-                    "-device", "ide-hd,bus=ide.0,unit=0,drive=disk,bootindex=1",
-                    "-chardev", f"file,id=serial,path={folder}/tick.log,append=on",
-                    "-device", "isa-serial,chardev=serial",
+                    *(tick(folder) if devices is None else devices),
                     "-chardev", f"socket,id=qmp,fd={monitor},server=on,wait=off",
                     "-mon", "chardev=qmp,mode=control",
                     "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny",
@@ -63,6 +78,11 @@ class Machine:
         self.socket.connect(path)
         self.lines = self.socket.makefile("r")
         self.events = []
+        if wait:
+            self.ready()
+
+    def ready(self):
+        """Wait until it answers."""
         json.loads(self.lines.readline())
         self("qmp_capabilities")
 
@@ -189,4 +209,5 @@ def main(folder, rounds):
     print(json.dumps({name: statistics.median(taken) for name, taken in seen.items()}))
 
 
-main(sys.argv[1], int(sys.argv[2]))
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

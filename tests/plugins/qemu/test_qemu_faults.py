@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,22 @@ def test_twenty_at_one_domain(hosts: Hosts) -> None:
         domain.resume()
     assert hosts.processes() == [pid]
     hosts.wait_for_count()
+
+
+def test_many_threads_start_guests(hosts: Hosts, make_spec: Any) -> None:
+    """The first guests that a host ever has may be started all at once, from one process."""
+    host = hosts.open()
+    with ThreadPoolExecutor(8) as pool:
+        started = [
+            pool.submit(host.domains.create, make_spec(f"guest-{number}"), paused=True)
+            for number in range(8)
+        ]
+        names = {one.result(timeout=120).name for one in started}
+    assert names == {f"guest-{number}" for number in range(8)}
+    assert len(hosts.processes()) == 8
+    for domain in host.domains.list():
+        domain.destroy()
+    assert hosts.processes() == []
 
 
 #: A life in which the clock jumps between any two steps, by the number of days in a file.
