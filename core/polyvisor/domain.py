@@ -136,9 +136,18 @@ class Domain(Changing, Moving, Seat):
         self._connection._driver.domains.start(self.uuid, options)
 
     @verb
-    def shutdown(self) -> None:
-        """Ask the guest to shut down and return at once; see :meth:`wait`."""
-        self._connection._driver.domains.shutdown(self.uuid)
+    def shutdown(self, *, mode: str | Sequence[str] | None = None) -> None:
+        """Ask the guest to shut down and return at once; see :meth:`wait`.
+
+        Args:
+            mode: how: ``"acpi"`` (the power button), ``"agent"``, ``"initctl"``, ``"signal"``,
+                ``"paravirt"``, or several of these, of which one is taken that works;
+                ``None``: as is best, by the agent if it listens.
+
+        Raises:
+            Unsupported: the hypervisor cannot ask so.
+        """
+        self._connection._driver.domains.shutdown(self.uuid, _modes("shutdown", mode))
 
     @verb
     def destroy(self) -> None:
@@ -146,9 +155,26 @@ class Domain(Changing, Moving, Seat):
         self._connection._driver.domains.destroy(self.uuid)
 
     @verb
-    def reboot(self) -> None:
-        """Ask the guest to reboot and return at once."""
-        self._connection._driver.domains.reboot(self.uuid)
+    def reboot(self, *, mode: str | Sequence[str] | None = None) -> None:
+        """Ask the guest to reboot and return at once; see :attr:`reboot_pending`.
+
+        Args:
+            mode: how, see :meth:`shutdown`.
+
+        Raises:
+            Unsupported: the hypervisor cannot ask so.
+        """
+        self._connection._driver.domains.reboot(self.uuid, _modes("reboot", mode))
+
+    @property
+    def reboot_pending(self) -> bool:
+        """Whether it was asked to reboot and somebody has to stay for that.
+
+        There is no button for reboots: QEMU's guests are asked to shut down, unless their agent
+        is asked, and started afresh when they have. An open connection sees to that, or else
+        whoever looks at the domain next.
+        """
+        return self._connection._driver.domains.reboot_pending(self.uuid)
 
     @verb
     def reset(self) -> None:
@@ -368,6 +394,16 @@ class Domain(Changing, Moving, Seat):
         from polyvisor.handles import DomainAgent
 
         return DomainAgent(self)
+
+
+def _modes(what: str, mode: str | Sequence[str] | None) -> tuple[str, ...]:
+    from polyvisor.driver import ASKING_MODES
+
+    modes = (mode,) if isinstance(mode, str) else tuple(mode or ())
+    for one in modes:
+        if one not in ASKING_MODES:
+            raise InvalidArgument(f"{what}: mode is {', '.join(ASKING_MODES)}; not {one!r}")
+    return modes
 
 
 class DomainSnapshots:

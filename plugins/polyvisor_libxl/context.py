@@ -16,7 +16,7 @@ from polyvisor_libxl.callbacks import install_callbacks
 from polyvisor_libxl.dominfo import facts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from uuid import UUID
 
     from polyvisor.jobs import Job
@@ -35,6 +35,9 @@ _KEPT = 40
 _REPORT = 0.2
 #: Words that say how far libxc is; it gives numbers of pages with them.
 _PAGES = "Frames"
+
+#: How a guest is asked unless somebody says how.
+ASKING = ("paravirt", "acpi")
 
 #: ``libxl_error`` of ``_libxl_types.h``.
 ERRORS = (
@@ -450,23 +453,35 @@ class Context:
         rc = self._lib.pv_preserve(self._ctx, domid, name.encode(), suffix.encode(), uuid.bytes)
         self._quick(rc, "keep", name)
 
-    def shutdown(self, domid: int, name: str) -> None:
-        """Ask the guest to shut down; by the power button if it has no Xen drivers."""
-        self._ask(self._lib.pv_shutdown, 0, domid, name, "shutdown")
+    def shutdown(self, domid: int, name: str, modes: Collection[str] = ASKING) -> None:
+        """Ask the guest to shut down; by the power button if it has no Xen drivers.
 
-    def reboot(self, domid: int, name: str) -> None:
+        Args:
+            domid: its number.
+            name: its name, for errors.
+            modes: ``"paravirt"``, ``"acpi"`` or both.
+        """
+        self._ask(self._lib.pv_shutdown, 0, domid, name, "shutdown", modes)
+
+    def reboot(self, domid: int, name: str, modes: Collection[str] = ASKING) -> None:
         """Ask the guest to reboot; by the reset button if it has no Xen drivers."""
-        self._ask(self._lib.pv_reboot, 1, domid, name, "reboot")
+        self._ask(self._lib.pv_reboot, 1, domid, name, "reboot", modes)
 
     def reset(self, domid: int, name: str) -> None:
         """Press the reset button of a machine that has one."""
         self._quick(self._lib.pv_press(self._ctx, domid, 1), "reset", name)
 
     def _ask(
-        self, call: Callable[[Any, int], int], button: int, domid: int, name: str, what: str
+        self,
+        call: Callable[[Any, int], int],
+        button: int,
+        domid: int,
+        name: str,
+        what: str,
+        modes: Collection[str],
     ) -> None:
-        rc = call(self._ctx, domid)
-        if error_name(rc) == "ERROR_NOPARAVIRT":
+        rc = call(self._ctx, domid) if "paravirt" in modes else None
+        if rc is None or ("acpi" in modes and error_name(rc) == "ERROR_NOPARAVIRT"):
             self._lines.clear()
             rc = self._lib.pv_press(self._ctx, domid, button)
         self._quick(rc, what, name)

@@ -232,6 +232,13 @@ class LibxlHypervisor(
         """Ask the guest to reboot."""
         self.context.reboot(self.domid(guest, "reboot"), guest.name)
 
+    def ask_by(self, guest: Guest, what: str, modes: Sequence[str]) -> None:
+        """Ask the guest's Xen drivers or press a button, of which there is none for reboots."""
+        known = ("acpi", "paravirt") if what == "shutdown" else ("paravirt",)
+        self.need_modes(what, guest, modes, known)
+        ask = self.context.shutdown if what == "shutdown" else self.context.reboot
+        ask(self.domid(guest, what), guest.name, modes)
+
     def reset(self, guest: Guest) -> None:
         """Press the reset button, which only fully virtualised machines have."""
         from polyvisor.errors import Unsupported

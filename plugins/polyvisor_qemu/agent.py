@@ -15,17 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 from polyvisor.driver import GuestAgent
 from polyvisor.errors import HypervisorError, InvalidArgument, OperationInvalid, Timeout
-from polyvisor_qemu.consoles import QemuConsoles
+from polyvisor_qemu.consoles import open_end
 from polyvisor_qemu.qmp import json_object
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
+    from polyvisor.local import Guest
     from polyvisor.model.devices.disk import Disk
     from polyvisor_qemu.driver import QemuDriver
+    from polyvisor_qemu.hypervisor import QemuHypervisor
 
-__all__ = ["QemuAgent"]
+__all__ = ["QemuAgent", "ask", "channel_of"]
 
 #: The channel's name in the guest.
 CHANNEL = "org.qemu.guest_agent.0"
@@ -41,7 +43,6 @@ class QemuAgent(GuestAgent):
 
     def __init__(self, driver: QemuDriver) -> None:
         self._driver = driver
-        self._consoles = QemuConsoles(driver)
 
     def command(self, uuid: UUID, command: str, *, timeout: float | None) -> str:
         """See :meth:`polyvisor.driver.GuestAgent.command`."""
@@ -52,38 +53,7 @@ class QemuAgent(GuestAgent):
         if not isinstance(asked, dict) or not isinstance(asked.get("execute"), str):
             raise InvalidArgument('agent command: give an object with "execute"')
         guest = self._driver.guest(uuid)
-        number = next(
-            (
-                place
-                for place, channel in enumerate(guest.spec.devices.channels)
-                if channel.target is not None and channel.target.name == CHANNEL
-            ),
-            None,
-        )
-        if number is None:
-            raise OperationInvalid(
-                f"agent of {guest.name!r}: the domain has no channel {CHANNEL!r} for it; add one",
-                domain=guest.name,
-            )
-        alias = guest.spec.devices.channels[number].alias or f"channel{number}"
-        deadline = None if timeout is None else time.monotonic() + timeout
-        fd = self._consoles.open(uuid, alias, force=False)
-        with socket.socket(fileno=fd) as wire:
-            talk = _Talk(wire, guest.name)
-            first = time.monotonic() + _SYNC
-            talk.sync(first if deadline is None else min(first, deadline))
-            talk.send(json.dumps(asked).encode() + b"\n")
-            answer = talk.answer(deadline, asked["execute"])
-        if "error" in answer:
-            told = answer["error"] if isinstance(answer["error"], dict) else {}
-            words = told.get("desc")
-            raise HypervisorError(
-                f"agent of {guest.name!r} refuses {asked['execute']}: "
-                f"{words or 'it does not say why'}",
-                domain=guest.name,
-                native_code=told.get("class"),
-                native_message=words,
-            )
+        answer = ask(self._driver.hypervisor, guest, asked, timeout=timeout)
         return json.dumps(answer, separators=(",", ":"))
 
     def disks(self, uuid: UUID) -> Sequence[Disk]:
@@ -91,6 +61,55 @@ class QemuAgent(GuestAgent):
         from polyvisor_qemu.plugged import Plugged
 
         return Plugged(self._driver.guest(uuid)).spec.devices.disks
+
+
+def channel_of(guest: Guest) -> str | None:
+    """Return the alias of the channel at which an agent would be; ``None``: there is none."""
+    for number, channel in enumerate(guest.spec.devices.channels):
+        if channel.target is not None and channel.target.name == CHANNEL:
+            return channel.alias or f"channel{number}"
+    return None
+
+
+def ask(
+    hypervisor: QemuHypervisor, guest: Guest, asked: dict[str, Any], *, timeout: float | None
+) -> dict[str, Any]:
+    """Send the agent a command and return its answer, which is no refusal.
+
+    Args:
+        hypervisor: runs the guest.
+        guest: a guest that runs.
+        asked: an object with ``execute`` and perhaps ``arguments``.
+        timeout: seconds that it may take; ``None``: as long as it likes, once it listens.
+
+    Raises:
+        HypervisorError: it refuses, or what came is no answer.
+        OperationInvalid: the domain has no channel for an agent.
+        Timeout: it did not answer.
+    """
+    alias = channel_of(guest)
+    if alias is None:
+        raise OperationInvalid(
+            f"agent of {guest.name!r}: the domain has no channel {CHANNEL!r} for it; add one",
+            domain=guest.name,
+        )
+    deadline = None if timeout is None else time.monotonic() + timeout
+    with socket.socket(fileno=open_end(hypervisor, guest, alias, force=False)) as wire:
+        talk = _Talk(wire, guest.name)
+        first = time.monotonic() + _SYNC
+        talk.sync(first if deadline is None else min(first, deadline))
+        talk.send(json.dumps(asked).encode() + b"\n")
+        answer = talk.answer(deadline, asked["execute"])
+    if "error" in answer:
+        told = answer["error"] if isinstance(answer["error"], dict) else {}
+        words = told.get("desc")
+        raise HypervisorError(
+            f"agent of {guest.name!r} refuses {asked['execute']}: {words or 'it does not say why'}",
+            domain=guest.name,
+            native_code=told.get("class"),
+            native_message=words,
+        )
+    return answer
 
 
 class _Talk:

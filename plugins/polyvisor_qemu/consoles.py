@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from polyvisor.local import Guest
     from polyvisor.model.devices.chardev import Chardev
     from polyvisor_qemu.driver import QemuDriver
+    from polyvisor_qemu.hypervisor import QemuHypervisor
     from polyvisor_qemu.qmp import Monitor
 
-__all__ = ["QemuConsoles", "end_of"]
+__all__ = ["QemuConsoles", "end_of", "open_end"]
 
 #: Seconds to wait until QEMU lets us in at a socket.
 _PATIENCE = 5.0
@@ -36,35 +37,41 @@ class QemuConsoles(Consoles):
     def open(self, uuid: UUID, device: str | None, *, force: bool) -> int:
         """See :meth:`polyvisor.driver.Consoles.open`."""
         guest = self._driver.guest(uuid)
-        with self._driver.hypervisor.monitor(guest) as monitor:
-            name, end = self._find(guest, device, monitor)
-        kind, _, place = end.partition(":")
-        if kind == "pty":
-            from polyvisor.local import open_terminal
+        return open_end(self._driver.hypervisor, guest, device, force=force)
 
-            what = f"console {name!r} of {guest.name!r}"
-            return open_terminal(place, what, domain=guest.name, force=force)
-        if kind == "disconnected" and place.startswith("unix:"):
-            return _socket(guest, name, place.removeprefix("unix:").split(",server=")[0])
-        if kind in ("unix", "fd"):
-            raise Busy(f"console {name!r} of {guest.name!r}: somebody else is connected to it")
-        raise OperationInvalid(
-            f"console {name!r} of {guest.name!r}: it leads to {end!r}; only a pty and a unix "
-            f"socket at which QEMU serves can be opened",
-            domain=guest.name,
-        )
 
-    def _find(self, guest: Guest, device: str | None, monitor: Monitor) -> tuple[str, str]:
-        if device is not None:
-            found = end_of(monitor, device)
-            if found is not None and _device(guest, device) is not None:
-                return device, found
-            raise NotFound(f"{guest.name!r} has no console {device!r}", key=device)
-        for name in ("serial0", "console0"):
-            found = end_of(monitor, name)
-            if found is not None:
-                return name, found
-        raise NotFound(f"{guest.name!r} has neither console nor serial port", key="console")
+def open_end(hypervisor: QemuHypervisor, guest: Guest, device: str | None, *, force: bool) -> int:
+    """Open the host's end of a device; see :meth:`polyvisor.driver.Consoles.open`."""
+    with hypervisor.monitor(guest) as monitor:
+        name, end = _find(guest, device, monitor)
+    kind, _, place = end.partition(":")
+    if kind == "pty":
+        from polyvisor.local import open_terminal
+
+        what = f"console {name!r} of {guest.name!r}"
+        return open_terminal(place, what, domain=guest.name, force=force)
+    if kind == "disconnected" and place.startswith("unix:"):
+        return _socket(guest, name, place.removeprefix("unix:").split(",server=")[0])
+    if kind in ("unix", "fd"):
+        raise Busy(f"console {name!r} of {guest.name!r}: somebody else is connected to it")
+    raise OperationInvalid(
+        f"console {name!r} of {guest.name!r}: it leads to {end!r}; only a pty and a unix "
+        f"socket at which QEMU serves can be opened",
+        domain=guest.name,
+    )
+
+
+def _find(guest: Guest, device: str | None, monitor: Monitor) -> tuple[str, str]:
+    if device is not None:
+        found = end_of(monitor, device)
+        if found is not None and _device(guest, device) is not None:
+            return device, found
+        raise NotFound(f"{guest.name!r} has no console {device!r}", key=device)
+    for name in ("serial0", "console0"):
+        found = end_of(monitor, name)
+        if found is not None:
+            return name, found
+    raise NotFound(f"{guest.name!r} has neither console nor serial port", key="console")
 
 
 def end_of(monitor: Monitor, name: str) -> str | None:

@@ -319,19 +319,23 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
             return self._ended(guest)
         except Timeout:
             return Observation(guest.state, guest.reason)
+        if status == "shutdown" and self.reboot_pending(guest):
+            from polyvisor_qemu.powering import turned
+
+            return Observation(guest.state, guest.reason, rebooted=turned(self, guest))
         return self.seen(guest, status)
 
     def seen(self, guest: Guest, status: str) -> Observation:
         """Return what a look shows at a guest of which QEMU tells its ``query-status``."""
-        if status == "shutdown" and not self._stays(guest):
+        if status == "shutdown" and self.reboot_pending(guest):
+            # It is to be started afresh.
+            return Observation(guest.state, guest.reason)
+        if status == "shutdown" and guest.spec.on_poweroff != "preserve":
             return Observation(DomainState.SHUTOFF, StateReason.SHUTDOWN)
         state, reason = _STATES.get(status, (guest.state, guest.reason))
         if state is guest.state:
             reason = guest.reason
         return Observation(state, reason)
-
-    def _stays(self, guest: Guest) -> bool:
-        return guest.spec.on_poweroff == "preserve"
 
     def _ended(self, guest: Guest) -> Observation:
         """Say why QEMU is gone: it removes its pid file if it ends in good order."""
@@ -348,32 +352,34 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         self._command(guest, "stop")
 
     def shutdown(self, guest: Guest) -> None:
-        """Press the power button."""
-        self._command(guest, "system_powerdown")
+        """Have the agent shut the guest down if it listens, else press the power button."""
+        self.ask_by(guest, "shutdown", ())
 
     def reboot(self, guest: Guest) -> None:
-        """Reset the machine: there is no button that asks for a reboot."""
-        self._command(guest, "system_reset")
+        """Have the agent reboot the guest if it listens, else by the power button."""
+        self.ask_by(guest, "reboot", ())
+
+    def ask_by(self, guest: Guest, what: str, modes: Sequence[str]) -> None:
+        """See :func:`polyvisor_qemu.powering.ask`."""
+        from polyvisor_qemu.powering import ask
+
+        ask(self, guest, what, modes)
+
+    def reboot_pending(self, guest: Guest) -> bool:
+        """Say whether a guest that was asked by the power button has not shut down so far."""
+        from polyvisor_qemu.powering import pending
+
+        return pending(guest)
 
     def reset(self, guest: Guest) -> None:
         """Reset the machine."""
         self._command(guest, "system_reset")
 
     def _command(self, guest: Guest, name: str, **arguments: Any) -> Any:
-        try:
-            with self.monitor(guest) as monitor:
-                return monitor.execute(name, **arguments)
-        except Gone as error:
-            from polyvisor_qemu.launch import last_words
+        from polyvisor_qemu.launch import speaking
 
-            process = self.process(guest)
-            if process is not None and process.alive:
-                raise HypervisorError(
-                    f"{name}: domain {guest.name!r}: its QEMU runs, but its monitor is gone "
-                    f"({error.message}); it can only be destroyed",
-                    domain=guest.name,
-                ) from error
-            raise last_words(guest, f"{name}: domain {guest.name!r}") from error
+        with speaking(self, guest, name) as monitor:
+            return monitor.execute(name, **arguments)
 
     def destroy(self, guest: Guest) -> None:
         """Kill QEMU and wait until it is gone.

@@ -9,7 +9,7 @@ for a file to appear, and a guest whose starter was killed can be found and ende
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from polyvisor.errors import HypervisorError
@@ -19,6 +19,7 @@ from polyvisor_qemu.process import Process, spawn
 from polyvisor_qemu.qmp import Gone, Monitor, listen
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
     from polyvisor.local import Guest
@@ -26,9 +27,10 @@ if TYPE_CHECKING:
     from polyvisor_qemu.cmdline import Host
     from polyvisor_qemu.cmdline.helping import Helpers
     from polyvisor_qemu.cmdline.opening import Opened
+    from polyvisor_qemu.hypervisor import QemuHypervisor
     from polyvisor_qemu.owning import Owning
 
-__all__ = ["find", "last_words", "launch", "log_path", "log_size"]
+__all__ = ["find", "last_words", "launch", "log_path", "log_size", "speaking"]
 
 
 #: Numbers under which QEMU has its monitors' sockets, beside its run folder's.
@@ -169,6 +171,29 @@ def last_words(guest: Guest, what: str, log_from: int = 0) -> HypervisorError:
         domain=guest.name,
         native_message=words or None,
     )
+
+
+@contextmanager
+def speaking(hypervisor: QemuHypervisor, guest: Guest, what: str) -> Iterator[Monitor]:
+    """Hold a guest's monitor; who finds it gone is told what became of the guest.
+
+    Args:
+        hypervisor: runs it.
+        guest: the guest.
+        what: what is to be done, for errors.
+    """
+    try:
+        with hypervisor.monitor(guest) as monitor:
+            yield monitor
+    except Gone as error:
+        process = hypervisor.process(guest)
+        if process is not None and process.alive:
+            raise HypervisorError(
+                f"{what}: domain {guest.name!r}: its QEMU runs, but its monitor is gone "
+                f"({error.message}); it can only be destroyed",
+                domain=guest.name,
+            ) from error
+        raise last_words(guest, f"{what}: domain {guest.name!r}") from error
 
 
 def find(guest: Guest) -> Process | None:

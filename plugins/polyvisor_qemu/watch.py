@@ -15,6 +15,7 @@ import attrs
 
 from polyvisor.errors import Timeout
 from polyvisor.events import EventKind
+from polyvisor_qemu.powering import pending
 from polyvisor_qemu.qmp import MAX_LINE, Gone, connect
 
 if TYPE_CHECKING:
@@ -140,6 +141,13 @@ class Watch:
         for number in (fd, *([monitor.fileno()] if monitor is not None else [])):
             self._by_fd[number] = watched
             self._poller.register(number, select.POLLIN)
+        if pending(guest):
+            # It may have shut down while nobody watched.
+            self._look(guest)
+
+    def _look(self, guest: Guest) -> None:
+        """Have a guest looked at, which is then started afresh if it is to be."""
+        self._report(guest, EventKind.STOPPED, "", {})
 
     def _drop(self, watched: _Watched) -> None:
         if self._watched.pop(watched.guest.uuid, None) is None:
@@ -188,8 +196,12 @@ class Watch:
         data = answer.get("data", {})
         if answer["event"] == "RESET" and not data.get("guest"):
             return  # asked for by somebody, who has announced it
-        if answer["event"] == "SHUTDOWN" and not data.get("guest"):
-            return
+        if answer["event"] == "SHUTDOWN":
+            if not data.get("guest"):
+                return
+            if pending(watched.guest):
+                self._look(watched.guest)
+                return
         if detail == "device-removal-failed":
             from polyvisor_qemu.unplugging import rejected
 

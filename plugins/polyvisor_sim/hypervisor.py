@@ -180,6 +180,11 @@ class SimHypervisor(SimChanges, LocalHypervisor, SavesGuests, MigratesGuests, Wa
         machine, _ = self._present(guest)
         self.rack.put(guest, machine.ask("reboot", self.clock()))
 
+    def ask_by(self, guest: Guest, what: str, modes: Sequence[str]) -> None:
+        """Ask as ever, which simulated guests take for a button."""
+        self.need_modes(what, guest, modes, ("acpi",))
+        (self.shutdown if what == "shutdown" else self.reboot)(guest)
+
     def reset(self, guest: Guest) -> None:
         """Begin a new boot; its memory is emptied when it is next needed."""
         machine, _ = self._present(guest)

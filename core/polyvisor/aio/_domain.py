@@ -341,17 +341,22 @@ class Domain(Changing, Moving, Seat):
             self.sync.start, paused=paused, force_boot=force_boot, bypass_cache=bypass_cache
         )
 
-    async def shutdown(self) -> None:
+    async def shutdown(self, *, mode: str | Sequence[str] | None = None) -> None:
         """Ask the guest to shut down and return at once; see :meth:`wait`."""
-        await self._run(self.sync.shutdown)
+        await self._run(self.sync.shutdown, mode=mode)
 
     async def destroy(self) -> None:
         """Stop it at once; a transient domain is gone then."""
         await self._run(self.sync.destroy)
 
-    async def reboot(self) -> None:
-        """Ask the guest to reboot and return at once."""
-        await self._run(self.sync.reboot)
+    async def reboot(self, *, mode: str | Sequence[str] | None = None) -> None:
+        """Ask the guest to reboot and return at once; see :attr:`reboot_pending`."""
+        await self._run(self.sync.reboot, mode=mode)
+
+    @property
+    def reboot_pending(self) -> Awaitable[bool]:
+        """Whether it was asked to reboot and somebody has to stay for that; to be awaited."""
+        return self._get("reboot_pending")
 
     async def reset(self) -> None:
         """Reset the machine at once."""

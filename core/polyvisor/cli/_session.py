@@ -73,6 +73,11 @@ class Session:
         elif not self.quiet:
             echo(text)
 
+    def note(self, text: str) -> None:
+        """Tell a person who looks on what is being waited for."""
+        if not self.quiet and not self.json:
+            echo(text, err=True)
+
     def pairs(self, rows: Sequence[tuple[str, Any]]) -> None:
         """Print names and values, the values in one column, as virsh does."""
         width = max(16, *(len(name) + 2 for name, _ in rows))

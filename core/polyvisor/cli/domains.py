@@ -183,23 +183,71 @@ def _verb(name: str, said: str) -> Command:
 destroy_command: Command = _verb("destroy", "destroyed")
 suspend_command: Command = _verb("suspend", "suspended")
 resume_command: Command = _verb("resume", "resumed")
-reboot_command: Command = _verb("reboot", "is being rebooted")
 reset_command: Command = _verb("reset", "was reset")
+
+
+_mode = option(
+    "--mode",
+    help="How to ask: acpi, agent, initctl, signal, paravirt, or several with commas, of which "
+    "one is taken that works.",
+)
+
+
+def _modes(given: str | None) -> list[str] | None:
+    return None if given is None else given.split(",")
 
 
 @command("shutdown")
 @domain_argument
+@_mode
 @option("--wait", is_flag=True, help="Return when it has stopped.")
 @option("--timeout", type=float, help="Seconds to wait at most.")
-def shutdown_command(domain: str, wait: bool, timeout: float | None) -> None:
+def shutdown_command(domain: str, mode: str | None, wait: bool, timeout: float | None) -> None:
     """Ask DOMAIN's guest to shut down."""
     found = session().domain(domain)
     name = found.name
-    found.shutdown()
+    found.shutdown(mode=_modes(mode))
     if wait:
         found.wait(timeout=timeout)
     session().done(
         f"Domain '{name}' {'has shut down' if wait else 'is being shutdown'}", uuid=found.uuid
+    )
+
+
+@command("reboot")
+@domain_argument
+@_mode
+@option("--timeout", type=float, help="Seconds to stay at most until the guest has shut down.")
+def reboot_command(domain: str, mode: str | None, timeout: float | None) -> None:
+    """Ask DOMAIN's guest to reboot; if it takes a process to see to that, stay until then."""
+    found = session().domain(domain)
+    name = found.name
+    found.reboot(mode=_modes(mode))
+    session().done(f"Domain '{name}' is being rebooted", uuid=found.uuid)
+    if found.reboot_pending:
+        _see_rebooted(found, timeout)
+
+
+def _see_rebooted(domain: Domain, timeout: float | None) -> None:
+    """Stay until a guest has shut down and is started afresh, which our being here does."""
+    from polyvisor.errors import Timeout
+    from polyvisor.events import EventKind
+
+    events = domain.connection.events(timeout=timeout)
+    session().note(
+        f"Staying until the guest of '{domain.name}' has shut down, to start it afresh; if you "
+        f"leave, the next command that looks at it does"
+    )
+    if not domain.reboot_pending:
+        return
+    for event in events:
+        ended = event.kind in (EventKind.REBOOT, EventKind.STOPPED)
+        if ended and event.domain.uuid == domain.uuid:
+            return
+    raise Timeout(
+        f"reboot {domain.name!r}: the guest has not shut down within {timeout:g} s; once it has, "
+        f"the next command that looks at it starts it afresh",
+        domain=domain.name,
     )
 
 

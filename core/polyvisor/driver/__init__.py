@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from polyvisor.driver._usability import Usability
 
 __all__ = [
+    "ASKING_MODES",
     "Annotations",
     "Backups",
     "Begun",
@@ -127,6 +128,7 @@ __dir__: Callable[[], list[str]]
 __getattr__, __dir__ = attach(
     __name__,
     {
+        "ASKING_MODES": "_options",
         "Annotations": "_parts",
         "Backups": "_block",
         "Begun": "_migration",

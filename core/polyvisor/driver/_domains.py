@@ -133,12 +133,29 @@ class Domains(ABC):
         """Start a defined domain; resume it from its managed save image if it has one."""
 
     @abstractmethod
-    def shutdown(self, uuid: UUID) -> None:
-        """Ask the guest to shut down and return at once; it may ignore that."""
+    def shutdown(self, uuid: UUID, modes: Sequence[str] = ()) -> None:
+        """Ask the guest to shut down and return at once; it may ignore that.
+
+        Args:
+            uuid: the domain.
+            modes: how, of :data:`ASKING_MODES`; of several the driver takes one that works.
+                If none, the driver chooses.
+
+        Raises:
+            Unsupported: the driver cannot ask so.
+        """
 
     @abstractmethod
-    def reboot(self, uuid: UUID) -> None:
-        """Ask the guest to reboot and return at once."""
+    def reboot(self, uuid: UUID, modes: Sequence[str] = ()) -> None:
+        """Ask the guest to reboot and return at once; see :meth:`shutdown`."""
+
+    def reboot_pending(self, uuid: UUID) -> bool:
+        """Say whether a guest that was asked to reboot needs this connection for that.
+
+        Some hypervisors can only ask it to shut down, and start it afresh then. A connection
+        that is open sees to that; else it is the next that looks at the domain.
+        """
+        return False
 
     @abstractmethod
     def reset(self, uuid: UUID) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,7 @@ from polyvisor.states import DomainState, DomainSummary, StateReason
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from polyvisor.driver import DomainOptions, UndefineOptions
+    from polyvisor.driver import DomainOptions, Events, UndefineOptions
     from polyvisor.jobs import JobProgress
     from polyvisor.jobstats import JobStatistics
     from polyvisor.local._hold import Hold
@@ -42,8 +42,9 @@ __all__ = ["LocalDomains", "forget_definition"]
 class LocalDomains(Domains):
     """The domains of one host."""
 
-    def __init__(self, keeper: Keeper) -> None:
+    def __init__(self, keeper: Keeper, events: Callable[[], Events | None]) -> None:
         self._keeper = keeper
+        self._events = events
         self._store = keeper.home.store
         self._hypervisor = keeper.hypervisor
         # The last list of records, and what was made of it.
@@ -360,13 +361,29 @@ class LocalDomains(Domains):
                 path=error.path,
             ) from error
 
-    def shutdown(self, uuid: UUID) -> None:
+    def shutdown(self, uuid: UUID, modes: Sequence[str] = ()) -> None:
         with self._running(uuid, "shutdown") as hold:
-            self._hypervisor.shutdown(hold.guest)
+            if modes:
+                self._hypervisor.ask_by(hold.guest, "shutdown", modes)
+            else:
+                self._hypervisor.shutdown(hold.guest)
 
-    def reboot(self, uuid: UUID) -> None:
+    def reboot(self, uuid: UUID, modes: Sequence[str] = ()) -> None:
         with self._running(uuid, "reboot") as hold:
-            self._hypervisor.reboot(hold.guest)
+            if modes:
+                self._hypervisor.ask_by(hold.guest, "reboot", modes)
+            else:
+                self._hypervisor.reboot(hold.guest)
+            pending = self._hypervisor.reboot_pending(hold.guest)
+        events = self._events() if pending else None
+        if events is not None:
+            from polyvisor.local._rebooting import see_through
+
+            see_through(events, uuid)
+
+    def reboot_pending(self, uuid: UUID) -> bool:
+        record = self._keeper.look(uuid)
+        return record.active and self._hypervisor.reboot_pending(self._keeper.guest(record))
 
     def reset(self, uuid: UUID) -> None:
         with self._running(uuid, "reset") as hold:

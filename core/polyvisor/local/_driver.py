@@ -173,7 +173,7 @@ class LocalDriver(Driver):
         self.hypervisor = hypervisor
         self.home = home
         self._keeper = Keeper(uri, hypervisor, home, context)
-        self._domains = LocalDomains(self._keeper)
+        self._domains = LocalDomains(self._keeper, lambda: self.events)
         self.domains: Domains = self._domains
         self._made: list[Any] = []
         self._making = RLock()

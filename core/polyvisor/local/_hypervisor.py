@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -101,11 +101,14 @@ class Observation:
             if it shut down, ``CRASHED`` if it did not end well.
         restart: the guest has ended in a way after which its definition wants it started
             anew, such as a reboot that ends the machine.
+        rebooted: it has been started afresh in this look, as was asked for
+            (:meth:`LocalHypervisor.reboot_pending`).
     """
 
     state: DomainState
     reason: StateReason = StateReason.UNKNOWN
     restart: bool = False
+    rebooted: bool = False
 
 
 @attrs.frozen
@@ -233,11 +236,57 @@ class LocalHypervisor(ABC):
 
     @abstractmethod
     def shutdown(self, guest: Guest) -> None:
-        """Ask the guest to shut down."""
+        """Ask the guest to shut down, in the way that is best for it."""
 
     @abstractmethod
     def reboot(self, guest: Guest) -> None:
-        """Ask the guest to reboot."""
+        """Ask the guest to reboot, in the way that is best for it."""
+
+    def ask_by(self, guest: Guest, what: str, modes: Sequence[str]) -> None:
+        """Ask the guest to shut down or to reboot in one of certain ways.
+
+        Args:
+            guest: the guest.
+            what: ``"shutdown"`` or ``"reboot"``.
+            modes: of :data:`polyvisor.driver.ASKING_MODES`, at least one.
+
+        Raises:
+            Unsupported: this hypervisor does not know one of them.
+        """
+        self.need_modes(what, guest, modes, ())
+
+    def reboot_pending(self, guest: Guest) -> bool:
+        """Say whether a look is needed to bring a reboot that was asked for to its end.
+
+        True where :meth:`observe` with ``deep=True`` starts a guest afresh that has shut down.
+        """
+        return False
+
+    def need_modes(
+        self, what: str, guest: Guest, modes: Sequence[str], known: Collection[str]
+    ) -> None:
+        """Refuse ways to ask a guest that are not known.
+
+        Args:
+            what: ``"shutdown"`` or ``"reboot"``.
+            guest: the guest.
+            modes: what was asked for.
+            known: what this hypervisor has for that.
+
+        Raises:
+            Unsupported: one is not among them.
+        """
+        for mode in modes:
+            if mode not in known:
+                from polyvisor.errors import Unsupported
+
+                words = f"only {' and '.join(sorted(known))}" if known else "only its default"
+                raise Unsupported(
+                    f"{what} {guest.name!r} by {mode}: {self.name} has {words} for that",
+                    feature=f"domains.{what}",
+                    domain=guest.name,
+                    operation=what,
+                )
 
     @abstractmethod
     def reset(self, guest: Guest) -> None:

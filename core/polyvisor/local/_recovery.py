@@ -65,7 +65,9 @@ def settle(hold: Hold) -> None:
         else:
             end_gone(hold, seen.reason)
     else:
-        if not same_state(seen, record):
+        if seen.rebooted:
+            hold.change((EventKind.REBOOT, ""), state=seen.state, reason=seen.reason)
+        elif not same_state(seen, record):
             _note(hold, seen)
         if "post_copy" in record.runtime:
             from polyvisor.local._switched import follow

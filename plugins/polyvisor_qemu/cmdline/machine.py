@@ -9,9 +9,10 @@ from polyvisor_qemu.cmdline.memory import default_ram
 from polyvisor_qemu.cmdline.words import joined
 
 if TYPE_CHECKING:
+    from polyvisor.model import DomainSpec
     from polyvisor_qemu.cmdline.context import Context
 
-__all__ = ["actions", "clock", "machine", "smbios"]
+__all__ = ["actions", "clock", "machine", "poweroff_action", "smbios"]
 
 _POWEROFF = {"destroy": "poweroff", "preserve": "pause"}
 _REBOOT = {"restart": "reset", "destroy": "shutdown"}
@@ -115,6 +116,11 @@ def _moment(seconds: int, *, local: bool) -> str:
 
     now = time.time()
     return _at(now + seconds + (time.localtime(now).tm_gmtoff if local else 0))
+
+
+def poweroff_action(spec: DomainSpec) -> str:
+    """Return what QEMU is to do when the guest has shut down (``ShutdownAction``)."""
+    return _POWEROFF[spec.on_poweroff or "destroy"]
 
 
 def actions(c: Context) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from polyvisor.driver import Domains
+from polyvisor.driver import ASKING_MODES, Domains
 from polyvisor.errors import (
     NotFound,
     OperationInvalid,
@@ -325,13 +325,16 @@ class RemoteDomains(Domains):
         else:
             self.call(uuid, "domain_create")
 
-    def shutdown(self, uuid: UUID) -> None:
+    def shutdown(self, uuid: UUID, modes: Sequence[str] = ()) -> None:
         """Have the guest asked to shut down."""
-        self.call(uuid, "domain_shutdown")
+        if modes:
+            self.call(uuid, "domain_shutdown_flags", _asking_flags(modes))
+        else:
+            self.call(uuid, "domain_shutdown")
 
-    def reboot(self, uuid: UUID) -> None:
+    def reboot(self, uuid: UUID, modes: Sequence[str] = ()) -> None:
         """Have the guest asked to reboot."""
-        self.call(uuid, "domain_reboot", 0)
+        self.call(uuid, "domain_reboot", _asking_flags(modes))
 
     def reset(self, uuid: UUID) -> None:
         """Have it reset."""
@@ -476,6 +479,10 @@ def _kinds(active: bool, inactive: bool) -> int | None:
     if not active and not inactive:
         return None
     return int(_L.ACTIVE if active else 0) | int(_L.INACTIVE if inactive else 0)
+
+
+def _asking_flags(modes: Sequence[str]) -> int:
+    return sum(1 << ASKING_MODES.index(mode) for mode in set(modes))
 
 
 def _start_flags(options: DomainOptions) -> int:

@@ -44,7 +44,10 @@ def test_shutdown_asks_the_guest(tick) -> None:
     import polyvisor
 
     tick("start", "tick")
-    assert tick("shutdown", "tick").code == 0
+    refused = tick("shutdown", "tick", "--mode", "agent")
+    assert refused.code != 0
+    assert "shutdown 'tick' by agent: sim has only acpi for that" in refused.err
+    assert tick("shutdown", "tick", "--mode", "acpi").code == 0
     with polyvisor.open(HERE) as host:
         assert host.domains["tick"].wait(timeout=30) is not None
 

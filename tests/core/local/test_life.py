@@ -16,10 +16,12 @@ from polyvisor.errors import (
     AlreadyExists,
     Busy,
     HypervisorError,
+    InvalidArgument,
     NotFound,
     OperationInvalid,
     SemanticError,
     Timeout,
+    Unsupported,
 )
 from polyvisor.states import DomainState, DomainStatus, StateReason
 
@@ -85,6 +87,18 @@ def test_a_guest_that_ends_of_itself_is_noticed(domain, toys):
     os.kill(toys.guest_processes()[0], signal.SIGKILL)
     assert domain.wait(timeout=10) == DomainStatus(DomainState.SHUTOFF, StateReason.CRASHED)
     domain.start()
+    assert domain.state is DomainState.RUNNING
+
+
+def test_ways_to_ask_a_guest(domain):
+    """What nobody knows, and what this hypervisor does not, is refused in words."""
+    domain.start()
+    for verb in (domain.shutdown, domain.reboot):
+        with pytest.raises(InvalidArgument, match=r"mode is acpi, agent, .*; not 'politely'"):
+            verb(mode="politely")
+        with pytest.raises(Unsupported, match="by agent: toy has only its default"):
+            verb(mode=["agent", "acpi"])
+    assert not domain.reboot_pending
     assert domain.state is DomainState.RUNNING
 
 

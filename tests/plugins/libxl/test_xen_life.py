@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from polyvisor.errors import AlreadyExists, HypervisorError, NotFound, OperationInvalid
+from polyvisor.errors import (
+    AlreadyExists,
+    HypervisorError,
+    NotFound,
+    OperationInvalid,
+    Unsupported,
+)
 from polyvisor.events import EventKind
 from polyvisor.states import DomainState, StateReason
 
@@ -107,6 +113,17 @@ def test_a_restart_that_fails_ends_it(domain, hosts):
 def test_a_shutdown_is_waited_for(domain):
     """Waiting ends with the domain."""
     domain.shutdown()
+    assert domain.wait(timeout=20).state is DomainState.SHUTOFF
+
+
+def test_a_shutdown_by_either_way(domain):
+    """The guest's Xen drivers are asked, or the button is pressed; a reboot has no button."""
+    with pytest.raises(Unsupported, match=r"reboot .* by acpi: libxl has only paravirt"):
+        domain.reboot(mode="acpi")
+    with pytest.raises(Unsupported, match="by agent: libxl has only acpi and paravirt"):
+        domain.shutdown(mode="agent")
+    assert domain.active
+    domain.shutdown(mode="paravirt")
     assert domain.wait(timeout=20).state is DomainState.SHUTOFF
 
 

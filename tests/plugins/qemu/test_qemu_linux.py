@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,12 @@ from polyvisor.errors import (
     InvalidArgument,
     OperationFailed,
     OperationInvalid,
+    PolyvisorError,
     StorageError,
     Timeout,
 )
 from polyvisor.model import SnapshotSpec
+from polyvisor.states import DomainState
 from polyvisor_remote.server.listening import UnixListener
 from polyvisor_remote.server.opening import opener
 from polyvisor_remote.server.server import Server
@@ -236,3 +239,29 @@ def test_linux_gains_and_loses_a_vcpu(linux: Any) -> None:
     assert linux.spec().vcpu.current == 2
     with pytest.raises(HypervisorError, match="cannot go while it runs"):
         linux.set_vcpus(1, live=True)
+
+
+def test_a_reboot_that_nobody_sees(hosts: Hosts, linux: Any) -> None:
+    """The process that asked is gone when Linux shuts down; who looks next starts it afresh."""
+
+    def boot() -> str:
+        told = linux.agent.execute("/bin/busybox", ["cat", "/proc/sys/kernel/random/boot_id"])
+        return str(told.output)
+
+    first = boot()
+    process = hosts.processes()
+    hosts.run_process("polyvisor.open(uri).domains['guest'].reboot(mode='acpi')")
+    assert linux.reboot_pending
+    with suppress(PolyvisorError):
+        linux.agent.execute("/bin/busybox", ["poweroff", "-f"], timeout=1)
+    deadline = time.monotonic() + 60
+    while linux.reboot_pending:
+        assert linux.state is DomainState.RUNNING
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    while True:
+        with suppress(PolyvisorError):
+            assert boot() != first
+            break
+        assert time.monotonic() < deadline + 60
+    assert hosts.processes() == process

@@ -160,7 +160,9 @@ def test_a_life_from_definition_to_the_end(daemon: Daemon) -> None:
             f"<domain type='sim' id='{dom.id}'>" in client.call("domain_get_xml_desc", dom, 0).xml
         )
         assert "id=" not in client.call("domain_get_xml_desc", dom, 2).xml.partition(">")[0]
-        client.call("domain_shutdown", dom)
+        assert client.refused("domain_shutdown_flags", dom, 2).code == 3  # VIR_ERR_NO_SUPPORT
+        assert client.refused("domain_shutdown_flags", dom, 32).code == 8  # VIR_ERR_INVALID_ARG
+        client.call("domain_shutdown_flags", dom, 1)
         deadline = time.monotonic() + 10
         while client.call("domain_is_active", dom).active and time.monotonic() < deadline:
             time.sleep(0.02)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from polyvisor.driver import DomainOptions
+from polyvisor.driver import ASKING_MODES, DomainOptions
 from polyvisor_remote.server._families.arguments import check_flags, reference
 from polyvisor_remote.server.dispatch import serves
 
@@ -71,6 +71,11 @@ def resume(session: Session, arguments: Any) -> None:
     session.driver.domains.resume(session.uuid(arguments.dom))
 
 
+def _modes(flags: int, function: str) -> list[str]:
+    check_flags(flags, (1 << len(ASKING_MODES)) - 1, function)
+    return [mode for bit, mode in enumerate(ASKING_MODES) if flags & 1 << bit]
+
+
 @serves("domain_shutdown", slow=True)
 def shutdown(session: Session, arguments: Any) -> None:
     """Ask the guest to shut down."""
@@ -79,16 +84,16 @@ def shutdown(session: Session, arguments: Any) -> None:
 
 @serves("domain_shutdown_flags", slow=True)
 def shutdown_flags(session: Session, arguments: Any) -> None:
-    """Ask the guest to shut down; a driver knows one way."""
-    check_flags(arguments.flags, 1, "virDomainShutdownFlags")
-    session.driver.domains.shutdown(session.uuid(arguments.dom))
+    """Ask the guest to shut down in certain ways."""
+    modes = _modes(arguments.flags, "virDomainShutdownFlags")
+    session.driver.domains.shutdown(session.uuid(arguments.dom), modes)
 
 
 @serves("domain_reboot", slow=True)
 def reboot(session: Session, arguments: Any) -> None:
     """Ask the guest to reboot."""
-    check_flags(arguments.flags, 1, "virDomainReboot")
-    session.driver.domains.reboot(session.uuid(arguments.dom))
+    modes = _modes(arguments.flags, "virDomainReboot")
+    session.driver.domains.reboot(session.uuid(arguments.dom), modes)
 
 
 @serves("domain_reset", slow=True)
