@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         DomainAgent,
         DomainBackup,
         DomainCheckpoints,
+        DomainDebug,
         DomainDisks,
         DomainTuning,
     )
@@ -394,6 +395,13 @@ class Domain(Changing, Moving, Seat):
         from polyvisor.handles import DomainAgent
 
         return DomainAgent(self)
+
+    @property
+    def debug(self) -> DomainDebug:
+        """Its monitor and memory, for who looks into it."""
+        from polyvisor.handles import DomainDebug
+
+        return DomainDebug(self)
 
 
 def _modes(what: str, mode: str | Sequence[str] | None) -> tuple[str, ...]:

@@ -56,6 +56,7 @@ FEATURES: Mapping[str, str] = MappingProxyType(
         "domains.autostart": "mark a domain to be started with the host",
         "domains.stats": "figures of a running domain",
         "domains.dump": "write the memory of a running domain into a file for a debugger",
+        "domains.debug": "send commands to a hypervisor's own monitor, look into memory and disks",
         "domains.metadata": "change the title, description and metadata of a domain",
         "domains.tuning": "pin vCPUs, weigh and limit a domain's share of the host",
         "save.file": "save a running domain to an image file and restore it",

@@ -147,6 +147,7 @@ class LibxlDriver(LocalDriver):
                 "snapshots.memory": "disks would not go back together with memory yet",
                 "snapshots.disk": _NOT_YET,
                 "snapshots.revert": "there are no snapshots to revert to yet",
+                "domains.debug": _NOT_YET,
                 "checkpoints": none,
                 "devices.attach": _YES,
                 "devices.memory": _YES,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from polyvisor.driver import (
         BlockJobs,
         Consoles,
+        Debug,
         Dumps,
         GuestAgent,
         OpenContext,
@@ -42,6 +43,7 @@ class QemuDriver(LocalDriver):
     screens: Screens | None = cast("Screens", Late("screens", "QemuScreens"))
     dumps: Dumps | None = cast("Dumps", Late("dumping", "QemuDumps"))
     block: BlockJobs | None = cast("BlockJobs", Late("blocks", "QemuBlockJobs"))
+    debug: Debug | None = cast("Debug", Late("debug", "QemuDebug"))
     agent: GuestAgent | None = cast("GuestAgent", Late("agent", "QemuAgent"))
 
     @classmethod
@@ -212,6 +214,7 @@ class QemuDriver(LocalDriver):
                 "domains.autostart": _YES,
                 "domains.stats": _YES,
                 "domains.dump": _YES,
+                "domains.debug": _YES,
                 "domains.metadata": _YES,
                 "domains.tuning": _YES,
                 "save.file": _YES,

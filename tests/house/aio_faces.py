@@ -50,6 +50,7 @@ ROOMS: dict[str, tuple[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
         "What hangs on a domain",
         (
             ("handles._agent", ("DomainAgent",)),
+            ("handles._debug", ("DomainDebug",)),
             ("handles._disks", ("DomainBackup", "DomainCheckpoints", "DomainDisks")),
             ("handles._tuning", ("DomainTuning",)),
         ),
@@ -78,10 +79,7 @@ ROOMS: dict[str, tuple[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
             ),
         ),
     ),
-    "_node_devices": (
-        "The host's devices",
-        (("node_devices", ("NodeDevice", "NodeDeviceCollection")),),
-    ),
+    "_node_devices": ("Devices", (("node_devices", ("NodeDevice", "NodeDeviceCollection")),)),
     "_secrets": ("Secrets", (("secrets", ("Secret", "SecretCollection")),)),
 }
 

@@ -35,6 +35,7 @@ from polyvisor.aio._handles import (
     DomainAgent,
     DomainBackup,
     DomainCheckpoints,
+    DomainDebug,
     DomainDisks,
     DomainTuning,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "DomainBackup",
     "DomainCheckpoints",
     "DomainCollection",
+    "DomainDebug",
     "DomainDisks",
     "DomainSnapshots",
     "DomainTuning",

@@ -13,6 +13,7 @@ from polyvisor.aio._handles import (
     DomainAgent,
     DomainBackup,
     DomainCheckpoints,
+    DomainDebug,
     DomainDisks,
     DomainTuning,
 )
@@ -487,6 +488,11 @@ class Domain(Changing, Moving, Seat):
     def agent(self) -> DomainAgent:
         """The agent inside it."""
         return DomainAgent(self._host, self.sync.agent)
+
+    @property
+    def debug(self) -> DomainDebug:
+        """Its monitor and memory, for who looks into it."""
+        return DomainDebug(self._host, self.sync.debug)
 
 
 class DomainSnapshots(Face):

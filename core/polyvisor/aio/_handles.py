@@ -19,10 +19,18 @@ if TYPE_CHECKING:
     from polyvisor.handles import DomainAgent as SyncDomainAgent
     from polyvisor.handles import DomainBackup as SyncDomainBackup
     from polyvisor.handles import DomainCheckpoints as SyncDomainCheckpoints
+    from polyvisor.handles import DomainDebug as SyncDomainDebug
     from polyvisor.handles import DomainDisks as SyncDomainDisks
     from polyvisor.handles import DomainTuning as SyncDomainTuning
 
-__all__ = ["DomainAgent", "DomainBackup", "DomainCheckpoints", "DomainDisks", "DomainTuning"]
+__all__ = [
+    "DomainAgent",
+    "DomainBackup",
+    "DomainCheckpoints",
+    "DomainDebug",
+    "DomainDisks",
+    "DomainTuning",
+]
 
 
 class DomainAgent(Face):
@@ -144,6 +152,30 @@ class DomainAgent(Face):
             environment=environment,
             timeout=timeout,
         )
+
+
+class DomainDebug(Face):
+    """A domain's monitor, memory and disks, past all that keeps account of it."""
+
+    __slots__ = ()
+
+    sync: SyncDomainDebug
+
+    async def command(self, command: str, *, human: bool = False) -> str:
+        """Send a command to the hypervisor's own monitor and return what it answers."""
+        return await self._run(self.sync.command, command, human=human)
+
+    async def memory(self, address: int, size: int, *, physical: bool = True) -> bytes:
+        """Return what is in the guest's memory."""
+        return await self._run(self.sync.memory, address, size, physical=physical)
+
+    async def disk(self, disk: str, offset: int, size: int) -> bytes:
+        """Return what is in the file or device behind a disk, whatever its format."""
+        return await self._run(self.sync.disk, disk, offset, size)
+
+    async def nmi(self) -> None:
+        """Interrupt the machine in the way that cannot be masked."""
+        await self._run(self.sync.nmi)
 
 
 class DomainBackup(Face):

@@ -1,4 +1,4 @@
-"""The host's devices, awaitable.
+"""Devices, awaitable.
 
 Written by ``tests/house/aio_faces.py`` from the blocking handles; change those.
 """

@@ -100,6 +100,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "set-user-password": ("agent", "Set a user's password in the guest."),
     "get-user-sshkeys": ("agent", "Print the keys with which a user may log in to the guest."),
     "set-user-sshkeys": ("agent", "Change the keys with which a user may log in to the guest."),
+    "qemu-monitor-command": ("debug", "Send a command to the monitor of a domain's QEMU."),
+    "inject-nmi": ("debug", "Interrupt a domain's machine."),
     "desc": ("changing", "Print or set a domain's description or title."),
     "metadata": ("changing", "Print or set an element of a domain's metadata."),
     "console": ("seat", "Connect to a domain's console."),

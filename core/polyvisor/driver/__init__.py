@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         DiskInfo,
     )
     from polyvisor.driver._console import Consoles, Screens
+    from polyvisor.driver._debug import Debug
     from polyvisor.driver._domains import Domains
     from polyvisor.driver._guest import GuestAgent
     from polyvisor.driver._migration import (
@@ -82,6 +83,7 @@ __all__ = [
     "BlockJobs",
     "Checkpoints",
     "Consoles",
+    "Debug",
     "DefinedObjects",
     "Devices",
     "DiskInfo",
@@ -136,6 +138,7 @@ __getattr__, __dir__ = attach(
         "BlockJobs": "_block",
         "Checkpoints": "_block",
         "Consoles": "_console",
+        "Debug": "_debug",
         "DefinedObjects": "_objects",
         "Devices": "_parts",
         "DiskInfo": "_block",

@@ -13,6 +13,7 @@ from polyvisor._values import frozen_mapping
 if TYPE_CHECKING:
     from polyvisor.driver._block import Backups, BlockJobs, Checkpoints
     from polyvisor.driver._console import Consoles, Screens
+    from polyvisor.driver._debug import Debug
     from polyvisor.driver._domains import Domains
     from polyvisor.driver._guest import GuestAgent
     from polyvisor.driver._migration import Migration
@@ -140,6 +141,7 @@ class Driver(ABC):
     consoles: Consoles | None = None
     screens: Screens | None = None
     agent: GuestAgent | None = None
+    debug: Debug | None = None
     block: BlockJobs | None = None
     checkpoints: Checkpoints | None = None
     backups: Backups | None = None

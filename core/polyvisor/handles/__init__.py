@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from polyvisor.handles._agent import AgentResult, DomainAgent
+    from polyvisor.handles._debug import DomainDebug
     from polyvisor.handles._disks import DomainBackup, DomainCheckpoints, DomainDisks
     from polyvisor.handles._tuning import DomainTuning
 
@@ -19,6 +20,7 @@ __all__ = [
     "DomainAgent",
     "DomainBackup",
     "DomainCheckpoints",
+    "DomainDebug",
     "DomainDisks",
     "DomainTuning",
 ]
@@ -33,6 +35,7 @@ __getattr__, __dir__ = attach(
         "DomainAgent": "_agent",
         "DomainBackup": "_disks",
         "DomainCheckpoints": "_disks",
+        "DomainDebug": "_debug",
         "DomainDisks": "_disks",
         "DomainTuning": "_tuning",
     },

@@ -86,6 +86,7 @@ class RemoteDriver(Driver):
     domains: RemoteDomains
     consoles = _part("console.serial", "seat:RemoteConsoles")
     screens = _part("console.screenshot", "seat:RemoteScreens")
+    debug = _part("domains.debug", "debug:RemoteDebug")
     agent = _part("guest.agent", "seat:RemoteAgent")
     storage_pools = _part("storage", "storage:RemoteStoragePools")
     networks = _part("networks", "objects:RemoteNetworks")

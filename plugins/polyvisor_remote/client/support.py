@@ -44,6 +44,7 @@ _PROBES: Mapping[str, tuple[Any, ...]] = {
     "domains.autostart": ("domain_set_autostart", _NOBODY, 0),
     "domains.stats": ("connect_get_all_domain_stats", [_NOBODY], 1, 0),
     "domains.dump": ("domain_core_dump", _NOBODY, "/nonexistent", 0),
+    "domains.debug": ("domain_memory_peek", _NOBODY, 0, 1, 2),
     "domains.metadata": ("domain_set_metadata", _NOBODY, 1, None, None, None, 0),
     "domains.tuning": ("domain_get_scheduler_parameters_flags", _NOBODY, 16, 0),
     "save.file": ("domain_save", _NOBODY, "/nonexistent"),

@@ -47,6 +47,7 @@ FAMILIES = (
     "blockjobs",
     "checkpoints",
     "agent",
+    "debug",
     "devicestats",
     "migration",
     "oldmigration",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import socket
@@ -235,6 +236,31 @@ def test_keys_agree() -> None:
         assert number_of("linux", linux) == number_of("usb", usb) is not None
     assert number_of("linux", 97) == number_of("atset1", 0xE01D) == number_of("qnum", 0x9D)
     assert number_of("linux", 84) is None
+
+
+@real
+def test_looking_into_a_machine(boot: Callable[..., Any]) -> None:
+    """Its boot sector is where the firmware puts it, on its disk too; the monitor answers."""
+    _, domain = boot(ECHO)
+    debug = domain.debug
+    deadline = time.monotonic() + 60
+    while debug.memory(0x7C00, len(ECHO)) != ECHO:
+        assert time.monotonic() < deadline, "the firmware does not read the boot sector"
+        time.sleep(0.1)
+    # In real mode with flat segments an address means the same to the vCPU.
+    assert debug.memory(0x7C00, len(ECHO), physical=False) == ECHO
+    assert debug.disk("hda", 1, len(ECHO) - 1) == ECHO[1:]
+    assert debug.disk("hda", (1 << 20) - 2, 512) == bytes(2)
+    told = json.loads(debug.command('{"execute":"query-name","id":7}'))
+    assert told == {"return": {"name": domain.name}, "id": 7}
+    refused = json.loads(debug.command('{"execute":"nosuch"}'))["error"]
+    assert refused["class"] == "CommandNotFound"
+    assert "VM status: running" in debug.command("info status", human=True)
+    for wrong in ("info status", "[]", '{"run":1}', '{"execute":"stop","arguments":3}'):
+        with pytest.raises(InvalidArgument, match="monitor command"):
+            debug.command(wrong)
+    debug.nmi()
+    assert domain.state is DomainState.RUNNING
 
 
 # Core dumps

@@ -68,6 +68,10 @@ emulatorpin g
 memtune g
 domcontrol g
 domjobinfo g
+qemu-monitor-command g --hmp info name
+qemu-monitor-command g --return-value '{{"execute":"query-uuid"}}'
+qemu-monitor-command g --return-value '{{"execute":"query-nosuch"}}'
+inject-nmi g
 blockresize g vda 16M; domblkinfo g vda
 blockjob g vda
 blockpull g vda --wait
@@ -107,6 +111,7 @@ OWN = (
     "domblkinfo g --all",
     "domifaddr g",
     "blockjob g vda",
+    "qemu-monitor-command g --hmp info name",
 )
 
 #: Asked of an agent that does not run: refused in libvirt's words, behind which are ours.

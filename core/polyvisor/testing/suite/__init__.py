@@ -21,7 +21,7 @@ from polyvisor.testing.suite._life import TestDefinitions, TestLife
 from polyvisor.testing.suite._machine import TestStateMachine
 from polyvisor.testing.suite._moving import TestMigration
 from polyvisor.testing.suite._parts import TestAnnotations, TestDumps, TestTuning
-from polyvisor.testing.suite._person import TestAgent, TestConsoles, TestScreens
+from polyvisor.testing.suite._person import TestAgent, TestConsoles, TestDebug, TestScreens
 from polyvisor.testing.suite._processes import TestManyProcesses
 from polyvisor.testing.suite._saving import (
     TestCheckpoints,
@@ -37,6 +37,7 @@ __all__ = [
     "TestBlockJobs",
     "TestCheckpoints",
     "TestConsoles",
+    "TestDebug",
     "TestDefinitions",
     "TestDevices",
     "TestDumps",

@@ -155,6 +155,30 @@ class TestScreens:
         domain.destroy()
 
 
+@requires("domains.debug")
+class TestDebug:
+    """Whoever looks into a machine finds what is there."""
+
+    def test_looking_into_a_machine(self, host: Connection, target: Target) -> None:
+        """The monitor answers, memory has its size, an interrupt harms nothing."""
+        domain = host.domains.define(target.spec("guest"))
+        with pytest.raises(OperationInvalid):
+            domain.debug.memory(0, 16)
+        with pytest.raises(OperationInvalid):
+            domain.debug.nmi()
+        domain.start()
+        assert len(domain.debug.memory(0, 100_000)) == 100_000
+        with pytest.raises(InvalidArgument):
+            domain.debug.memory(-1, 1)
+        with pytest.raises(InvalidArgument):
+            domain.debug.disk("vda", 0, -1)
+        with pytest.raises(PolyvisorError):
+            domain.debug.disk("nosuch", 0, 16)
+        domain.debug.nmi()
+        assert domain.active
+        domain.destroy()
+
+
 @requires("guest.agent")
 class TestAgent:
     """Whoever has no agent is told so, at once or when the time is up."""

@@ -24,6 +24,7 @@ __all__ = ["TestEvents", "TestSupport"]
 #: How to try a feature on a running domain; what the table denies must refuse.
 _ATTEMPTS: dict[str, Callable[[Domain, Path], object]] = {
     "domains.dump": lambda domain, path: domain.dump(path / "core"),
+    "domains.debug": lambda domain, path: domain.debug.memory(0, 16),
     "domains.metadata": lambda domain, path: domain.set_title("title"),
     "save.file": lambda domain, path: domain.save(path / "image"),
     "save.managed": lambda domain, path: domain.managed_save(),
