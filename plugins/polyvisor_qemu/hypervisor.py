@@ -8,12 +8,7 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import attrs
-
 from polyvisor.errors import (
-    HypervisorError,
-    SemanticError,
-    StorageError,
     Timeout,
 )
 from polyvisor.local import (
@@ -93,79 +88,28 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
     # Definitions
 
     def complete(self, spec: DomainSpec) -> DomainSpec:
-        """Fill in architecture and machine type; refuse what QEMU is not given yet.
+        """See :func:`polyvisor_qemu.defining.complete`."""
+        from polyvisor_qemu.defining import complete
 
-        With ``layout = "libvirt"`` in the plugin's settings, also all that libvirt's QEMU
-        driver would make explicit.
+        return complete(self, spec)
+
+    def check_start(self, spec: DomainSpec) -> None:
+        """See :func:`polyvisor_qemu.defining.check_start`."""
+        from polyvisor_qemu.defining import check_start
+
+        check_start(self, spec)
+
+    def known(self, path: str) -> Emulator:
+        """Return what an emulator can do, found out once.
+
+        Raises:
+            HypervisorError: it is none, or does not work.
         """
-        from polyvisor_qemu.cmdline import build
-        from polyvisor_qemu.cmdline.context import refused
-        from polyvisor_qemu.layout.machines import PREFERRED
-
-        if spec.type not in self.domain_types:
-            raise SemanticError(
-                f"domain {spec.name!r}: type {spec.type!r} is not run by QEMU; use "
-                f"{' or '.join(self.domain_types)}",
-                domain=spec.name,
-                element="domain@type",
-                fault=f"type is {spec.type!r}",
-            )
-        from polyvisor.model.os import OsType
-
-        kind = spec.os.type or OsType(name="hvm")
-        if kind.name not in ("hvm", None):
-            raise refused(spec, "domain/os/type", f"QEMU runs 'hvm', not {kind.name!r}")
-        import platform
-
-        arch = kind.arch or platform.machine()
-        kind = attrs.evolve(
-            kind,
-            arch=arch,
-            name="hvm",
-            machine=self._machine(spec, arch, kind.machine or PREFERRED.get(arch, "virt")),
-        )
-        spec = attrs.evolve(
-            spec,
-            os=attrs.evolve(spec.os, type=kind),
-            on_poweroff=spec.on_poweroff or "destroy",
-            on_reboot=spec.on_reboot or "restart",
-            on_crash=spec.on_crash or "destroy",
-        )
-        if any(one.mac is None for one in spec.devices.interfaces):
-            from polyvisor_qemu.naming import with_address
-
-            named = tuple(map(with_address, spec.devices.interfaces))
-            spec = attrs.evolve(spec, devices=attrs.evolve(spec.devices, interfaces=named))
-        if self.settings.get("layout") == "libvirt":
-            spec = self._as_libvirt(spec)
-        build(spec, "qemu", self.host())
-        return spec
-
-    def _machine(self, spec: DomainSpec, arch: str, name: str) -> str:
-        """Return the machine type that an alias such as ``pc`` stands for now.
-
-        A guest keeps its machine when QEMU is upgraded and the alias means another one.
-        """
-        from polyvisor_qemu.layout.machines import PREFERRED
-
-        if name not in {*PREFERRED.values(), "q35"}:
-            return name
         from polyvisor_qemu.emulator import emulator
-        from polyvisor_qemu.probe import emulator_for
 
-        path = spec.devices.emulator or emulator_for(arch, self.settings)
-        if path is None or not os.access(path, os.X_OK):
-            return name
-        known = self._known.get(path)
-        if known is None:
-            try:
-                known = emulator(path, self.cache_dir, kvm=False, timeout=self._timeout)
-            except HypervisorError:
-                # A start will say what is wrong with it.
-                return name
-            self._known[path] = known
-        found = known.machine(name)
-        return found.name if found is not None else name
+        if path not in self._known:
+            self._known[path] = emulator(path, self.cache_dir, kvm=False, timeout=self._timeout)
+        return self._known[path]
 
     def host(self) -> Host:
         """Return what command lines need to know of this host."""
@@ -177,14 +121,6 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
             settings=self.settings,
             secret=self.secret,
         )
-
-    def _as_libvirt(self, spec: DomainSpec) -> DomainSpec:
-        """Place devices as libvirt does, so that guests can move between it and here."""
-        from polyvisor_qemu.layout import laid_out
-
-        emulator = spec.devices.emulator
-        spec = laid_out(spec)
-        return attrs.evolve(spec, devices=attrs.evolve(spec.devices, emulator=emulator))
 
     def nvram(self, spec: DomainSpec) -> str | None:
         """Return the file of UEFI variables that the definition names, or that we chose."""
@@ -202,54 +138,6 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         folder = self.host().tpm_folder(spec)
         return folder if os.path.isdir(folder) else None
 
-    def check_start(self, spec: DomainSpec) -> None:
-        """Refuse missing disk images and emulators, and KVM where it does not work."""
-        emulator = self._emulator(spec)
-        if spec.type == "kvm":
-            from polyvisor_qemu.probe import kvm_works
-
-            works, why = kvm_works(emulator, self.cache_dir)
-            if not works:
-                raise HypervisorError(
-                    f"start {spec.name!r}: KVM does not work here: {why}; use type 'qemu' for "
-                    f"software emulation",
-                    domain=spec.name,
-                )
-        for disk in spec.devices.disks:
-            source = disk.source
-            path = None if source is None else source.file or source.dev
-            if path is not None and not os.path.exists(path):
-                raise StorageError(
-                    f"start {spec.name!r}: the disk image {path} is missing",
-                    path=path,
-                    domain=spec.name,
-                )
-
-    def _emulator(self, spec: DomainSpec) -> str:
-        from polyvisor.errors import PluginUnusable
-        from polyvisor_qemu.probe import emulator_for, usable
-
-        named = spec.devices.emulator
-        if named is not None:
-            if not os.access(named, os.X_OK):
-                raise StorageError(
-                    f"start {spec.name!r}: the emulator {named} is missing; leave <emulator> "
-                    f"out to have it found",
-                    path=named,
-                    domain=spec.name,
-                )
-            return named
-        architecture = spec.os.arch or "x86_64"
-        found = emulator_for(architecture, self.settings)
-        if found is None:
-            answer = usable()
-            raise PluginUnusable(
-                f"start {spec.name!r}: no QEMU for {architecture} is installed; "
-                f"{answer.remedy or 'install it'}",
-                domain=spec.name,
-            )
-        return found
-
     # Running
 
     def launch(self, guest: Guest, spec: DomainSpec) -> dict[str, Any]:
@@ -258,9 +146,10 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
 
     def spawn(self, guest: Guest, spec: DomainSpec, *more: str) -> dict[str, Any]:
         """Start QEMU with further words on its command line."""
+        from polyvisor_qemu.defining import emulator_of
         from polyvisor_qemu.launch import launch
 
-        emulator, owning = self._emulator(spec), self.owning
+        emulator, owning = emulator_of(self, spec), self.owning
         return launch(
             guest, spec, emulator, self.host(), *more, timeout=self._timeout, owning=owning
         )
