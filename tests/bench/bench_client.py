@@ -37,8 +37,5 @@ def measure(rounds: int) -> list[Row]:
         libvirt_host(Path(name) / "l", "client") as uri,
     ):
         where = uri.replace("qemu+unix:///system", "test+unix:///default")
-        # The binding's process defines the domains that both see; it goes first, once.
-        binding = peer("peers/wire.py", where)
-        binding()
-        mine, other = alternate(rounds, ours("client_ours.py", where), binding)
+        mine, other = alternate(rounds, ours("client_ours.py", where), peer("peers/wire.py", where))
     return [Row(what, mine[key], other[key], _MOST) for key, what in _WHAT.items()]

@@ -1,75 +1,39 @@
 """Times libvirt-python over one local socket: ``wire.py URI``; prints JSON, seconds a call.
 
 Whose daemon it is makes no difference to this script: it is run once for ours and once for
-libvirt's, each with the test driver behind it.
+libvirt's, each with the test driver behind it. See ``client_ours.py`` for the other client.
 """
 
 import json
 import sys
-import threading
-from time import perf_counter
 
 import documents
 import libvirt
+from timing import least_seconds, seconds_in_all, seconds_together
 
-DOMAINS, SECONDS, THREADS = 100, 0.4, 4
+DOMAINS = 100
 uri = sys.argv[1]
 libvirt.registerErrorHandler(lambda *_: None, None)
-
-
-def each(call):
-    """Return the seconds that a call takes: the least of many blocks of ten.
-
-    What else the machine does can only add to it, and does so to either side by chance.
-    """
-    for _ in range(30):
-        call()
-    least, begun = 1.0, perf_counter()
-    while (start := perf_counter()) - begun < SECONDS:
-        for _ in range(10):
-            call()
-        least = min(least, (perf_counter() - start) / 10)
-    return least
-
-
-def together(call):
-    """Return the seconds for each call when several threads call at once."""
-    counts = [0] * THREADS
-    end = perf_counter() + SECONDS
-
-    def run(index):
-        while perf_counter() < end:
-            call()
-            counts[index] += 1
-
-    threads = [threading.Thread(target=run, args=(index,)) for index in range(THREADS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return SECONDS / sum(counts)
-
 
 host = libvirt.open(uri)
 domain = host.lookupByName("test")
 figures = {
-    "hostname": each(host.getHostname),
-    "by_name": each(lambda: host.lookupByName("test")),
-    "info": each(domain.info),
-    "state": each(domain.state),
-    "active": each(domain.isActive),
-    "xml": each(domain.XMLDesc),
-    "list_1": each(host.listAllDomains),
-    "count": each(host.numOfDomains),
-    "together": together(domain.isActive),
+    "hostname": least_seconds(host.getHostname),
+    "by_name": least_seconds(lambda: host.lookupByName("test")),
+    "info": least_seconds(domain.info),
+    "state": least_seconds(domain.state),
+    "active": least_seconds(domain.isActive),
+    "xml": least_seconds(domain.XMLDesc),
+    "list_1": least_seconds(host.listAllDomains),
+    "count": least_seconds(host.numOfDomains),
+    "together": seconds_together(domain.isActive),
 }
 for number in range(DOMAINS - 1):
     host.defineXML(documents.small(number)).create()
-figures["list_100"] = each(host.listAllDomains)
-figures["states_100"] = each(lambda: host.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE))
-figures["stats_100"] = each(host.getAllDomainStats)
-begun = perf_counter()
-for _ in range(50):
-    libvirt.open(uri).close()
-figures["connect"] = (perf_counter() - begun) / 50
+figures["list_100"] = least_seconds(host.listAllDomains)
+figures["states_100"] = least_seconds(
+    lambda: host.getAllDomainStats(libvirt.VIR_DOMAIN_STATS_STATE)
+)
+figures["stats_100"] = least_seconds(host.getAllDomainStats)
+figures["connect"] = seconds_in_all(lambda: libvirt.open(uri).close())
 print(json.dumps(figures))
