@@ -293,7 +293,7 @@ class _Run:
             self._announce(phase, side)
         except BaseException as error:
             untold = self._undo(leaving, arriving if prepared is not None else None)
-            self._explain(error, phase, side, f"the domain is on the source as before{untold}")
+            self._explain(error, phase, side, f"{self._as_before}{untold}")
             raise
 
         try:
@@ -308,7 +308,7 @@ class _Run:
                 finished_uuid = self._ask_afresh(broken)
             if finished_uuid is None:
                 leaving.confirm(uuid, None, options, cancelled=True)
-                self._explain(error, phase, side, "the domain is on the source as before")
+                self._explain(error, phase, side, self._as_before)
                 raise
         else:
             finished_uuid = finished.uuid
@@ -395,10 +395,16 @@ class _Run:
             f"{outcome}",
             phase=phase,
             side=side,
-            owner="source",
+            owner="destination" if self._options.post_copy_resume else "source",
             domain=self._name,
             operation="migrate",
         ) from error
+
+    @property
+    def _as_before(self) -> str:
+        if self._options.post_copy_resume:
+            return "the domain is on the destination, and the rest of its memory is not"
+        return "the domain is on the source as before"
 
     def _ask_afresh(self, error: ConnectError) -> UUID | None:
         """The connection broke in finish: find out over a new one who has the domain."""

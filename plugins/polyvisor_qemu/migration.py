@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from polyvisor.model import DomainSpec
     from polyvisor_qemu.hypervisor import QemuHypervisor
 
-__all__ = ["receive", "received", "send", "take_back"]
+__all__ = ["connected", "from_here", "listen_at", "receive", "received", "send", "take_back"]
 
 #: Seconds to wait for a connection to the destination.
 CONNECTING = 30.0
@@ -49,21 +49,20 @@ def receive(
         InvalidArgument: such means do not go together.
     """
     means = commands(options, hypervisor.settings, leaving=False, secret=hypervisor.secret)
-    place: str | None = None
-    local = options.uri is None and options.listen_address is None and _from_here(cookie)
-    if options.uri is not None:
-        # QEMU knows more kinds, one of which runs programs.
-        kind, place = kind_of(options.uri)
-        local = kind == "unix"
-        if place == f"{guest.run_dir}/migration":
-            place = None
-    runtime = hypervisor.spawn(guest, spec, "-incoming", "defer")
+    more = ["-incoming", "defer"]
+    if options.post_copy:
+        from polyvisor_qemu.aside import Aside
+
+        more += Aside.words(guest)
+    runtime = hypervisor.spawn(guest, spec, *more)
     try:
         with hypervisor.monitor(guest) as monitor:
             if options.post_copy:
                 from polyvisor_qemu.postcopy import need_host
 
                 need_host(monitor, guest)
+                with Aside(guest) as aside:
+                    aside.agree()
                 # Asking QEMU would cost every other guest some of its downtime.
                 runtime["switches"] = True
 
@@ -77,14 +76,7 @@ def receive(
                         native_message=error.native_message,
                     ) from error
 
-            if not local:
-                uri = listen_tcp(hypervisor.settings, options, place, listen)
-            elif place is not None:
-                listen(uri := f"unix:{place}")
-            else:
-                # QEMU has its run folder under this name, however long the real path is.
-                listen(f"unix:/proc/self/fd/{RUN_FD}/migration")
-                uri = f"unix:{guest.run_dir}/migration"
+            uri = listen_at(hypervisor, guest, options, listen, near=from_here(cookie))
             if options.copy_storage:
                 from polyvisor_qemu.along import serve
 
@@ -95,7 +87,42 @@ def receive(
         raise
 
 
-def _from_here(cookie: bytes | None) -> bool:
+def listen_at(
+    hypervisor: QemuHypervisor,
+    guest: Guest,
+    options: MigrationOptions,
+    listen: Callable[[str], None],
+    *,
+    near: bool,
+) -> str:
+    """Have QEMU listen for a stream, and return the address that leads to it.
+
+    Args:
+        hypervisor: whose settings say where.
+        guest: the guest.
+        options: the migration's, which may say where as well.
+        listen: has QEMU listen at an address in its words.
+        near: the source is on this machine.
+    """
+    place: str | None = None
+    local = options.uri is None and options.listen_address is None and near
+    if options.uri is not None:
+        # QEMU knows more kinds, one of which runs programs.
+        kind, place = kind_of(options.uri)
+        local = kind == "unix"
+        if place == f"{guest.run_dir}/migration":
+            place = None
+    if not local:
+        return listen_tcp(hypervisor.settings, options, place, listen)
+    if place is not None:
+        listen(uri := f"unix:{place}")
+        return uri
+    # QEMU has its run folder under this name, however long the real path is.
+    listen(f"unix:/proc/self/fd/{RUN_FD}/migration")
+    return f"unix:{guest.run_dir}/migration"
+
+
+def from_here(cookie: bytes | None) -> bool:
     """Say whether a source sees the same files as we do, of what it tells in begin."""
     return cookie is None or QemuCookie.from_bytes(cookie)[0].host == host_uuid()
 
@@ -141,7 +168,7 @@ def send(
                 # QEMU makes further connections as it made the first.
                 where = opened.enter_context(_reached(guest, uri))
             else:
-                where = opened.enter_context(_connected(uri)).fileno()
+                where = opened.enter_context(connected(uri)).fileno()
             stream.begin_out(
                 monitor,
                 where,
@@ -226,7 +253,7 @@ def _reached(guest: Guest, uri: str) -> Iterator[str]:
         os.unlink(link)
 
 
-def _connected(uri: str) -> socket.socket:
+def connected(uri: str) -> socket.socket:
     """Return a socket that is connected to where a destination listens."""
     kind, place = kind_of(uri)
     if kind == "unix":

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyvisor.errors import Cancelled, HypervisorError, Timeout, Unsupported
 from polyvisor.local import PostCopy
+from polyvisor_qemu.aside import Aside
 from polyvisor_qemu.means import plain
 from polyvisor_qemu.qmp import Gone, QmpError
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from polyvisor.jobs import Job
     from polyvisor.local import Guest
     from polyvisor_qemu.hypervisor import QemuHypervisor
-    from polyvisor_qemu.qmp import Monitor
+    from polyvisor_qemu.qmp import Command, Monitor
 
 __all__ = [
     "SWITCHED",
@@ -32,6 +33,8 @@ __all__ = [
     "check",
     "how_far",
     "need_host",
+    "receive_rest",
+    "resume_rest",
     "send_rest",
     "switch",
     "wait_run",
@@ -48,8 +51,10 @@ _HOW_FAR = {
     "postcopy-paused": PostCopy.BROKEN,
     "completed": PostCopy.DONE,
 }
-#: Seconds that QEMU may stand still for a page before it counts as cut off.
-STANDING = 10.0
+#: Seconds to wait for a QEMU that may stand still as it needs a page.
+STANDING = 3.0
+#: Seconds that QEMU has to give up a connection once it is told to.
+PAUSING = 10.0
 #: Seconds between two looks at the figures.
 LOOK_EVERY = 0.25
 
@@ -113,9 +118,10 @@ def how_far(hypervisor: QemuHypervisor, guest: Guest) -> PostCopy | None:
         raise
     except Timeout:
         # All of QEMU stands still if it needs a page for the guest itself, such as its stack.
-        if arriving:
-            return PostCopy.BROKEN
-        raise
+        if not arriving:
+            raise
+        with Aside(guest) as aside:
+            return _HOW_FAR.get(aside.status() or "")
 
 
 def switch(monitor: Monitor, job: Job) -> None:
@@ -182,6 +188,61 @@ def send_rest(hypervisor: QemuHypervisor, guest: Guest, job: Job) -> dict[str, A
                 event = monitor.next_event(0)
                 if event is not None and event["event"] == "MIGRATION":
                     break
+
+
+def receive_rest(
+    hypervisor: QemuHypervisor, guest: Guest, options: MigrationOptions, cookie: bytes | None
+) -> str:
+    """See :meth:`polyvisor.local.SwitchesGuests.receive_rest`."""
+    from polyvisor_qemu.migration import from_here, listen_at
+
+    with Aside(guest) as aside:
+
+        def listen(uri: str) -> None:
+            try:
+                aside.execute("migrate-recover", uri=uri)
+            except QmpError as error:
+                raise HypervisorError(
+                    f"cannot listen on {uri}: {error.native_message}",
+                    domain=guest.name,
+                    native_message=error.native_message,
+                ) from error
+
+        if aside.status() != "postcopy-paused":
+            # It may not have noticed that nothing comes any more.
+            with suppress(QmpError):
+                aside.execute("migrate-pause")
+            aside.wait_for("postcopy-paused", PAUSING)
+        return listen_at(hypervisor, guest, options, listen, near=from_here(cookie))
+
+
+def resume_rest(
+    hypervisor: QemuHypervisor, guest: Guest, uri: str, options: MigrationOptions
+) -> None:
+    """See :meth:`polyvisor.local.SwitchesGuests.resume_rest`."""
+    from polyvisor_qemu.migration import connected
+
+    with hypervisor.monitor(guest) as monitor:
+        pause(monitor)
+        deadline = time.monotonic() + PAUSING
+        while monitor.execute("query-migrate").get("status") != "postcopy-paused":
+            if time.monotonic() > deadline:
+                raise Timeout(f"QEMU did not let go of its connection after {PAUSING:g} s")
+            monitor.next_event(0.05)
+        with connected(uri) as made:
+            limit = {"max-postcopy-bandwidth": options.post_copy_bandwidth or 0}  # 0: none.
+            told: list[Command] = [
+                ("migrate-set-parameters", limit),
+                ("getfd", {"fdname": "resume"}),
+                ("migrate", {"uri": "fd:resume", "resume": True}),
+            ]
+            monitor.execute_all(*told, fds=(made.fileno(),))
+
+
+def pause(monitor: Monitor) -> None:
+    """Source: have QEMU give up a connection that may still flow by post-copy."""
+    with suppress(QmpError):  # It does not, or not yet.
+        monitor.execute("migrate-pause")
 
 
 def arrived(hypervisor: QemuHypervisor, guest: Guest) -> None:

@@ -8,6 +8,7 @@ from polyvisor.local import SwitchesGuests
 from polyvisor_qemu.changing import ChangingQemu
 
 if TYPE_CHECKING:
+    from polyvisor.driver import MigrationOptions
     from polyvisor.jobs import Job
     from polyvisor.local import Guest, PostCopy
 
@@ -28,6 +29,18 @@ class SwitchingQemu(ChangingQemu, SwitchesGuests):
         from polyvisor_qemu.postcopy import send_rest
 
         return send_rest(self, guest, job)
+
+    def receive_rest(self, guest: Guest, options: MigrationOptions, cookie: bytes | None) -> str:
+        """See :func:`polyvisor_qemu.postcopy.receive_rest`."""
+        from polyvisor_qemu.postcopy import receive_rest
+
+        return receive_rest(self, guest, options, cookie)
+
+    def resume_rest(self, guest: Guest, uri: str, options: MigrationOptions) -> None:
+        """See :func:`polyvisor_qemu.postcopy.resume_rest`."""
+        from polyvisor_qemu.postcopy import resume_rest
+
+        resume_rest(self, guest, uri, options)
 
     def arrived(self, guest: Guest) -> None:
         """See :func:`polyvisor_qemu.postcopy.arrived`."""

@@ -213,6 +213,7 @@ class Moving(Face):
         post_copy_bandwidth: int | None = None,
         downtime: float | None = None,
         post_copy: bool = False,
+        post_copy_pause: bool = False,
     ) -> None:
         """Change its migration that is under way, from any thread or process."""
         await self._run(
@@ -221,6 +222,7 @@ class Moving(Face):
             post_copy_bandwidth=post_copy_bandwidth,
             downtime=downtime,
             post_copy=post_copy,
+            post_copy_pause=post_copy_pause,
         )
 
 

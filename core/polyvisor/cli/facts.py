@@ -129,8 +129,12 @@ def domjobinfo_command(domain: str, completed: bool, keep_completed: bool, anyst
 
 @command("domjobabort")
 @domain_argument
-def domjobabort_command(domain: str) -> None:
+@option("--postcopy", is_flag=True, help="Cut off a migration that was switched to post-copy.")
+def domjobabort_command(domain: str, postcopy: bool) -> None:
     """Cancel the job that runs on DOMAIN."""
     found = session().domain(domain)
-    found.abort_job()
+    if postcopy:
+        found.steer_migration(post_copy_pause=True)
+    else:
+        found.abort_job()
     session().done(f"Job on domain '{found.name}' is being cancelled", uuid=found.uuid)

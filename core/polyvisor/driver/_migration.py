@@ -131,12 +131,14 @@ class Steering:
         post_copy_bandwidth: the same after the switch to post-copy.
         downtime: seconds the guest may stand still, or ``None`` to leave it.
         post_copy: switch now.
+        post_copy_pause: cut the stream off after the switch, to take it up again later.
     """
 
     bandwidth: int | None = None
     post_copy_bandwidth: int | None = None
     downtime: float | None = None
     post_copy: bool = False
+    post_copy_pause: bool = False
 
 
 @attrs.frozen

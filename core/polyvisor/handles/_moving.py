@@ -170,6 +170,7 @@ class Moving:
         post_copy_bandwidth: int | None = None,
         downtime: float | None = None,
         post_copy: bool = False,
+        post_copy_pause: bool = False,
     ) -> None:
         """Change its migration that is under way, from any thread or process.
 
@@ -178,6 +179,8 @@ class Moving:
             post_copy_bandwidth: the same after the switch to post-copy.
             downtime: seconds the guest may stand still; ``None`` leaves it.
             post_copy: switch to post-copy now, which the migration must allow.
+            post_copy_pause: cut the stream off after the switch, to take it up again later; the
+                destination's guest stands still when it needs what is not there.
 
         Raises:
             OperationInvalid: it is not being migrated from here.
@@ -187,4 +190,5 @@ class Moving:
         part = self._connection._need(self._connection._driver.migration, "migration.live")
         if not self._connection.support.usable("migration.steering"):
             raise self._connection._unsupported("migration.steering")
-        part.steer(self.uuid, Steering(bandwidth, post_copy_bandwidth, downtime, post_copy))
+        steering = Steering(bandwidth, post_copy_bandwidth, downtime, post_copy, post_copy_pause)
+        part.steer(self.uuid, steering)

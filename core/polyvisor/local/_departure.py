@@ -15,7 +15,6 @@ from polyvisor.errors import (
     MigrationError,
     OperationInvalid,
     PolyvisorError,
-    Unsupported,
 )
 from polyvisor.events import EventKind
 from polyvisor.local._cookie import Cookie
@@ -75,11 +74,6 @@ class Departure:
     def _begin(self, options: MigrationOptions) -> Begun:
         hold = self._hold
         record = hold.known
-        if options.post_copy_resume:
-            raise Unsupported(
-                f"migrate {record.name!r}: a stream that was cut off cannot be taken up again yet",
-                feature="migration.post-copy",
-            )
         if record.intent is not None:
             raise unsettled(hold)
         if options.offline:
@@ -467,8 +461,8 @@ def _in_two_halves(intent: dict[str, Any], peer: str, reason: StateReason) -> st
         )
     if reason is StateReason.POSTCOPY_FAILED:
         return (
-            f"{peer} has the domain, and the rest of its memory is here; destroy it here if it is "
-            f"lost over there"
+            f"{peer} has the domain, and the rest of its memory is here: migrate it again with "
+            f"post_copy_resume, or destroy it here if it is lost over there"
         )
     return f"{peer} has the domain, and the rest of its memory is being sent there by post-copy"
 

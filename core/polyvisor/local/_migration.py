@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from polyvisor.local._arrival import Arrival
     from polyvisor.local._departure import Departure
     from polyvisor.local._keeper import Keeper
+    from polyvisor.local._resume import ResumedArrival, ResumedDeparture
     from polyvisor.model import DomainSpec
 
 __all__ = ["LocalMigration"]
@@ -41,17 +42,23 @@ class LocalMigration(Migration):
 
     def __init__(self, keeper: Keeper) -> None:
         self._keeper = keeper
-        self._departures: dict[UUID, Departure] = {}
-        self._arrivals: dict[UUID, Arrival] = {}
+        self._departures: dict[UUID, Departure | ResumedDeparture] = {}
+        self._arrivals: dict[UUID, Arrival | ResumedArrival] = {}
         # Which domains arrived here last: asking again gives the same answer.
         self._arrived: set[UUID] = set()
 
     # Source
 
     def begin(self, uuid: UUID, options: MigrationOptions, job: Job) -> Begun:
-        from polyvisor.local._departure import Departure
+        departure: Departure | ResumedDeparture
+        if options.post_copy_resume:
+            from polyvisor.local._resume import ResumedDeparture
 
-        departure = Departure(self._keeper, uuid, options, job)
+            departure = ResumedDeparture(self._keeper, uuid, options, job)
+        else:
+            from polyvisor.local._departure import Departure
+
+            departure = Departure(self._keeper, uuid, options, job)
         self._departures[uuid] = departure
         return departure.begun
 
@@ -115,9 +122,15 @@ class LocalMigration(Migration):
     def prepare(
         self, spec: DomainSpec, cookie: bytes | None, options: MigrationOptions
     ) -> Prepared:
-        from polyvisor.local._arrival import Arrival
+        arrival: Arrival | ResumedArrival
+        if options.post_copy_resume:
+            from polyvisor.local._resume import ResumedArrival
 
-        arrival = Arrival(self._keeper, spec, cookie, options)
+            arrival = ResumedArrival(self._keeper, spec, cookie, options)
+        else:
+            from polyvisor.local._arrival import Arrival
+
+            arrival = Arrival(self._keeper, spec, cookie, options)
         self._arrived.discard(arrival.uuid)
         self._arrivals[arrival.uuid] = arrival
         return arrival.prepared

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from polyvisor.local._travel import MigratesGuests
 
 if TYPE_CHECKING:
+    from polyvisor.driver import MigrationOptions
     from polyvisor.jobs import Job
     from polyvisor.local._hypervisor import Guest
 
@@ -57,6 +58,23 @@ class SwitchesGuests(MigratesGuests):
         Raises:
             HypervisorError: the stream was cut off.
         """
+
+    @abstractmethod
+    def receive_rest(self, guest: Guest, options: MigrationOptions, cookie: bytes | None) -> str:
+        """Destination: listen once more, for a stream that was cut off.
+
+        Args:
+            guest: the guest, which may run.
+            options: ``uri`` and ``listen_address`` are where to listen.
+            cookie: begin's, as it came.
+
+        Returns:
+            The URI that the source connects to.
+        """
+
+    @abstractmethod
+    def resume_rest(self, guest: Guest, uri: str, options: MigrationOptions) -> None:
+        """Source: take up a stream that was cut off, where the destination listens."""
 
     @abstractmethod
     def arrived(self, guest: Guest) -> None:

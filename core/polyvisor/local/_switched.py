@@ -106,7 +106,8 @@ def send_rest(hold: Hold, job: Job) -> dict[str, Any]:
         else:
             words = (
                 f"the stream was cut off before all of its memory had arrived ({error.message}); "
-                f"it may stand still there"
+                f"it may stand still there until the migration is taken up again with "
+                f"post_copy_resume"
             )
         raise MigrationError(
             f"migrate {name!r}: {peer} has the domain, but {words}",

@@ -34,6 +34,8 @@ __all__ = ["RemoteMigration"]
 _BANDWIDTH_UNIT = 1 << 20  # MiB/s
 #: ``VIR_DOMAIN_MIGRATE_MAX_SPEED_POSTCOPY``.
 _AFTER_THE_SWITCH = 1
+#: ``VIR_DOMAIN_ABORT_JOB_POSTCOPY``.
+_ABORT_POSTCOPY = 1
 #: Parameters that are ints (``VIR_MIGRATE_PARAM_*``), by the option that each stands for.
 _NUMBERS = {
     "auto_converge_initial": "auto_converge.initial",
@@ -171,6 +173,8 @@ class RemoteMigration(Migration):
             call(uuid, "domain_migrate_set_max_downtime", round(steering.downtime * 1000), 0)
         if steering.post_copy:
             call(uuid, "domain_migrate_start_post_copy", 0)
+        if steering.post_copy_pause:
+            call(uuid, "domain_abort_job_flags", _ABORT_POSTCOPY)
 
     def finish(
         self,

@@ -215,6 +215,48 @@ def test_cancelling_comes_too_late(hosts: Hosts) -> None:
     assert len(hosts.processes()) == 1
 
 
+@pytest.mark.parametrize("peer_to_peer", [False, True])
+def test_cut_off_and_taken_up_again(hosts: Hosts, peer_to_peer: bool) -> None:
+    """Either side keeps its half until the stream flows again, and then the guest is whole."""
+    here, there = hosts.open("a"), hosts.open("b")
+    domain = here.domains.define(hosts.counting(memory=MEMORY))
+    domain.start()
+    hosts.wait_for_count()
+    destination = hosts.uri("b") if peer_to_peer else there
+
+    def cut() -> None:
+        domain.steer_migration(post_copy_pause=True)
+
+    with pytest.raises(MigrationError, match="cut off before all of its memory") as caught:
+        domain.migrate(
+            destination,
+            bandwidth=SLOW,
+            post_copy=True,
+            post_copy_bandwidth=SLOW,
+            undefine_source=True,
+            progress=switching(domain, cut),
+        )
+    assert caught.value.owner == "destination"
+    failed = StateReason.POSTCOPY_FAILED
+    assert domain.status() == DomainStatus(DomainState.PAUSED, failed)
+    arrived = there.domains["guest"]
+    halves = DomainStatus(DomainState.RUNNING, failed)
+    until(lambda: arrived.status() == halves, "the destination does not see it")
+    with pytest.raises(OperationInvalid, match="the rest of its memory is here"):
+        domain.resume()
+    with pytest.raises(OperationInvalid, match="the rest of its memory is here"):
+        domain.abort_job()
+    assert len(hosts.processes()) == 2
+
+    again = domain.migrate(destination, post_copy=True, post_copy_resume=True, undefine_source=True)
+    assert again.status() == DomainStatus(DomainState.RUNNING, StateReason.MIGRATED)
+    assert here.domains.list() == []
+    hosts.wait_for_count()
+    assert len(hosts.processes()) == 1
+    with pytest.raises(OperationInvalid, match="no migration of it by post-copy was cut off"):
+        again.migrate(here, post_copy=True, post_copy_resume=True)
+
+
 #: Where the process that drives a migration dies: what it does, and how.
 DEATHS = {
     "before the word": "die_in(polyvisor_qemu.postcopy, 'suppress')",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from polyvisor.driver import Steering
 from polyvisor.jobstats import JobOutcome
-from polyvisor_remote.server._families.arguments import check_flags
+from polyvisor_remote.server._families.arguments import check_flags, need
 from polyvisor_remote.server.dispatch import serves
 from polyvisor_remote.server.numbers import JOB_FIELDS, JOB_OPERATIONS, JOB_TYPES
 from polyvisor_remote.wire import params
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 # virDomainGetJobStatsFlags
 _COMPLETED, _KEEP_COMPLETED = 1, 2
+#: ``VIR_DOMAIN_ABORT_JOB_POSTCOPY``.
+_POSTCOPY = 1
 
 
 @serves("domain_get_job_info")
@@ -60,5 +63,10 @@ def abort_job(session: Session, arguments: Any) -> None:
 @serves("domain_abort_job_flags")
 def abort_job_flags(session: Session, arguments: Any) -> None:
     """Stop it."""
-    check_flags(arguments.flags, 0, "virDomainAbortJobFlags")
-    session.driver.domains.abort_job(session.uuid(arguments.dom))
+    check_flags(arguments.flags, _POSTCOPY, "virDomainAbortJobFlags")
+    uuid = session.uuid(arguments.dom)
+    if arguments.flags & _POSTCOPY:
+        part = need(session.driver.migration, "domain_abort_job_flags")
+        part.steer(uuid, Steering(post_copy_pause=True))
+    else:
+        session.driver.domains.abort_job(uuid)
