@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from polyvisor.domain import Domain
     from polyvisor.driver import Driver, OpenContext
     from polyvisor.events import AnyEvent, Event
-    from polyvisor.host import HostInfo
+    from polyvisor.host import CpuTimes, HostInfo, HostMemory
     from polyvisor.jobs import ProgressCallback
     from polyvisor.model import DomainCapabilities, DomainSpec
     from polyvisor.networks import InterfaceCollection, NetworkCollection, NwFilterCollection
@@ -213,6 +213,24 @@ class Connection:
     def driver(self) -> Driver:
         """The driver itself, for what the public API does not cover."""
         return self._driver
+
+    def host_times(self, cpu: int | None = None) -> CpuTimes:
+        """Return for how long a CPU of the host, or all of them, did what.
+
+        Raises:
+            InvalidArgument: there is no such CPU.
+            Unsupported: the driver does not know.
+        """
+        return self._figures.host_times(cpu)
+
+    def host_memory(self, cell: int | None = None) -> HostMemory:
+        """Return what is in use of the host's memory, or of a NUMA node's; raises likewise."""
+        return self._figures.host_memory(cell)
+
+    @property
+    def _figures(self) -> Driver:
+        usable = self._driver.support().usable("host.figures")
+        return self._need(self._driver if usable else None, "host.figures")
 
     def capabilities(self) -> str:
         """Return the host's capabilities as libvirt's ``<capabilities>`` XML."""

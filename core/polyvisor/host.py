@@ -1,10 +1,10 @@
-"""Facts about the host behind a connection."""
+"""Facts about the host behind a connection, and what it does now."""
 
 from __future__ import annotations
 
 import attrs
 
-__all__ = ["HostInfo"]
+__all__ = ["CpuTimes", "HostInfo", "HostMemory"]
 
 
 @attrs.frozen
@@ -40,3 +40,37 @@ class HostInfo:
     cores: int = 1
     threads: int = 1
     accelerators: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class CpuTimes:
+    """For how long CPUs of a host did what since it was started, in seconds.
+
+    Attributes:
+        user: they ran programs, guests among them.
+        system: they ran the kernel.
+        idle: they had nothing to do.
+        iowait: they had nothing to do but wait for disks.
+    """
+
+    user: float
+    system: float
+    idle: float
+    iowait: float
+
+
+@attrs.frozen
+class HostMemory:
+    """What is in use of a host's memory, in bytes.
+
+    Attributes:
+        total: all that there is.
+        free: what nobody uses.
+        buffers: what holds metadata of file systems; ``None`` if not known.
+        cached: what holds files and could be given up; ``None`` if not known.
+    """
+
+    total: int
+    free: int
+    buffers: int | None = None
+    cached: int | None = None

@@ -97,6 +97,7 @@ FEATURES: Mapping[str, str] = MappingProxyType(
         "nwfilters": "rules for the traffic of domains",
         "node-devices": "the host's devices",
         "secrets": "secrets for disks and consoles",
+        "host.figures": "what the host's CPUs and memory are used for now",
         "events": "a stream of events",
     }
 )

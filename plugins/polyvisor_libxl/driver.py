@@ -158,6 +158,7 @@ class LibxlDriver(LocalDriver):
                 "console.send-key": _NOT_YET,
                 "console.graphics": _NOT_YET,
                 "guest.agent": none,
+                "host.figures": _NOT_YET,
                 "storage": none,
                 "networks": none,
                 "node-devices": _NOT_YET,

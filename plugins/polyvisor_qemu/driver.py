@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         Secrets,
         StoragePools,
     )
+    from polyvisor.host import CpuTimes, HostMemory
     from polyvisor.model import DomainCapabilities
     from polyvisor.uri import ConnectionUri
 
@@ -197,6 +198,18 @@ class QemuDriver(LocalDriver):
             accelerators=("kvm", "tcg") if kvm else ("tcg",),
         )
 
+    def host_times(self, cpu: int | None) -> CpuTimes:
+        """Return what the kernel tells of this machine's CPUs."""
+        from polyvisor.local import machine_times
+
+        return machine_times(cpu)
+
+    def host_memory(self, cell: int | None) -> HostMemory:
+        """Return what the kernel tells of this machine's memory."""
+        from polyvisor.local import machine_memory
+
+        return machine_memory(cell)
+
     def support(self) -> SupportTable:
         """Return what this driver does with QEMU."""
         none = Support(SupportStatus.UNSUPPORTED, "QEMU itself has nothing of the kind")
@@ -249,6 +262,7 @@ class QemuDriver(LocalDriver):
                 "console.send-key": _YES,
                 "console.graphics": _YES,
                 "guest.agent": _YES,
+                "host.figures": _YES,
                 "storage": _YES,
                 "networks": none,
                 "interfaces": none,

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from polyvisor.connection import SpecSource
     from polyvisor.driver import Driver
     from polyvisor.events import AnyEvent, Event
-    from polyvisor.host import HostInfo
+    from polyvisor.host import CpuTimes, HostInfo, HostMemory
     from polyvisor.jobs import ProgressCallback
     from polyvisor.model import DomainCapabilities, DomainSpec
     from polyvisor.states import DomainSummary
@@ -98,6 +98,14 @@ class Connection(Face):
     def driver(self) -> Driver:
         """The driver itself, for what the public API does not cover."""
         return self.sync.driver
+
+    async def host_times(self, cpu: int | None = None) -> CpuTimes:
+        """Return for how long a CPU of the host, or all of them, did what."""
+        return await self._run(self.sync.host_times, cpu)
+
+    async def host_memory(self, cell: int | None = None) -> HostMemory:
+        """Return what is in use of the host's memory, or of a NUMA node's; raises likewise."""
+        return await self._run(self.sync.host_memory, cell)
 
     async def capabilities(self) -> str:
         """Return the host's capabilities as libvirt's ``<capabilities>`` XML."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from polyvisor.cli._declare import argument, echo, option
+from polyvisor.cli._declare import argument, echo, number, option
 from polyvisor.cli._session import command, session
 
 __all__: list[str] = []
@@ -81,6 +81,75 @@ def nodeinfo_command() -> None:
             echo(f"{name + ':':<21}{value}")
 
     session().facts(attrs.asdict(facts), plain)
+
+
+@command("nodecpustats")
+@option("--cpu", type=number(int, 0), default=None, help="Of this CPU alone.")
+@option("--percent", is_flag=True, help="Of the next second, in percent.")
+def nodecpustats_command(cpu: int | None, percent: bool) -> None:
+    """Print for how long the host's CPUs did what, in nanoseconds."""
+    import attrs
+
+    connection = session().connection
+    times = attrs.asdict(connection.host_times(cpu))
+    if not percent:
+        facts = {name: round(value * 1e9) for name, value in times.items()}
+        session().facts(facts, lambda: _rows(facts, "{:<15} {:20}"))
+        return
+    import time
+
+    time.sleep(1)
+    later = attrs.asdict(connection.host_times(cpu))
+    spent = {name: later[name] - times[name] for name in times}
+    whole = sum(spent.values()) or 1.0
+    usage = 100 * (spent["user"] + spent["system"]) / whole
+    shares = {"usage": usage, **{name: 100 * one / whole for name, one in spent.items()}}
+    session().facts(shares, lambda: _rows(shares, "{:<15} {:5.1f}%"))
+
+
+def _rows(facts: dict[str, Any], form: str) -> None:
+    for name, value in facts.items():
+        echo(form.format(f"{name}:", value))
+
+
+@command("nodememstats")
+@option("--cell", type=number(int, 0), default=None, help="Of this NUMA node alone.")
+def nodememstats_command(cell: int | None) -> None:
+    """Print what the host's memory is used for."""
+    import attrs
+
+    found = attrs.asdict(session().connection.host_memory(cell))
+    facts = {name: value for name, value in found.items() if value is not None}
+
+    def plain() -> None:
+        for name, value in facts.items():
+            echo(f"{name:<7}: {value // 1024:20} KiB")
+
+    session().facts(facts, plain)
+
+
+@command("freecell")
+@option("--cellno", type=number(int, 0), default=None, help="Of this NUMA node alone.")
+@option("--all", "every", is_flag=True, help="Of each NUMA node.")
+def freecell_command(cellno: int | None, every: bool) -> None:
+    """Print how much of the host's memory is free."""
+    connection = session().connection
+    cells = [] if cellno is None else [cellno]
+    if every:
+        cells = list(range(connection.host.numa_nodes))
+    free = {cell: connection.host_memory(cell).free for cell in cells}
+    total = sum(free.values()) if cells else connection.host_memory().free
+
+    def plain() -> None:
+        if not every:
+            echo(f"{'Total' if cellno is None else cellno}: {total // 1024} KiB")
+            return
+        for cell, size in free.items():
+            echo(f"{cell:5}: {size // 1024:10} KiB")
+        echo("--------------------")
+        echo(f"{'Total':>5}: {total // 1024:10} KiB")
+
+    session().facts({"cells": free, "total": total}, plain)
 
 
 @command("version")

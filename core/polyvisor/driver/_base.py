@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     )
     from polyvisor.driver._tuning import Tuning
     from polyvisor.events import Event
-    from polyvisor.host import HostInfo
+    from polyvisor.host import CpuTimes, HostInfo, HostMemory
     from polyvisor.model import DomainCapabilities, DomainSpec
     from polyvisor.support import SupportTable
     from polyvisor.uri import ConnectionUri
@@ -169,6 +169,34 @@ class Driver(ABC):
     @abstractmethod
     def support(self) -> SupportTable:
         """Return what works on this connection."""
+
+    def host_times(self, cpu: int | None) -> CpuTimes:
+        """Return for how long a CPU of the host, or all of them, did what.
+
+        Args:
+            cpu: its number; ``None``: all together.
+
+        Raises:
+            InvalidArgument: there is no such CPU.
+            Unsupported: the driver does not know.
+        """
+        from polyvisor.errors import Unsupported
+
+        raise Unsupported("this driver does not say what its host does", feature="host.figures")
+
+    def host_memory(self, cell: int | None) -> HostMemory:
+        """Return what is in use of the host's memory, or of a NUMA node's.
+
+        Args:
+            cell: the node's number; ``None``: all together.
+
+        Raises:
+            InvalidArgument: there is no such node.
+            Unsupported: the driver does not know.
+        """
+        from polyvisor.errors import Unsupported
+
+        raise Unsupported("this driver does not say what its host does", feature="host.figures")
 
     # The families of host objects. Properties, so that what a driver has of them is
     # imported when somebody asks for it.

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from polyvisor.local._disk_backups import BacksUpDisks
     from polyvisor.local._driver import LocalDriver
     from polyvisor.local._hold import Hold
+    from polyvisor.local._machine import machine_memory, machine_times
     from polyvisor.local._points import checkpoint_family
     from polyvisor.local._settings import SETTINGS
     from polyvisor.local._snapshot_disks import Merge, SnapshotsDisks
@@ -79,6 +80,8 @@ __all__ = [
     "TunesGuests",
     "WatchesGuests",
     "checkpoint_family",
+    "machine_memory",
+    "machine_times",
     "open_terminal",
 ]
 
@@ -97,6 +100,8 @@ __getattr__, __dir__ = attach(
         "SnapshotsDisks": "_snapshot_disks",
         "SwitchesGuests": "_switch",
         "checkpoint_family": "_points",
+        "machine_memory": "_machine",
+        "machine_times": "_machine",
         "open_terminal": "_terminal",
     },
 )

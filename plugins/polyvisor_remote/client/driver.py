@@ -15,6 +15,7 @@ from polyvisor_remote.client.support import Server
 
 if TYPE_CHECKING:
     from polyvisor.driver import OpenContext
+    from polyvisor.host import CpuTimes, HostMemory
     from polyvisor.model import DomainCapabilities
     from polyvisor.support import SupportTable
     from polyvisor.uri import ConnectionUri
@@ -58,6 +59,10 @@ class _Part:
 
 def _part(feature: str, where: str) -> Any:
     return _Part(feature, where)
+
+
+#: Figures that one call may bring (``REMOTE_NODE_CPU_STATS_MAX``, and that of memory).
+_FIGURES = 16
 
 
 class RemoteDriver(Driver):
@@ -157,6 +162,33 @@ class RemoteDriver(Driver):
             cores=node.cores,
             threads=node.threads,
             accelerators=tuple(name for kind_, name in _ACCELERATORS.items() if kind_ in types),
+        )
+
+    def host_times(self, cpu: int | None) -> CpuTimes:
+        """Ask for the times of one or all processors."""
+        from polyvisor.host import CpuTimes
+
+        answer = self.link.call("node_get_cpu_stats", -1 if cpu is None else cpu, _FIGURES, 0)
+        found = {one.field: one.value / 1e9 for one in answer.params}
+        return CpuTimes(
+            user=found.get("user", 0.0),
+            system=found.get("kernel", 0.0),
+            idle=found.get("idle", 0.0),
+            iowait=found.get("iowait", 0.0),
+        )
+
+    def host_memory(self, cell: int | None) -> HostMemory:
+        """Ask for the memory of one or all NUMA nodes."""
+        from polyvisor.host import HostMemory
+
+        number = -1 if cell is None else cell
+        answer = self.link.call("node_get_memory_stats", _FIGURES, number, 0)
+        found = {one.field: one.value << 10 for one in answer.params}
+        return HostMemory(
+            total=found.get("total", 0),
+            free=found.get("free", 0),
+            buffers=found.get("buffers"),
+            cached=found.get("cached"),
         )
 
     def support(self) -> SupportTable:

@@ -54,6 +54,7 @@ FAMILIES = (
     "steering",
     "native",
     "events",
+    "hostfigures",
     "networks",
     "pools",
     "volumes",

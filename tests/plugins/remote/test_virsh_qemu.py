@@ -99,6 +99,14 @@ NAMES = (
     "dommemstat g",
     "cpu-stats g --total",
     "vcpuinfo g",
+    "nodecpustats",
+    "nodecpustats --cpu 0",
+    "nodecpustats --cpu 99999",
+    "nodememstats",
+    "nodememstats --cell 0",
+    "freecell",
+    "freecell --cellno 0",
+    "freecell --all",
     "domstats g --state --cpu-total --balloon --block --interface",
 )
 

@@ -56,6 +56,7 @@ _ATTEMPTS: dict[str, Callable[[Domain, Path], object]] = {
     "console.graphics": lambda domain, path: domain.open_graphics(0),
     "guest.agent": lambda domain, path: domain.agent.ping(),
     "events": lambda domain, path: domain.connection.events(timeout=0),
+    "host.figures": lambda domain, path: domain.connection.host_times(),
     "storage": lambda domain, path: list(domain.connection.storage_pools),
     "networks": lambda domain, path: list(domain.connection.networks),
     "interfaces": lambda domain, path: list(domain.connection.interfaces),
@@ -105,6 +106,22 @@ class TestSupport:
         if told.status is not SupportStatus.UNKNOWN and not said.startswith("devices."):
             assert told.reason in caught.value.message
         domain.destroy()
+
+    @requires("host.figures")
+    def test_host_figures(self, host: Connection) -> None:
+        """Times are counted, free memory is part of all; what is not there is refused."""
+        # The kernel corrects its counts of idle time, downwards too.
+        times = host.host_times()
+        assert times.user + times.system > 0
+        assert min(times.user, times.system, times.idle, times.iowait) >= 0
+        assert host.host_times(0).user <= host.host_times().user
+        memory = host.host_memory()
+        assert 0 < memory.free <= memory.total
+        assert host.host_memory(0).total <= memory.total
+        with pytest.raises(PolyvisorError):
+            host.host_times(1 << 20)
+        with pytest.raises(PolyvisorError):
+            host.host_memory(1 << 20)
 
     def test_host_facts(self, host: Connection) -> None:
         """The host has a name, an architecture, memory and CPUs."""
