@@ -282,6 +282,7 @@ class NotFound(PolyvisorError):
         "storage volume": 50,
         "node device": 53,
         "interface": 57,
+        "device": 99,
         "nwfilter": 62,
         "secret": 66,
         "snapshot": 72,

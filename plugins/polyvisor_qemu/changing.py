@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from polyvisor.errors import HypervisorError
 from polyvisor.local import ChangesGuests, TunesGuests
 from polyvisor_qemu.hypervisor import QemuHypervisor
 
@@ -48,7 +50,15 @@ class ChangingQemu(QemuHypervisor, ChangesGuests, TunesGuests):
         self._let_open(guest, kind, new)
         return update(self, guest, kind, old, new)
 
-    def as_it_is(self, guest: Guest) -> DomainSpec | None:
+    def device_alias(self, guest: Guest, kind: str, device: Any) -> str | None:
+        """Return QEMU's name of a device."""
+        from polyvisor_qemu.plugged import Plugged
+
+        with suppress(HypervisorError):
+            return Plugged(guest).name(kind, device)
+        return None
+
+    def as_it_is(self, guest: Guest) -> tuple[DomainSpec, Sequence[tuple[str, Any]]] | None:
         """See :func:`polyvisor_qemu.unplugging.departed`; sizes of memory modules change too."""
         sized = any(one.model == "virtio-mem" for one in guest.spec.devices.memories)
         if not sized and not guest.runtime.get("leaving"):
@@ -56,12 +66,11 @@ class ChangingQemu(QemuHypervisor, ChangesGuests, TunesGuests):
         from polyvisor_qemu.modules import as_they_are
         from polyvisor_qemu.unplugging import departed
 
-        found = departed(self, guest)
-        spec = found or guest.spec
+        spec, gone = departed(self, guest)
         if sized:
             with self.monitor(guest) as monitor:
                 spec = as_they_are(guest, monitor, spec)
-        return spec if found is not None or spec != guest.spec else None
+        return (spec, gone) if gone or spec != guest.spec else None
 
     def set_vcpus(self, guest: Guest, count: int) -> None:
         """See :func:`polyvisor_qemu.unplugging.set_vcpus`."""

@@ -44,8 +44,9 @@ class Plugged:
             self._behind: dict[str, list[list[str]]] = {}
         else:
             self.spec = DomainSpec.from_xml(kept["xml"])
-            self._names = kept["names"]
-            self._behind = kept.get("behind", {})
+            # Copies: what is recorded must not change before it is recorded anew.
+            self._names = {kind: list(names) for kind, names in kept["names"].items()}
+            self._behind = dict(kept.get("behind", {}))
 
     def name(self, kind: str, device: Any) -> str:
         """Return what QEMU calls a device of the guest's live definition.

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from polyvisor.errors import HypervisorError, NotFound, OperationFailed
 from polyvisor_qemu.hotplug import refused, take_back
@@ -56,26 +59,27 @@ def detach(hypervisor: ChangingQemu, guest: Guest, kind: str, device: Any) -> No
         _let_go(monitor, guest, name, kind, nodes)
         _put_away(monitor, plugged, name, nodes)
     plugged.remove(kind, device)
-    _leaving(guest).pop(name, None)
+    _note(guest, name, None)
 
 
-def _leaving(guest: Guest) -> dict[str, Any]:
-    """Return what the guest was asked for and has not let go of yet, by names."""
-    found: dict[str, Any] = guest.runtime.setdefault("leaving", {})
-    return found
+def _note(guest: Guest, name: str, facts: dict[str, Any] | None) -> None:
+    """Note that the guest was asked for a device; ``None``: that is over."""
+    # A new value each time: what is recorded already must not change with it.
+    left = {one: what for one, what in guest.runtime.get("leaving", {}).items() if one != name}
+    guest.runtime["leaving"] = left if facts is None else {**left, name: facts}
 
 
-def departed(hypervisor: ChangingQemu, guest: Guest) -> DomainSpec | None:
+def departed(hypervisor: ChangingQemu, guest: Guest) -> tuple[DomainSpec, list[tuple[str, Any]]]:
     """Put away what is left of devices that the guest has let go of after we stopped waiting.
 
     Returns:
-        Its definition without them; ``None`` if there are none.
+        Its definition without them, and they with their names.
     """
     leaving = guest.runtime.get("leaving")
-    if not leaving:
-        return None
     spec = guest.spec
-    gone = []
+    gone: list[tuple[str, Any]] = []
+    if not leaving:
+        return spec, gone
     with refused(guest, "detach a device"), hypervisor.monitor(guest) as monitor:
         there = _there(monitor)
         for name in [one for one in leaving if one not in there]:
@@ -84,14 +88,18 @@ def departed(hypervisor: ChangingQemu, guest: Guest) -> DomainSpec | None:
             held = devices_of(guest.spec, kind)
             device = next((one for one in held if plugged.name(kind, one) == name), None)
             _put_away(monitor, plugged, name, nodes)
-            del leaving[name]
+            _note(guest, name, None)
             if device is not None:
                 plugged.remove(kind, device)
-                gone.append((kind, device))
-    for kind, device in gone:
-        left = tuple(one for one in devices_of(spec, kind) if one is not device)
-        spec = with_devices(spec, kind, left)
-    return spec if gone else None
+                left = tuple(one for one in devices_of(spec, kind) if one is not device)
+                spec = with_devices(spec, kind, left)
+                guest.load_spec = partial(_same, spec)  # the next one's place is among the rest
+                gone.append((kind, attrs.evolve(device, alias=name)))
+    return spec, gone
+
+
+def _same(spec: DomainSpec) -> DomainSpec:
+    return spec
 
 
 def _there(monitor: Monitor) -> set[str]:
@@ -151,7 +159,7 @@ def _let_go(
         if "already in the process of unplug" not in (error.native_message or ""):
             raise
     if kind is not None:
-        _leaving(guest)[name] = {"kind": kind, "nodes": nodes}
+        _note(guest, name, {"kind": kind, "nodes": nodes})
     deadline = time.monotonic() + LETTING_GO
     while (left := deadline - time.monotonic()) > 0:
         event = monitor.next_event(left)
@@ -160,7 +168,7 @@ def _let_go(
         if event["event"] == "DEVICE_DELETED" and event["data"].get("device") == name:
             return
         if rejected(event) == name:
-            _leaving(guest).pop(name, None)
+            _note(guest, name, None)
             raise OperationFailed(
                 f"detach a device of {guest.name!r}: the guest refuses to let go of {name}",
                 domain=guest.name,

@@ -57,6 +57,12 @@ class Changing(Face):
         """Remove the device that matches ``xml``; see :meth:`attach_device`."""
         await self._run(self.sync.detach_device, xml, live=live, config=config)
 
+    async def detach_device_alias(
+        self, alias: str, *, live: bool | None = None, config: bool = False
+    ) -> None:
+        """Remove the device that is called ``alias``; see :meth:`attach_device`."""
+        await self._run(self.sync.detach_device_alias, alias, live=live, config=config)
+
     async def update_device(
         self, xml: str, *, live: bool | None = None, config: bool = False
     ) -> None:

@@ -76,6 +76,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "setmaxmem": ("changing", "Set how much memory a domain may have."),
     "attach-device": ("changing", "Add a device to a domain."),
     "detach-device": ("changing", "Remove a device from a domain."),
+    "detach-device-alias": ("changing", "Remove the device of a name from a domain."),
     "update-device": ("changing", "Change a device of a domain."),
     "attach-disk": ("attaching", "Add a disk to a domain."),
     "attach-interface": ("attaching", "Add a network interface to a domain."),

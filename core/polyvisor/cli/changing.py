@@ -94,6 +94,17 @@ def detach_device_command(domain: str, file: str, **flags: bool) -> None:
     _device("detach_device", "detached", domain, file, **flags)
 
 
+@command("detach-device-alias")
+@domain_argument
+@argument("alias")
+@where_options
+def detach_device_alias_command(domain: str, alias: str, **flags: bool) -> None:
+    """Remove the device of DOMAIN that is called ALIAS."""
+    found = session().domain(domain)
+    found.detach_device_alias(alias, **where(found, **flags))
+    session().done("Device detached successfully", uuid=found.uuid)
+
+
 @command("update-device")
 @domain_argument
 @argument("file", type=path())

@@ -157,6 +157,19 @@ class Devices(ABC):
     def detach(self, uuid: UUID, xml: str, *, live: bool, config: bool) -> None:
         """Remove the device that matches ``xml``."""
 
+    def detach_alias(self, uuid: UUID, alias: str, *, live: bool, config: bool) -> None:
+        """Remove the device that is called ``alias``.
+
+        Raises:
+            Unsupported: devices have no names here.
+        """
+        from polyvisor.errors import Unsupported
+
+        raise Unsupported(
+            "detach a device by its alias: devices are not known by names here; give its XML",
+            feature="devices.attach",
+        )
+
     @abstractmethod
     def update(self, uuid: UUID, xml: str, *, live: bool, config: bool) -> None:
         """Change the device that matches ``xml`` into it, such as the medium in a drive."""

@@ -41,6 +41,14 @@ class Changing:
         part.detach(self.uuid, xml, live=self._live(live), config=config)
 
     @verb
+    def detach_device_alias(
+        self, alias: str, *, live: bool | None = None, config: bool = False
+    ) -> None:
+        """Remove the device that is called ``alias``; see :meth:`attach_device`."""
+        part = self._connection._need(self._connection._driver.devices, "devices.attach")
+        part.detach_alias(self.uuid, alias, live=self._live(live), config=config)
+
+    @verb
     def update_device(self, xml: str, *, live: bool | None = None, config: bool = False) -> None:
         """Change the device that matches ``xml`` into it; see :meth:`attach_device`."""
         part = self._connection._need(self._connection._driver.devices, "devices.attach")

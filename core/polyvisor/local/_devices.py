@@ -12,9 +12,11 @@ from polyvisor.events import EventKind
 from polyvisor.local._fields import changed, definition_of
 from polyvisor.local._hypervisor import ChangesGuests
 from polyvisor.local._identity import clash, find, one_of, words
+from polyvisor.model.devices import Device
 from polyvisor.state import Document
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from uuid import UUID
 
     from polyvisor.local._hold import Hold
@@ -53,27 +55,48 @@ class LocalDevices(Devices):
             after = changes["live"].spec()
             got = self._changer(hold).attach_device(hold.guest, kind, device, after)
             changes["live"] = Document(_with(after, kind, (*_all(after, kind)[:-1], got)))
-            happened = (EventKind.DEVICE_ADDED, words(kind, got))
+            alias = self._changer(hold).device_alias(hold.guest, kind, got)
+            happened = (EventKind.DEVICE_ADDED, words(kind, got), {"device": alias})
             hold.change(happened, durable=config, **changes)
 
     def detach(self, uuid: UUID, xml: str, *, live: bool, config: bool) -> None:
         with self._keeper.hold(uuid, "detach a device") as hold:
             kind, given = self._read(hold, xml, live)
+            self._detach(hold, kind, given, live=live, config=config)
 
-            def removed(spec: DomainSpec) -> DomainSpec:
-                there = _all(spec, kind)
-                place = _place(hold, spec, kind, given)
-                return _with(spec, kind, there[:place] + there[place + 1 :])
+    def detach_alias(self, uuid: UUID, alias: str, *, live: bool, config: bool) -> None:
+        with self._keeper.hold(uuid, "detach a device") as hold:
+            if live:
+                hold.need_active()
+                notice(hold)
+                changer, guest = self._changer(hold), hold.guest
+                found = _named(guest.spec, lambda *one: changer.device_alias(guest, *one), alias)
+            else:
+                found = _named(definition_of(hold), lambda _, one: one.alias, alias)
+            if found is None:
+                raise NotFound(
+                    f"detach a device of {hold.known.name!r}: it has none called {alias!r}",
+                    kind="device",
+                    key=alias,
+                )
+            self._detach(hold, *found, live=live, config=config)
 
-            changes = changed(hold, removed, live=live, config=config)
-            if not live:
-                hold.change(durable=True, **changes)
-                return
-            guest = hold.guest
-            device = _all(guest.spec, kind)[_place(hold, guest.spec, kind, given)]
-            self._changer(hold).detach_device(guest, kind, device, changes["live"].spec())
-            happened = (EventKind.DEVICE_REMOVED, words(kind, device))
-            hold.change(happened, durable=config, **changes)
+    def _detach(self, hold: Hold, kind: str, given: Any, *, live: bool, config: bool) -> None:
+        def removed(spec: DomainSpec) -> DomainSpec:
+            there = _all(spec, kind)
+            place = _place(hold, spec, kind, given)
+            return _with(spec, kind, there[:place] + there[place + 1 :])
+
+        changes = changed(hold, removed, live=live, config=config)
+        if not live:
+            hold.change(durable=True, **changes)
+            return
+        guest, changer = hold.guest, self._changer(hold)
+        device = _all(guest.spec, kind)[_place(hold, guest.spec, kind, given)]
+        alias = changer.device_alias(guest, kind, device)
+        changer.detach_device(guest, kind, device, changes["live"].spec())
+        happened = (EventKind.DEVICE_REMOVED, words(kind, device), {"device": alias})
+        hold.change(happened, durable=config, **changes)
 
     def update(self, uuid: UUID, xml: str, *, live: bool, config: bool) -> None:
         with self._keeper.hold(uuid, "update a device") as hold:
@@ -161,8 +184,25 @@ def notice(hold: Hold) -> None:
     if hold.known.active and isinstance(hypervisor, ChangesGuests):
         became = hypervisor.as_it_is(hold.guest)
         if became is not None:
-            hold.guest.became = became
-            hold.change()
+            hold.guest.became, gone = became
+            hold.change(
+                *(
+                    (EventKind.DEVICE_REMOVED, words(kind, one), {"device": one.alias})
+                    for kind, one in gone
+                )
+            )
+
+
+def _named(
+    spec: DomainSpec, alias_of: Callable[[str, Any], str | None], alias: str
+) -> tuple[str, Any] | None:
+    """Return kind and device of the one that is called so."""
+    for field in attrs.fields(type(spec.devices)):
+        held = getattr(spec.devices, field.name)
+        for one in held if isinstance(held, tuple) else (held,):
+            if isinstance(one, Device) and alias_of(field.name, one) == alias:
+                return field.name, one
+    return None
 
 
 def _machine(hold: Hold, live: bool) -> DomainSpec:
@@ -203,6 +243,7 @@ def _place(hold: Hold, spec: DomainSpec, kind: str, device: Any) -> int:
     if place is None:
         raise NotFound(
             f"{hold.operation} of {spec.name!r}: it has no {words(kind, device)}",
+            kind="device",
             key=words(kind, device),
         )
     return place

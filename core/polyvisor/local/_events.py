@@ -259,6 +259,10 @@ class _Watch:
             if kind in (EventKind.STOPPED, EventKind.CRASHED):
                 with keeper.hold(guest.uuid, "watch"):
                     return  # Being held has put it right, events and all.
+            if kind is EventKind.DEVICE_REMOVED:
+                # Whoever records it tells of it: an operation that waits for it, or we.
+                self._notice(guest)
+                return
             changed = _CHANGES.get(kind)
             if changed is None:
                 told = keeper.home.store.append(
@@ -266,7 +270,7 @@ class _Watch:
                 )
                 keeper.home.bells.ring()
                 keeper.tell(told)
-                if kind is EventKind.DEVICE_REMOVED or detail in _OF_DEVICES:
+                if detail in _OF_DEVICES:
                     self._notice(guest)
                 return
             # While an operation holds the domain, what the guest does is that operation's.

@@ -34,7 +34,7 @@ __all__ = ["Hold"]
 PROVISIONAL = 1 << 20
 
 #: An event to be kept with a change: its kind and detail.
-Happened = tuple[EventKind, str]
+Happened = tuple[EventKind, str] | tuple[EventKind, str, dict[str, Any]]
 
 
 class Hold:
@@ -179,7 +179,7 @@ class Hold:
         outcome: tuple[str, Outcome | None] | None = None,
     ) -> Record:
         """Record what the domain is from now on."""
-        events = [NewEvent(self.uuid, record.name, kind, detail) for kind, detail in happened]
+        events = [NewEvent(self.uuid, record.name, *one) for one in happened]
         self._untold += self.keeper.put(record, events, durable=durable, outcome=outcome)
         self.record = record
         guest = self._guest
@@ -208,7 +208,7 @@ class Hold:
             remove_tree(f"{home.folder('snapshots')}/{self.uuid}")
         for point in home.store.objects(checkpoint_family(self.uuid)):
             home.store.remove_object(point.family, point.key)
-        events = [NewEvent(self.uuid, record.name, kind, detail) for kind, detail in happened]
+        events = [NewEvent(self.uuid, record.name, *one) for one in happened]
         self._untold += self.keeper.remove(self.uuid, events, durable=durable, outcome=outcome)
         self.record = None
         self._guest = None

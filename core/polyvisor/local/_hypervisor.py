@@ -435,16 +435,22 @@ class ChangesGuests(ABC):
             domain=guest.name,
         )
 
-    def as_it_is(self, guest: Guest) -> DomainSpec | None:
+    def as_it_is(self, guest: Guest) -> tuple[DomainSpec, Sequence[tuple[str, Any]]] | None:
         """Return its definition after what the guest has done to its devices of itself.
 
         That is, those are left out that it let go of when nobody waited any more. Called before
         devices are changed, and when an event tells of such a thing.
 
         Returns:
-            The definition, ``None`` if it is as before.
+            The definition, and the devices that are gone, by their kinds and with their aliases;
+            ``None`` if all is as before.
         """
         return None
+
+    def device_alias(self, guest: Guest, kind: str, device: Any) -> str | None:
+        """Return what the hypervisor calls a device of the live definition, if it has a name."""
+        alias = getattr(device, "alias", None)
+        return None if alias is None else str(alias)
 
     @abstractmethod
     def set_vcpus(self, guest: Guest, count: int) -> None:

@@ -46,6 +46,10 @@ class RemoteDevices(Devices):
         """Have one removed."""
         self._call(uuid, "domain_detach_device_flags", xml, impact(live=live, config=config))
 
+    def detach_alias(self, uuid: UUID, alias: str, *, live: bool, config: bool) -> None:
+        """Have one removed."""
+        self._call(uuid, "domain_detach_device_alias", alias, impact(live=live, config=config))
+
     def update(self, uuid: UUID, xml: str, *, live: bool, config: bool) -> None:
         """Have one changed."""
         self._call(uuid, "domain_update_device_flags", xml, impact(live=live, config=config))

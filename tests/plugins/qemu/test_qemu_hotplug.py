@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from polyvisor.errors import HypervisorError, OperationFailed, PolyvisorError, Unsupported
+from polyvisor.errors import HypervisorError, NotFound, OperationFailed, PolyvisorError, Unsupported
 from polyvisor.events import EventKind
 from polyvisor.states import DomainState
 from polyvisor_qemu.qmp import Monitor
@@ -140,6 +140,24 @@ def test_guest_that_does_not_let_go(
     assert time.monotonic() - begun < 5
     assert len(domain.spec().devices.disks) == 1
     assert "virtio-disk0" in _devices(hosts)
+
+
+def test_by_alias(hosts: Hosts, start: Callable[..., Any]) -> None:
+    """A device goes by its name, one from the start too; an event has the name."""
+    domain, driver = start(SCSI + USB + _disk(_image(hosts, "sda"), "sda", "scsi"))
+    domain.attach_device(KINDS["input"], live=True)
+    events = driver.events.stream(timeout=1)
+    for name in ("scsi0-0-0-0", "input0"):
+        domain.detach_device_alias(name, live=True)
+        assert name not in _devices(hosts)
+    told = [event.data["device"] for event in events if event.kind is EventKind.DEVICE_REMOVED]
+    assert told == ["scsi0-0-0-0", "input0"]
+    with pytest.raises(NotFound, match="none called 'input0'"):
+        domain.detach_device_alias("input0", live=True)
+    named = KINDS["input"].replace("/>", "><alias name='ua-mine'/></input>")
+    domain.attach_device(named, live=False, config=True)
+    domain.detach_device_alias("ua-mine", live=False, config=True)
+    assert domain.spec(inactive=True).devices.inputs == ()
 
 
 def test_refused(hosts: Hosts, start: Callable[..., Any]) -> None:

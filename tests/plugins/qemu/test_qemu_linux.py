@@ -17,14 +17,17 @@ from polyvisor.driver import SnapshotOptions
 from polyvisor.errors import (
     HypervisorError,
     InvalidArgument,
+    NotFound,
     OperationFailed,
     OperationInvalid,
     PolyvisorError,
     StorageError,
     Timeout,
 )
+from polyvisor.events import EventKind
 from polyvisor.model import SnapshotSpec
 from polyvisor.states import DomainState
+from polyvisor_qemu.qmp import Monitor
 from polyvisor_remote.server.listening import UnixListener
 from polyvisor_remote.server.opening import opener
 from polyvisor_remote.server.server import Server
@@ -218,6 +221,106 @@ def test_linux_lets_go(hosts: Hosts, linux: Any) -> None:
         _until_let_go(lambda xml=xml: linux.detach_device(xml, live=True))
     held = linux.spec().devices
     assert (len(held.disks), held.interfaces) == (1, ())
+
+
+def test_linux_lets_go_later(hosts: Hosts, linux: Any) -> None:
+    """A device that goes after its asker's end is told of, and gone from the definition."""
+    image = hosts.root / "vdb"
+    image.write_bytes(bytes(1 << 20))
+    disk = (
+        f"<disk type='file' device='disk'><driver name='qemu' type='raw'/>"
+        f"<source file='{image}'/><target dev='vdb' bus='virtio'/></disk>"
+    )
+    net = (
+        "<interface type='user'><mac address='52:54:00:11:22:33'/><model type='virtio'/>"
+        "</interface>"
+    )
+
+    def found() -> int:
+        places = ["ls", "/sys/bus/virtio/devices"]
+        return len(linux.agent.execute("/bin/busybox", places).output.split())
+
+    def attached() -> None:
+        wanted = found() + 2
+        linux.attach_device(disk, live=True)
+        linux.attach_device(net, live=True)
+        # Until Linux has found them it asks for them to stay.
+        deadline = time.monotonic() + 60
+        while found() < wanted:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(1)
+
+    def asked_in_vain() -> None:
+        linux.suspend()
+        hosts.run_process(
+            """
+            from polyvisor.errors import OperationFailed
+            import polyvisor_qemu.unplugging as unplugging
+            unplugging.LETTING_GO = 0.5
+            with polyvisor.open(uri) as host:
+                for alias in sys.argv[1:]:
+                    try:
+                        host.domains["guest"].detach_device_alias(alias)
+                    except OperationFailed as error:
+                        assert "has not let go" in str(error), error
+                    else:
+                        raise AssertionError("it has let go")
+            """,
+            "virtio-disk1",
+            "net0",
+        )
+
+    def held() -> tuple[int, int]:
+        devices = linux.spec().devices
+        return len(devices.disks), len(devices.interfaces)
+
+    def until(state: tuple[int, int], look: Callable[[], Any] = lambda: None) -> None:
+        deadline = time.monotonic() + 60
+        while held() != state:
+            look()
+            assert time.monotonic() < deadline, held()
+            time.sleep(0.1)
+
+    # Somebody watches.
+    attached()
+    assert held() == (2, 1)
+    events = hosts.opened[0]._driver.events.stream(timeout=30)
+    asked_in_vain()
+    assert held() == (2, 1)
+    linux.resume()
+    gone = set()
+    for event in events:
+        if event.kind is EventKind.DEVICE_REMOVED:
+            gone.add(event.data["device"])
+        if gone == {"virtio-disk1", "net0"}:
+            break
+    assert gone == {"virtio-disk1", "net0"}
+    until((1, 0))
+    events.close()
+    # Nobody does: who next changes something notices.
+    host = hosts.opened.pop()
+    host.close()
+    linux = hosts.open().domains["guest"]
+    attached()
+    asked_in_vain()
+    linux.resume()
+    control = str(next(hosts.root.rglob("control")))
+    deadline = time.monotonic() + 60
+    while True:
+        with Monitor(control) as monitor:
+            there = monitor.execute("qom-list", path="/machine/peripheral")
+        if not {"virtio-disk1", "net0"} & {one["name"] for one in there}:
+            break
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert held() == (2, 1)
+    linux.attach_device(net, live=True)
+    assert held() == (1, 1)
+    with Monitor(control) as monitor:
+        assert str(image) not in str(monitor.execute("query-named-block-nodes", flat=True))
+    with pytest.raises(NotFound, match="none called 'virtio-disk1'"):
+        linux.detach_device_alias("virtio-disk1", live=True)
 
 
 def test_linux_gains_and_loses_a_vcpu(linux: Any) -> None:

@@ -26,6 +26,8 @@ GUEST = """<domain type='qemu'><name>g</name>
 <channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
 <memballoon model='virtio'/></devices></domain>"""
 
+CHANNEL = "<channel type='null'><target type='virtio' name='a.b.c'/></channel>"
+
 #: Printed alike, word for word; one after the other, since each may change the guest.
 SAME = """
 version
@@ -72,6 +74,11 @@ qemu-monitor-command g --hmp info name
 qemu-monitor-command g --return-value '{{"execute":"query-uuid"}}'
 qemu-monitor-command g --return-value '{{"execute":"query-nosuch"}}'
 inject-nmi g
+domif-setlink g 52:54:00:11:22:33 down; domif-getlink g 52:54:00:11:22:33
+domif-setlink g 52:54:00:11:22:33 up; domif-getlink g 52:54:00:11:22:33
+attach-device g {folder}/channel.xml; detach-device-alias g channel1
+change-media g hdc {folder}/{side}.iso --insert --live; domblklist g
+change-media g hdc --eject --live; domblklist g
 blockresize g vda 16M; domblkinfo g vda
 blockjob g vda
 blockpull g vda --wait
@@ -162,7 +169,9 @@ def both(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Both]:
 
     folder = own_home / "q"
     folder.mkdir()
+    (folder / "channel.xml").write_text(CHANNEL)
     for side in ("a", "b"):
+        (folder / f"{side}.iso").write_bytes(bytes(1 << 20))
         image = folder / f"{side}.qcow2"
         command = ["qemu-img", "create", "-q", "-f", "qcow2", str(image), "8M"]
         subprocess.run(command, check=True, timeout=60)

@@ -58,3 +58,12 @@ def detach_device_flags(session: Session, arguments: Any) -> None:
     uuid = session.uuid(arguments.dom)
     where = impact(session, uuid, arguments.flags, "virDomainDetachDeviceFlags", also=_FORCE)
     part.detach(uuid, arguments.xml, **where)
+
+
+@serves("domain_detach_device_alias", slow=True)
+def detach_device_alias(session: Session, arguments: Any) -> None:
+    """Remove the one of a name from the guest, the definition, or both."""
+    part = _part(session, "domain_detach_device_alias")
+    uuid = session.uuid(arguments.dom)
+    where = impact(session, uuid, arguments.flags, "virDomainDetachDeviceAlias")
+    part.detach_alias(uuid, arguments.alias, **where)
