@@ -60,6 +60,7 @@ class Departure:
         self._migration = str(uuid4())
         self._figures: dict[str, int] | None = None
         self._job = job
+        self._passes = 0
         self._hold = keeper.hold(uuid, "migrate")
         try:
             self.begun = self._begin(options)
@@ -195,9 +196,17 @@ class Departure:
         )
 
     def _heard(self, progress: JobProgress) -> None:
-        """Write down that the guest is about to be switched, before it is."""
+        """Write down that the guest is about to be switched, before it is; tell of passes.
+
+        Who is to switch it after so many passes over memory waits for these.
+        """
         if progress.phase == "post-copy" and not self._switched:
             self._phase("post-copy")
+        hold = self._hold
+        while self._passes < progress.iteration:
+            self._passes += 1
+            told, kind = {"iteration": self._passes}, EventKind.MIGRATION_ITERATION
+            self._keeper.note(NewEvent(hold.uuid, hold.known.name, kind, "", told))
 
     @property
     def _switched(self) -> bool:
