@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyvisor.errors import InvalidArgument
 from polyvisor.model import DomainCapabilities
+from polyvisor.model.cpu import CpuFeature, CpuModel
 from polyvisor.model.domain_capabilities import (
     CpuModels,
     CpuModeSupport,
@@ -30,6 +31,7 @@ from polyvisor_qemu.cmdline.firmware import FAMILIES, described
 if TYPE_CHECKING:
     from polyvisor_qemu.cmdline import Host
     from polyvisor_qemu.emulator import Emulator, MachineType
+    from polyvisor_qemu.hostmodel import HostModel
 
 __all__ = ["domain_capabilities"]
 
@@ -52,7 +54,12 @@ _HYPERV = ("relaxed", "vapic", "spinlocks", "vpindex", "runtime", "synic", "stim
 
 
 def domain_capabilities(
-    known: Emulator, host: Host, *, machine: str | None, kind: str
+    known: Emulator,
+    host: Host,
+    *,
+    machine: str | None,
+    kind: str,
+    model: HostModel | None = None,
 ) -> DomainCapabilities:
     """Return what an emulator can give a domain on this host.
 
@@ -61,6 +68,7 @@ def domain_capabilities(
         host: where firmware is described.
         machine: a machine type or its alias; ``None``: the default.
         kind: ``"kvm"`` or ``"qemu"``.
+        model: what the CPU mode ``host-model`` is.
 
     Raises:
         InvalidArgument: there is no such machine type, or KVM cannot be used.
@@ -78,7 +86,7 @@ def domain_capabilities(
         max_vcpus=found.max_cpus,
         iothreads=known.has("iothread"),
         os=_os(known, host, found),
-        cpu=_cpu(known, kind),
+        cpu=_cpu(known, kind, model),
         memory_backing=_support(sourceType=_there(known, _MEMORY)),
         devices=_devices(known),
         features=_features(known, kind),
@@ -139,7 +147,7 @@ def _matches(pattern: str, *names: str) -> bool:
     return any(fnmatchcase(name, pattern) for name in names)
 
 
-def _cpu(known: Emulator, kind: str) -> CpuModels:
+def _cpu(known: Emulator, kind: str, found: HostModel | None) -> CpuModels:
     """Return CPU modes; of ``custom`` the names that stay the same from version to version."""
     kvm = kind == "kvm"
     models = known.kvm_cpus if kvm else known.cpus
@@ -166,8 +174,16 @@ def _cpu(known: Emulator, kind: str) -> CpuModels:
             if one.name not in {"max", "host", "base"} and not re.search(r"-v\d+$", one.name)
         ),
     )
-    # To say what host-model is needs libvirt's own table of CPUs: here it is the host's own.
     model = HostModelSupport(supported=False)
+    if found is not None:
+        features = [CpuFeature(policy="require", name=name) for name in found.require]
+        features += [CpuFeature(policy="disable", name=name) for name in found.disable]
+        model = HostModelSupport(
+            supported=True,
+            model=CpuModel(fallback="forbid", name=found.name),
+            vendor=found.vendor,
+            features=tuple(features),
+        )
     return CpuModels(modes=(passthrough, maximum, model, custom))
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
-from polyvisor.errors import ConfigError, InvalidArgument, PluginUnusable, UriError
+from polyvisor.errors import ConfigError, HypervisorError, InvalidArgument, PluginUnusable, UriError
 from polyvisor.host import HostInfo
 from polyvisor.local import LocalDriver
 from polyvisor.support import Support, SupportStatus, SupportTable
@@ -164,6 +165,7 @@ class QemuDriver(LocalDriver):
         """See :meth:`polyvisor.driver.Driver.domain_capabilities`."""
         from polyvisor_qemu.domaincaps import domain_capabilities
         from polyvisor_qemu.emulator import emulator as asked
+        from polyvisor_qemu.hostmodel import host_model
         from polyvisor_qemu.probe import emulator_for, kvm_works
 
         path = emulator or emulator_for(arch, self.hypervisor.settings)
@@ -178,7 +180,12 @@ class QemuDriver(LocalDriver):
         if arch is not None and arch != known.arch:
             raise InvalidArgument(f"{path} runs guests of {known.arch}, not {arch}")
         kind = kind or ("kvm" if kvm else "qemu")
-        return domain_capabilities(known, self.hypervisor.host(), machine=machine, kind=kind)
+        model = None
+        with suppress(HypervisorError):  # with a KVM that QEMU cannot use for the host's own CPU
+            model = host_model(known, self.hypervisor.cache_dir, kvm=kind == "kvm")
+        return domain_capabilities(
+            known, self.hypervisor.host(), machine=machine, kind=kind, model=model
+        )
 
     def host(self) -> HostInfo:
         """Return facts about this machine and its QEMU."""

@@ -15,14 +15,14 @@ import attrs
 from polyvisor.errors import HypervisorError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Self
 
-__all__ = ["CpuDefinition", "Emulator", "MachineType", "emulator"]
+__all__ = ["CpuDefinition", "Emulator", "MachineType", "answers", "emulator"]
 
 #: Seconds for an emulator to answer everything.
 _PATIENCE = 60.0
 _QUESTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
-    ("qmp_capabilities", {}),
     ("query-version", {}),
     ("query-target", {}),
     ("query-machines", {}),
@@ -208,14 +208,44 @@ def _told(cpus: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _answers(path: str, accelerator: str, timeout: float) -> list[Any]:
-    """Run an emulator without a machine, and return its answers to all questions."""
+    """Return an emulator's answers to all questions."""
+    found = answers(path, accelerator, _QUESTIONS, timeout=timeout)
+    for (name, _), answer in zip(_QUESTIONS, found, strict=True):
+        if answer is None:
+            raise HypervisorError(f"{path} does not answer {name}", native_message=None)
+    return found
+
+
+def answers(
+    path: str,
+    accelerator: str,
+    questions: Sequence[tuple[str, dict[str, Any]]],
+    *,
+    timeout: float,
+) -> list[Any]:
+    """Run an emulator without a machine, and ask it.
+
+    Args:
+        path: the binary.
+        accelerator: QEMU's name for it.
+        questions: commands of QMP and their arguments.
+        timeout: seconds for all the answers.
+
+    Returns:
+        The answers, ``None`` for what it refuses.
+
+    Raises:
+        HypervisorError: it does not answer at all, or not in time.
+    """
     line = [
         path, "-S", "-no-user-config", "-nodefaults", "-nographic", "-machine", "none",
         "-accel", accelerator, "-qmp", "stdio",
     ]  # fmt: skip
-    asked = [{"execute": name, "arguments": given, "id": name} for name, given in _QUESTIONS]
-    asked.append({"execute": "quit", "arguments": {}, "id": "quit"})
-    text = "".join(json.dumps(one) + "\n" for one in asked)
+    asked = [("qmp_capabilities", {}), *questions, ("quit", {})]
+    text = "".join(
+        json.dumps({"execute": name, "arguments": given, "id": number}) + "\n"
+        for number, (name, given) in enumerate(asked)
+    )
     try:
         done = subprocess.run(
             line, input=text, capture_output=True, text=True, timeout=timeout, check=False
@@ -224,7 +254,7 @@ def _answers(path: str, accelerator: str, timeout: float) -> list[Any]:
         raise HypervisorError(f"{path} did not say in {timeout:g} s what it can do") from error
     except OSError as error:
         raise HypervisorError(f"cannot run {path}: {error.strerror}") from error
-    found: dict[str, Any] = {}
+    found: dict[int, Any] = {}
     for line_ in done.stdout.splitlines():
         try:
             answer = json.loads(line_)
@@ -232,8 +262,7 @@ def _answers(path: str, accelerator: str, timeout: float) -> list[Any]:
             continue
         if "return" in answer and "id" in answer:
             found[answer["id"]] = answer["return"]
-    missing = [name for name, _ in _QUESTIONS if name not in found]
-    if missing:
+    if 0 not in found:
         words = (done.stderr.strip().splitlines() or [f"code {done.returncode}"])[-1]
-        raise HypervisorError(f"{path} does not answer {missing[0]}: {words}", native_message=words)
-    return [found[name] for name, _ in _QUESTIONS[1:]]
+        raise HypervisorError(f"{path} does not answer: {words}", native_message=words)
+    return [found.get(number) for number in range(1, len(questions) + 1)]

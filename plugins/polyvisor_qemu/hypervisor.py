@@ -118,6 +118,7 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         return Host(
             nvram=f"{os.path.dirname(self.cache_dir)}/nvram",
             tpm=f"{os.path.dirname(self.cache_dir)}/tpm",
+            cache=self.cache_dir,
             settings=self.settings,
             secret=self.secret,
         )

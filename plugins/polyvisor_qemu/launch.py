@@ -62,6 +62,11 @@ def launch(
         The runtime facts.
     """
     assert guest.run_dir is not None
+    given = spec
+    if spec.cpu is not None and spec.cpu.mode == "host-model" and host.cache is not None:
+        from polyvisor_qemu.hostmodel import written_out
+
+        spec = written_out(spec, emulator, host.cache)
     made = build(spec, emulator, host)
     line = made.args
     for name, number in (("control", CONTROL_FD), ("events", EVENTS_FD)):
@@ -96,8 +101,8 @@ def launch(
             owning.furnish(guest.run_dir)
             line = [*owning.words(), *line]
         own = {CONTROL_FD: control.fileno(), EVENTS_FD: events.fileno(), RUN_FD: run}
-        given = {**own, **(opened.fds if opened is not None else {})}
-        process = spawn(line, fds=given, log=log_path(guest), environment=made.environment)
+        fds = {**own, **(opened.fds if opened is not None else {})}
+        process = spawn(line, fds=fds, log=log_path(guest), environment=made.environment)
         if helpers is not None:
             try:
                 helpers.start()
@@ -128,7 +133,8 @@ def launch(
                 from polyvisor_qemu.placing import place
 
                 place(guest, spec, monitor)
-            guest.became = lived(spec, monitor, opened.taps if opened is not None else {})
+            became = lived(spec, monitor, opened.taps if opened is not None else {})
+            guest.became = became or (spec if spec is not given else None)
         if guest.kept is not None:
             guest.kept[f"{guest.run_dir}/control"] = monitor
     except BaseException as error:

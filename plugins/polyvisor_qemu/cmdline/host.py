@@ -31,6 +31,7 @@ class Host:
         tpm: folder for what emulated TPMs keep; ``None``: the run folder.
         nvram: folder for the variables of UEFI firmware; ``None``: the run folder.
         firmware: folders with descriptions of firmware, in the order in which they count.
+        cache: folder for what was found out about emulators; ``None``: they are not asked.
         settings: the plugin's settings.
         secret: gives the value of a secret by its UUID or by what it is for.
     """
@@ -42,6 +43,7 @@ class Host:
     nvram: str | None = None
     tpm: str | None = None
     firmware: tuple[str, ...] = FIRMWARE
+    cache: str | None = None
     settings: dict[str, Any] = attrs.field(factory=dict)
     secret: Callable[[str | None, str | None], bytes] | None = None
 
