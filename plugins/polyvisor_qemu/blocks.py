@@ -25,6 +25,7 @@ from polyvisor.errors import (
 )
 from polyvisor_qemu.nodes import Opened, chain_of, disk_of, drop, opened
 from polyvisor_qemu.qmp import QmpError
+from polyvisor_qemu.settling import refuse_transient
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -258,6 +259,7 @@ class QemuBlockJobs(BlockJobs):
 
     def _alone(self, monitor: Monitor, hold: Hold, target: str) -> None:
         """See that no job is on the disk; from now on QEMU's end has to be an orderly one."""
+        refuse_transient(hold.guest.spec, hold.operation, target)
         found = _job(monitor, target)
         if found is not None:
             raise Busy(

@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from polyvisor.errors import HypervisorError
+from polyvisor.errors import HypervisorError, Unsupported
 from polyvisor.local import ChangesGuests, TunesGuests
 from polyvisor_qemu.hypervisor import QemuHypervisor
 
@@ -27,8 +27,24 @@ class ChangingQemu(QemuHypervisor, ChangesGuests, TunesGuests):
         """See :func:`polyvisor_qemu.hotplug.attach`."""
         from polyvisor_qemu.hotplug import attach
 
+        device = self._with_image(guest, kind, device)
         self._let_open(guest, kind, device)
         return attach(self, guest, kind, device)
+
+    def _with_image(self, guest: Guest, kind: str, device: Any) -> Any:
+        """Return a disk with the file of its volume; one that is transient must be there first."""
+        if kind != "disks" or (device.type != "volume" and device.transient is None):
+            return device
+        if device.transient is not None:
+            raise Unsupported(
+                f"attach a device to {guest.name!r}: a transient disk must be there when the "
+                f"guest starts",
+                feature="devices.attach",
+                domain=guest.name,
+            )
+        from polyvisor_qemu.settling import volume_found
+
+        return volume_found(guest.spec, device, self.volume)
 
     def _let_open(self, guest: Guest, kind: str, device: Any) -> None:
         if self.owning is not None and kind == "disks":
@@ -47,6 +63,7 @@ class ChangingQemu(QemuHypervisor, ChangesGuests, TunesGuests):
         """See :func:`polyvisor_qemu.updates.update`."""
         from polyvisor_qemu.updates import update
 
+        new = self._with_image(guest, kind, new)
         self._let_open(guest, kind, new)
         return update(self, guest, kind, old, new)
 

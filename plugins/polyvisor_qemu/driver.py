@@ -93,6 +93,7 @@ class QemuDriver(LocalDriver):
         driver = cls(roots.canonical(uri), hypervisor, Home.on_disk(roots), context)
         hypervisor.image_compression = "none" if packed == "raw" else packed
         hypervisor.secret = driver.secret_value
+        hypervisor.volume = driver.volume_file
         if scope == "system" and context.settings.get("user") is not None:
             from polyvisor_qemu.owning import Owning
 
@@ -138,6 +139,20 @@ class QemuDriver(LocalDriver):
                 continue
             return self.secrets.value(found.key)
         raise NotFound(f"no secret is for {usage!r}", kind="secret", key=usage)
+
+    def volume_file(self, pool: str, name: str) -> str:
+        """Return the file of a storage pool's volume.
+
+        Args:
+            pool: the pool's name.
+            name: the volume's.
+
+        Raises:
+            NotFound: there is no such pool or volume.
+            OperationInvalid: the pool is not active.
+        """
+        pools = self.storage_pools
+        return pools.volumes.by_name(pools.by_name(pool).key, name).path
 
     def capabilities(self) -> str:
         """Return capabilities with all emulators of this host and their machine types."""

@@ -82,6 +82,8 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         self._known: dict[str, Emulator] = {}
         #: Gives the value of a secret by its UUID or by its kind and what it is for.
         self.secret: Callable[[str | None, str | None], bytes] | None = None
+        #: Gives the file of a storage pool's volume by both their names.
+        self.volume: Callable[[str, str], str] | None = None
         #: The user that guests run as, if it is not ours.
         self.owning: Owning | None = None
 
@@ -121,6 +123,7 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
             cache=self.cache_dir,
             settings=self.settings,
             secret=self.secret,
+            volume=self.volume,
         )
 
     def nvram(self, spec: DomainSpec) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.local import BacksUpDisks, SnapshotsDisks
+from polyvisor_qemu.settling import refuse_transient
 from polyvisor_qemu.switching import SwitchingQemu
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class KeepingQemu(SwitchingQemu, SnapshotsDisks, BacksUpDisks):
         """See :func:`polyvisor_qemu.snapshots.plan.plan`."""
         from polyvisor_qemu.snapshots.plan import plan
 
+        refuse_transient(spec, "take a snapshot of")
         return plan(spec, wanted, active=active, disk_only=disk_only, reuse=reuse)
 
     def keep_inside(
@@ -102,6 +104,7 @@ class KeepingQemu(SwitchingQemu, SnapshotsDisks, BacksUpDisks):
         """See :func:`polyvisor_qemu.backups.tracking.check`."""
         from polyvisor_qemu.backups.tracking import check
 
+        refuse_transient(spec, "take a checkpoint of")
         check(spec, point)
 
     def track(self, guest: Guest | None, spec: DomainSpec, point: CheckpointSpec) -> None:
@@ -161,12 +164,18 @@ class KeepingQemu(SwitchingQemu, SnapshotsDisks, BacksUpDisks):
             # What has changed is written into the images when QEMU ends in good order.
             guest.runtime.setdefault("moved", True)
         super().destroy(guest)
+        self._discard(guest)
         if "backup" in guest.runtime:
             from polyvisor_qemu.backups.copying import remove_scratch
 
             remove_scratch(guest)
         if self.owning is not None:
             self.owning.give_back(guest.uuid)
+
+    def _discard(self, guest: Guest) -> None:
+        from polyvisor_qemu.settling import discard
+
+        discard(guest)
 
     def settle(self, hold: Hold) -> None:
         """See :func:`polyvisor_qemu.blocks.settle`."""
@@ -177,5 +186,6 @@ class KeepingQemu(SwitchingQemu, SnapshotsDisks, BacksUpDisks):
     def ended(self, guest: Guest) -> None:
         """Give files that are not its user's back."""
         super().ended(guest)
+        self._discard(guest)
         if self.owning is not None:
             self.owning.give_back(guest.uuid)

@@ -67,6 +67,10 @@ def launch(
         from polyvisor_qemu.hostmodel import written_out
 
         spec = written_out(spec, emulator, host.cache)
+    if any(one.type == "volume" or one.transient is not None for one in spec.devices.disks):
+        from polyvisor_qemu.settling import settled
+
+        spec = settled(spec, guest.run_dir, host.volume)
     made = build(spec, emulator, host)
     line = made.args
     for name, number in (("control", CONTROL_FD), ("events", EVENTS_FD)):

@@ -9,6 +9,7 @@ from polyvisor_qemu import stream
 from polyvisor_qemu.flushing import Flushing
 from polyvisor_qemu.launch import last_words, log_size
 from polyvisor_qemu.qmp import Gone, QmpError
+from polyvisor_qemu.settling import refuse_transient
 
 if TYPE_CHECKING:
     from polyvisor.jobs import Job
@@ -21,6 +22,7 @@ __all__ = ["abandon", "restore", "save"]
 
 def save(hypervisor: QemuHypervisor, guest: Guest, fd: int, job: Job) -> None:
     """Let QEMU write straight into the file."""
+    refuse_transient(guest.spec, "save")
     with hypervisor.monitor(guest) as monitor, Flushing(fd) as flushing:
         job.check()
         stream.begin_out(monitor, fd, "save", stream.UNLIMITED, stream.DOWNTIME)

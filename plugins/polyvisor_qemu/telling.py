@@ -28,6 +28,10 @@ def tell_begin(
 ) -> bytes:
     """See :meth:`polyvisor.local.MigratesGuests.begin_cookie`."""
     nbd = None
+    if guest is not None:
+        from polyvisor_qemu.settling import refuse_transient
+
+        refuse_transient(guest.spec, "migrate")
     if guest is not None and options.copy_storage:
         from polyvisor_qemu.along import told_disks
 

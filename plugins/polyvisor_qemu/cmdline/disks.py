@@ -67,12 +67,6 @@ def _disk(c: Context, place: int, disk: Any, nodes: Nodes) -> None:
         )
     if bus not in ("ide", "sata", "scsi", "virtio", "usb", "fdc", "sd"):
         raise c.refuse(f"disk[{place}]", f"a {disk.device} on bus {bus!r} is not supported")
-    if disk.transient is not None:
-        raise c.refuse(f"disk[{place}]/transient", "not supported yet; copy the image instead")
-    if disk.type == "volume":
-        raise c.refuse(
-            f"disk[{place}]/source", "of a storage pool's volume give the file or device itself"
-        )
     if bus == "sd":
         _card(c, place, disk)
         return

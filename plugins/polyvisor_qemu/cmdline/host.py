@@ -34,6 +34,7 @@ class Host:
         cache: folder for what was found out about emulators; ``None``: they are not asked.
         settings: the plugin's settings.
         secret: gives the value of a secret by its UUID or by what it is for.
+        volume: gives the file of a storage pool's volume by both their names.
     """
 
     run: str = f"/proc/self/fd/{RUN_FD}"
@@ -46,6 +47,7 @@ class Host:
     cache: str | None = None
     settings: dict[str, Any] = attrs.field(factory=dict)
     secret: Callable[[str | None, str | None], bytes] | None = None
+    volume: Callable[[str, str], str] | None = None
 
     def setting(self, name: str, default: Any = None) -> Any:
         """Return one of the plugin's settings."""

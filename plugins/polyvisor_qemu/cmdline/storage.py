@@ -79,8 +79,12 @@ def chain(disk: Any) -> list[Image]:
         source = attrs.evolve(source, encryption=disk.encryption)
     if source is not None and source.auth is None and disk.auth is not None:
         source = attrs.evolve(source, auth=disk.auth)
+    first = disk.type
+    if first == "volume" and source is not None:
+        # Its file is found when the guest starts; until then its names stand for it.
+        first, source = "file", attrs.evolve(source, file=f"{source.pool}/{source.volume}")
     found = [
-        Image(disk.type, source, (driver.type if driver is not None else None) or "raw", 0,
+        Image(first, source, (driver.type if driver is not None else None) or "raw", 0,
               cache.max_size if cache is not None else None)
     ]  # fmt: skip
     below = disk.backing_store

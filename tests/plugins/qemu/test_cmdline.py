@@ -152,16 +152,6 @@ def test_acpi(make_spec: Make) -> None:
         ),
         ("<disk type='file'><target dev='vda'/></disk>", "disk[0]/source", "which file"),
         (
-            "<disk type='volume'><source pool='p' volume='v'/><target dev='vda'/></disk>",
-            "disk[0]/source",
-            "pool",
-        ),
-        (
-            "<disk type='file'><source file='/x'/><target dev='vda'/><transient/></disk>",
-            "disk[0]/transient",
-            "copy the image",
-        ),
-        (
             "<disk type='file'><source file='/x'/><target dev='xvda' bus='xen'/></disk>",
             "disk[0]",
             "bus 'xen'",
