@@ -148,7 +148,16 @@ class QemuBlockJobs(BlockJobs):
                 )  # fmt: skip
 
     def copy(
-        self, uuid: UUID, disk: str, xml: str, *, bandwidth: int, shallow: bool, reuse: bool
+        self,
+        uuid: UUID,
+        disk: str,
+        xml: str,
+        *,
+        bandwidth: int,
+        shallow: bool,
+        reuse: bool,
+        granularity: int = 0,
+        buffer: int = 0,
     ) -> None:
         """See :meth:`polyvisor.driver.BlockJobs.copy`."""
         from polyvisor.model import DomainSpec
@@ -176,10 +185,13 @@ class QemuBlockJobs(BlockJobs):
                     )
                 backing = chain[1] if shallow else None
                 made = opened(monitor, path, form, chain[0].size, backing=backing, reuse=reuse)
+                sizes = {"granularity": granularity, "buf_size": buffer}
+                further: dict[str, Any] = {name: size for name, size in sizes.items() if size}
                 try:
                     monitor.execute(
                         "blockdev-mirror", job_id=f"copy-{target}", device=chain[0].node,
                         target=made, sync="top" if shallow else "full", speed=bandwidth,
+                        **further,
                     )  # fmt: skip
                 except QmpError:
                     drop(monitor, made)

@@ -269,11 +269,26 @@ class DomainDisks(Face):
         )
 
     async def copy(
-        self, disk: str, xml: str, *, bandwidth: int = 0, shallow: bool = False, reuse: bool = False
+        self,
+        disk: str,
+        xml: str,
+        *,
+        bandwidth: int = 0,
+        shallow: bool = False,
+        reuse: bool = False,
+        granularity: int = 0,
+        buffer: int = 0,
     ) -> None:
         """Begin to copy the disk to where ``xml``, a ``<disk>``, says; :meth:`abort` ends it."""
         await self._run(
-            self.sync.copy, disk, xml, bandwidth=bandwidth, shallow=shallow, reuse=reuse
+            self.sync.copy,
+            disk,
+            xml,
+            bandwidth=bandwidth,
+            shallow=shallow,
+            reuse=reuse,
+            granularity=granularity,
+            buffer=buffer,
         )
 
     async def set_bandwidth(self, disk: str, bandwidth: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from polyvisor.cli._declare import argument, echo, option
+from polyvisor.cli._declare import argument, echo, number, option
 from polyvisor.cli._session import command, domain_argument, session
 from polyvisor.cli._where import size
 
@@ -234,6 +234,8 @@ def _end(pivot: bool, stay: bool, name: str) -> str | None:
 @option("--blockdev", is_flag=True, help="DEST is a device.")
 @option("--shallow", is_flag=True, help="Only what is above the backing file.")
 @option("--reuse-external", "reuse", is_flag=True, help="DEST is there already.")
+@option("--granularity", type=number(int, 0), default=0, help="Bytes that are copied at once.")
+@option("--buf-size", type=number(int, 0), default=0, help="Bytes that are under way at most.")
 @option("--pivot", is_flag=True, help="Wait, and go over to the copy.")
 @option("--finish", is_flag=True, help="Wait, and stay when both are alike.")
 @_bandwidth
@@ -247,6 +249,8 @@ def blockcopy_command(
     blockdev: bool,
     shallow: bool,
     reuse: bool,
+    granularity: int,
+    buf_size: int,
     pivot: bool,
     finish: bool,
     bandwidth: str,
@@ -271,6 +275,8 @@ def blockcopy_command(
         bandwidth=_rate(bandwidth),
         shallow=shallow,
         reuse=reuse,
+        granularity=granularity,
+        buffer=buf_size,
     )
     _begun(found, disk, "Block Copy started", "Successfully copied", wait, verbose, end)
 

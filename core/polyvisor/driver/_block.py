@@ -110,6 +110,8 @@ class BlockJobs(ABC):
         bandwidth: int,
         shallow: bool,
         reuse: bool,
+        granularity: int = 0,
+        buffer: int = 0,
     ) -> None:
         """Begin to copy the disk; the job gets ready and is ended with :meth:`abort`.
 
@@ -120,6 +122,9 @@ class BlockJobs(ABC):
             bandwidth: bytes per second at most; 0: no limit.
             shallow: only what is above the backing file.
             reuse: the destination is there already.
+            granularity: bytes that are copied anew if one of them is written meanwhile, a power
+                of two; 0: as the hypervisor finds best.
+            buffer: bytes that may be under way at a time; 0: as the hypervisor finds best.
         """
 
     @abstractmethod

@@ -92,6 +92,8 @@ class DomainDisks:
         bandwidth: int = 0,
         shallow: bool = False,
         reuse: bool = False,
+        granularity: int = 0,
+        buffer: int = 0,
     ) -> None:
         """Begin to copy the disk to where ``xml``, a ``<disk>``, says; :meth:`abort` ends it.
 
@@ -101,8 +103,20 @@ class DomainDisks:
             bandwidth: bytes per second at most; 0: no limit.
             shallow: only what is above the backing file.
             reuse: the destination is there already.
+            granularity: bytes that are copied anew if one of them is written meanwhile, a power
+                of two; 0: as the hypervisor finds best.
+            buffer: bytes that may be under way at a time; 0: as the hypervisor finds best.
+
+        Raises:
+            InvalidArgument: ``xml`` says nowhere, or a number cannot be.
         """
-        self._part().copy(self._uuid, disk, xml, bandwidth=bandwidth, shallow=shallow, reuse=reuse)
+        part = self._part()
+        if granularity < 0 or granularity & (granularity - 1):
+            raise InvalidArgument(f"copy: granularity must be a power of two, not {granularity}")
+        # Left out unless they are wanted: drivers need not know them.
+        given = {"granularity": granularity, "buffer": buffer}
+        more = {name: value for name, value in given.items() if value}
+        part.copy(self._uuid, disk, xml, bandwidth=bandwidth, shallow=shallow, reuse=reuse, **more)
 
     @verb
     def set_bandwidth(self, disk: str, bandwidth: int) -> None:

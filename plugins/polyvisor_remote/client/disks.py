@@ -10,6 +10,7 @@ from polyvisor.driver import Backups, BlockJobInfo, BlockJobs, Checkpoints, Disk
 from polyvisor.errors import PolyvisorError
 from polyvisor_remote.server.numbers import BLOCK_JOBS
 from polyvisor_remote.wire import params
+from polyvisor_remote.wire.params import UINT
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -97,10 +98,14 @@ class RemoteBlockJobs(BlockJobs):
         bandwidth: int,
         shallow: bool,
         reuse: bool,
+        granularity: int = 0,
+        buffer: int = 0,
     ) -> None:
         """Have a copy begun."""
         flags = _TRANSIENT | (_SHALLOW if shallow else 0) | (_REUSE if reuse else 0)
-        given = params({"bandwidth": bandwidth or None})
+        asked = {"bandwidth": bandwidth, "granularity": granularity, "buf-size": buffer}
+        wanted = {name: value for name, value in asked.items() if value}
+        given = params(wanted, {"granularity": UINT})
         self._call(uuid, "domain_block_copy", disk, xml, given, flags)
 
     def info(self, uuid: UUID, disk: str) -> BlockJobInfo | None:

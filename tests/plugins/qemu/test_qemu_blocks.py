@@ -19,6 +19,7 @@ from polyvisor.errors import (
     InvalidArgument,
     NotFound,
     OperationInvalid,
+    PolyvisorError,
     StorageError,
     Unsupported,
 )
@@ -205,6 +206,26 @@ def test_copy_and_pivot(hosts: Hosts, chain: Chain, form: str) -> None:
     chain.domain.destroy()
     assert _content(copy) == chain.content
     chain.domain.start()
+
+
+def test_copy_with_its_pieces(hosts: Hosts, chain: Chain) -> None:
+    """QEMU is told what is copied at once, and refuses what it cannot."""
+    document = DISK.format("qcow2", hosts.root / "copy")
+    disks = chain.domain.disks
+    with pytest.raises(InvalidArgument, match="power of two"):
+        disks.copy("vda", document, granularity=65535)
+    with pytest.raises(PolyvisorError, match=r"[Gg]ranularity"):
+        disks.copy("vda", document, granularity=1 << 30)
+    # Slow, so that it goes on while it is looked at.
+    disks.copy("vda", document, granularity=1 << 20, buffer=4 << 20, bandwidth=65536, reuse=True)
+    told = chain.domain.debug.command('{"execute":"query-block"}')
+    grains = {
+        bitmap["granularity"]
+        for one in json.loads(told)["return"]
+        for bitmap in one.get("inserted", {}).get("dirty-bitmaps", ())
+    }
+    assert 1 << 20 in grains
+    disks.abort("vda")
 
 
 def test_shallow_copy(hosts: Hosts, chain: Chain) -> None:

@@ -82,7 +82,8 @@ change-media g hdc --eject --live; domblklist g
 blockresize g vda 16M; domblkinfo g vda
 blockjob g vda
 blockpull g vda --wait
-blockcopy g vda {folder}/{side}-copy.qcow2 --transient-job --wait --pivot
+blockcopy g vda {folder}/{side}-copy.qcow2 --transient-job --wait --pivot --granularity 65536
+blockcopy g vda {folder}/{side}-odd.qcow2 --transient-job --wait --granularity 65535
 domblklist g
 blockcopy g vda {folder}/{side}.qcow2 --transient-job --reuse-external --wait --finish
 desc g words; desc g

@@ -110,8 +110,11 @@ def block_copy(session: Session, arguments: Any) -> None:
     check_flags(flags, _SHALLOW | _REUSE | _TRANSIENT, "virDomainBlockCopy")
     given = mapping(arguments.params)
     for name in given:
-        if name != "bandwidth":
+        if name not in ("bandwidth", "granularity", "buf-size"):
             raise Failure(8, f"virDomainBlockCopy: the parameter '{name}' has no effect here")
+    granularity = given.get("granularity", 0)
+    if granularity & (granularity - 1):
+        raise Failure(8, "granularity must be power of 2")
     _part(session, "domain_block_copy").copy(
         session.uuid(arguments.dom),
         arguments.path,
@@ -119,6 +122,8 @@ def block_copy(session: Session, arguments: Any) -> None:
         bandwidth=given.get("bandwidth", 0),
         shallow=bool(flags & _SHALLOW),
         reuse=bool(flags & _REUSE),
+        granularity=granularity,
+        buffer=given.get("buf-size", 0),
     )
 
 
