@@ -46,6 +46,13 @@ class ChangingQemu(QemuHypervisor, ChangesGuests, TunesGuests):
 
         return volume_found(guest.spec, device, self.volume)
 
+    def before_plugging(self, guest: Guest) -> dict[str, Any]:
+        """See :func:`polyvisor_qemu.unplugging.seen`."""
+        from polyvisor_qemu.unplugging import seen
+
+        with self.monitor(guest) as monitor:
+            return seen(monitor)
+
     def _let_open(self, guest: Guest, kind: str, device: Any) -> None:
         if self.owning is not None and kind == "disks":
             from polyvisor_qemu.owning import layers

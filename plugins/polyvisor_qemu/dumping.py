@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import time
 from contextlib import suppress
@@ -11,12 +12,12 @@ from polyvisor.driver import Dumps
 from polyvisor.errors import (
     HypervisorError,
     InvalidArgument,
-    PolyvisorError,
     StorageError,
     Unsupported,
 )
 from polyvisor.events import EventKind
-from polyvisor.states import DomainState, StateReason
+from polyvisor.states import StateReason
+from polyvisor_qemu.qmp import QmpError
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from polyvisor_qemu.driver import QemuDriver
     from polyvisor_qemu.qmp import Monitor
 
-__all__ = ["QemuDumps"]
+__all__ = ["QemuDumps", "abandon"]
 
 #: What QEMU calls the formats (``DumpGuestMemoryFormat`` of qapi/dump.json).
 _FORMATS = {
@@ -72,31 +73,27 @@ class QemuDumps(Dumps):
             raise InvalidArgument("dump: a guest cannot both be stopped and reset afterwards")
         driver, hypervisor = self._driver, self._driver.hypervisor
         with driver.hold(uuid, "dump") as hold:
-            running = hold.need_active().state is DomainState.RUNNING
-            guest = hold.guest
-            with AtomicFile(path) as file, driver.home.jobs.shown(str(uuid), job):
-                if running and not live:
-                    hypervisor.suspend(guest)
-                try:
-                    if memory_only:
-                        self._memory(guest, file.fd, _FORMATS[core_format], job)
-                    else:
-                        hypervisor.save_stream(guest, file.fd, job)
-                    file.flush()
-                    job.check()
-                    file.commit()
-                finally:
-                    # The stream of a whole guest stops it, however it ends.
-                    if running and not crash:
-                        with suppress(PolyvisorError):
-                            hypervisor.resume(guest)
-            job.report("dumped", done=True)
-            hold.finished(job)
-            if crash:
-                hypervisor.destroy(guest)
-                hold.end(StateReason.CRASHED, (EventKind.STOPPED, "crashed"))
-            elif reset:
-                hypervisor.reset(guest)
+            path = os.path.abspath(path)
+            # The stream of a whole guest stops it, however it ends: it is let go on.
+            with (
+                hold.standing(path, live=live),
+                AtomicFile(path) as file,
+                driver.home.jobs.shown(str(uuid), job),
+            ):
+                if memory_only:
+                    self._memory(hold.guest, file.fd, _FORMATS[core_format], job)
+                else:
+                    hypervisor.save_stream(hold.guest, file.fd, job)
+                file.flush()
+                job.check()
+                file.commit()
+                job.report("dumped", done=True)
+                hold.finished(job)
+                if crash:
+                    hypervisor.destroy(hold.guest)
+                    hold.end(StateReason.CRASHED, (EventKind.STOPPED, "crashed"))
+                elif reset:
+                    hypervisor.reset(hold.guest)
 
     def _memory(self, guest: Guest, fd: int, kind: str, job: Job) -> None:
         with self._driver.hypervisor.monitor(guest) as monitor:
@@ -146,3 +143,14 @@ def _report(monitor: Monitor, job: Job) -> None:
     seen = monitor.execute("query-dump")
     total, done = seen["total"], seen["completed"]
     job.report("memory", total=total, processed=done, remaining=total - done)
+
+
+def abandon(monitor: Monitor) -> None:
+    """Wait for the end of a dump whose author was killed; QEMU knows no way to stop it.
+
+    Until then the guest cannot run.
+    """
+    while monitor.execute("query-dump")["status"] == "active":
+        monitor.next_event(_LOOK_EVERY)
+    with suppress(QmpError):
+        monitor.execute("closefd", fdname="dump")

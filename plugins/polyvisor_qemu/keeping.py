@@ -178,7 +178,12 @@ class KeepingQemu(SwitchingQemu, SnapshotsDisks, BacksUpDisks):
         discard(guest)
 
     def settle(self, hold: Hold) -> None:
-        """See :func:`polyvisor_qemu.blocks.settle`."""
+        """Put right what a killed process left of a block job, or of a device it plugged in."""
+        if "plugging" in (hold.known.intent or {}):
+            from polyvisor_qemu.unplugging import settle_plugging
+
+            settle_plugging(self, hold)
+            return
         from polyvisor_qemu.blocks import settle
 
         settle(self, hold)

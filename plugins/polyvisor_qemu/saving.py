@@ -33,6 +33,9 @@ def abandon(hypervisor: QemuHypervisor, guest: Guest) -> None:
     """Stop QEMU's writing, if it still goes on; the guest stays stopped."""
     with hypervisor.monitor(guest) as monitor:
         stream.abandon(monitor, "save")
+        from polyvisor_qemu.dumping import abandon as abandon_dump
+
+        abandon_dump(monitor)
 
 
 def restore(

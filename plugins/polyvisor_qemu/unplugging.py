@@ -11,19 +11,20 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from polyvisor.errors import HypervisorError, NotFound, OperationFailed
+from polyvisor.states import DomainState
 from polyvisor_qemu.hotplug import refused, take_back
 from polyvisor_qemu.nodes import backend_of, drop, node_of
 from polyvisor_qemu.plugged import Plugged, devices_of, with_devices
 from polyvisor_qemu.qmp import QmpError
 
 if TYPE_CHECKING:
-    from polyvisor.local import Guest
+    from polyvisor.local import Guest, Hold
     from polyvisor.model import DomainSpec
     from polyvisor.model.devices.disk import Disk
     from polyvisor_qemu.changing import ChangingQemu
     from polyvisor_qemu.qmp import Monitor
 
-__all__ = ["departed", "detach", "rejected", "set_vcpus"]
+__all__ = ["departed", "detach", "rejected", "seen", "set_vcpus", "settle_plugging"]
 
 #: Seconds in which a guest lets go of a device (libvirt waits 5: qemuDomainRemoveDeviceWaitTime).
 LETTING_GO = 5.0
@@ -100,6 +101,64 @@ def departed(hypervisor: ChangingQemu, guest: Guest) -> tuple[DomainSpec, list[t
 
 def _same(spec: DomainSpec) -> DomainSpec:
     return spec
+
+
+def seen(monitor: Monitor) -> dict[str, list[str]]:
+    """Return the names of all that may come with a device, by what it is."""
+    devices, objects, chardevs, nodes = monitor.ask(
+        ("qom-list", {"path": "/machine/peripheral"}),
+        ("qom-list", {"path": "/objects"}),
+        ("query-chardev", {}),
+        ("query-named-block-nodes", {"flat": True}),
+    )
+    told = {
+        "devices": (devices, "name"),
+        "objects": (objects, "name"),
+        "chardevs": (chardevs, "label"),
+        "nodes": (nodes, "node-name"),
+    }
+    for what, (answer, _) in told.items():
+        if isinstance(answer, QmpError):
+            raise HypervisorError(f"QEMU does not tell its {what}: {answer.native_message}")
+    return {what: [one[key] for one in answer] for what, (answer, key) in told.items()}
+
+
+#: How many interfaces' other ends are looked for; QEMU does not tell which it has.
+_INTERFACES = 32
+
+
+def settle_plugging(hypervisor: ChangingQemu, hold: Hold) -> None:
+    """Take out what a killed process had plugged in and not recorded yet.
+
+    What the guest does not let go of now is put away once it does.
+    """
+    intent, guest = hold.known.intent, hold.guest
+    assert intent is not None
+    before, kind = intent["before"], intent["plugging"]
+    if hypervisor.observe(guest, deep=True).state is DomainState.SHUTOFF:
+        hold.change(intent=None)
+        return
+    with hypervisor.monitor(guest) as monitor:
+        now = seen(monitor)
+        new = {what: [one for one in now[what] if one not in before[what]] for what in now}
+        stays = False
+        for name in new["devices"]:
+            try:
+                _let_go(monitor, guest, name, kind, new["nodes"])
+                _note(guest, name, None)
+            except (OperationFailed, QmpError):
+                stays = True
+        if not stays:
+            ends = [f"hostnet{n}" for n in range(_INTERFACES) if f"net{n}" not in before["devices"]]
+            # What stands upon another goes first: whatever the order, two rounds do.
+            for _ in range(2):
+                monitor.ask(
+                    *[("blockdev-del", {"node-name": one}) for one in new["nodes"]],
+                    *[("object-del", {"id": one}) for one in new["objects"]],
+                    *[("chardev-remove", {"id": one}) for one in new["chardevs"]],
+                    *[("netdev_del", {"id": one}) for one in ends if kind == "interfaces"],
+                )
+    hold.change(intent=None)
 
 
 def _there(monitor: Monitor) -> set[str]:

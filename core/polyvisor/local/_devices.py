@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from polyvisor.driver import Devices
-from polyvisor.errors import AlreadyExists, InvalidArgument, NotFound, Unsupported
+from polyvisor.errors import (
+    AlreadyExists,
+    InvalidArgument,
+    NotFound,
+    PolyvisorError,
+    Unsupported,
+)
 from polyvisor.events import EventKind
 from polyvisor.local._fields import changed, definition_of
 from polyvisor.local._hypervisor import ChangesGuests
 from polyvisor.local._identity import clash, find, one_of, words
+from polyvisor.local._save import need_settled
 from polyvisor.model.devices import Device
 from polyvisor.state import Document
 
@@ -52,12 +60,20 @@ class LocalDevices(Devices):
             if not live:
                 hold.change(durable=True, **changes)
                 return
-            after = changes["live"].spec()
-            got = self._changer(hold).attach_device(hold.guest, kind, device, after)
+            after, changer = changes["live"].spec(), self._changer(hold)
+            need_settled(hold)
+            before = changer.before_plugging(hold.guest)
+            hold.change(intent={"op": "own", "plugging": kind, "before": before})
+            try:
+                got = changer.attach_device(hold.guest, kind, device, after)
+            except BaseException:
+                with suppress(PolyvisorError):
+                    hold.change(intent=None)
+                raise
             changes["live"] = Document(_with(after, kind, (*_all(after, kind)[:-1], got)))
-            alias = self._changer(hold).device_alias(hold.guest, kind, got)
+            alias = changer.device_alias(hold.guest, kind, got)
             happened = (EventKind.DEVICE_ADDED, words(kind, got), {"device": alias})
-            hold.change(happened, durable=config, **changes)
+            hold.change(happened, durable=config, intent=None, **changes)
 
     def detach(self, uuid: UUID, xml: str, *, live: bool, config: bool) -> None:
         with self._keeper.hold(uuid, "detach a device") as hold:

@@ -12,6 +12,7 @@ import attrs
 from polyvisor.errors import OperationInvalid, PolyvisorError
 from polyvisor.events import EventKind
 from polyvisor.local._belongings import doomed_tpm, remove_all
+from polyvisor.local._keeper import LIVELY
 from polyvisor.local._points import checkpoint_family
 from polyvisor.state import Document, NewEvent, Record, boot_id, remove_tree
 from polyvisor.states import DomainState, StateReason
@@ -302,7 +303,7 @@ class Hold:
             self.put(record, happened, durable=durable, outcome=outcome)
 
     @contextmanager
-    def standing(self, path: str) -> Iterator[None]:
+    def standing(self, path: str, *, live: bool = False) -> Iterator[None]:
         """Have a guest stand still while its core is written; then it goes on as it was.
 
         It does not if the domain has ended meanwhile. If this process is killed, whoever next
@@ -310,26 +311,34 @@ class Hold:
 
         Args:
             path: where the core is to be.
+            live: it runs on, and stands still only if that is how its core is written.
         """
         before = self.need_active()
-        if before.state is DomainState.PAUSED:
-            yield
-            return
+        running = before.state in LIVELY
         intent = {
             "op": "save",
             "path": path,
-            "running": True,
+            "running": running,
             "reason": str(before.reason),
             "managed": False,
         }
-        self.change(state=DomainState.PAUSED, reason=StateReason.DUMPING, intent=intent)
+        stands: dict[str, Any] = {"state": DomainState.PAUSED, "reason": StateReason.DUMPING}
+        self.change(intent=intent, **(stands if running and not live else {}))
         try:
-            self.keeper.hypervisor.suspend(self.guest)
+            if running and not live:
+                self.keeper.hypervisor.suspend(self.guest)
             yield
-        finally:
-            if self.record is not None and self.record.active:
+        except BaseException:
+            with suppress(PolyvisorError):  # It stays recorded, to be tried anew.
+                self._as_before(before)
+            raise
+        self._as_before(before)
+
+    def _as_before(self, before: Record) -> None:
+        if self.record is not None and self.record.active:
+            if before.state in LIVELY:
                 self.keeper.hypervisor.resume(self.guest)
-                self.change(state=before.state, reason=before.reason, intent=None)
+            self.change(state=before.state, reason=before.reason, intent=None)
 
     def undo(self, before: Record | None) -> None:
         """After a failed attempt to run a guest: clear it away, the domain is as before."""

@@ -412,6 +412,14 @@ class ChangesGuests(ABC):
             The device as the guest has it, with alias and address if it got some.
         """
 
+    def before_plugging(self, guest: Guest) -> dict[str, Any]:
+        """Return plain facts by which :meth:`LocalHypervisor.settle` sees what came of it.
+
+        They stand under ``"before"`` in the intent ``own`` while a device is plugged in, which
+        names its kind under ``"plugging"``. If that is broken off, the device is not recorded.
+        """
+        return {}
+
     @abstractmethod
     def detach_device(self, guest: Guest, kind: str, device: Any, spec: DomainSpec) -> None:
         """Remove a device and wait until the guest has let go of it.

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.real
 
 # Runs in one process that forks for each step, since starting Python takes so long.
 FRAME = """
-import os, signal, sys, time, traceback
+import contextlib, os, signal, sys, time, traceback
 import polyvisor, polyvisor.migration, polyvisor.local._driver, polyvisor.local._recovery
 import polyvisor.state._sqlite, polyvisor_qemu.migration, polyvisor_qemu.saving
 from polyvisor.errors import *
@@ -80,6 +80,23 @@ def started(host):
     domain.start()
     counts_on()
     return domain
+
+@contextlib.contextmanager
+def one_owner(number):
+    # Each is looked at first in turn, since it must not matter.
+    with polyvisor.open(uri) as host, polyvisor.open(peer_uri) as peer:
+        for connection in (peer, host) if number % 2 else (host, peer):
+            for domain in connection.domains:
+                domain.status()
+        states = [str(domain.state) for side in (host, peer) for domain in side.domains]
+        assert states.count("running") == 1, states
+        assert set(states) <= {"running", "shut off"}, states
+        assert len(guests()) == 1, guests()
+        (owner,) = [d for side in (host, peer) for d in side.domains if d.active]
+        counts_on()
+        yield host, peer, owner
+        told = numbers()
+        assert told == sorted(told), told
 
 def mine(left):
     seen = {}
@@ -294,24 +311,12 @@ def test_migrate(hosts: Hosts, live: bool) -> None:
                 host.domains["guest"].migrate(peer, live=live)
 
         def after(number):
-            with polyvisor.open(uri) as host, polyvisor.open(peer_uri) as peer:
-                # Whoever looks first: it must not matter.
-                for connection in (peer, host) if number % 2 else (host, peer):
-                    for domain in connection.domains:
-                        domain.status()
-                states = [str(domain.state) for side in (host, peer) for domain in side.domains]
-                assert states.count("running") == 1, states
-                assert set(states) <= {{"running", "shut off"}}, states
-                assert len(guests()) == 1, guests()
-                (owner,) = [d for side in (host, peer) for d in side.domains if d.active]
-                counts_on()
+            with one_owner(number) as (host, peer, owner):
                 other = peer if owner.connection is host else host
                 there = owner.migrate(other)
                 assert there.state == "running"
                 assert len(guests()) == 1, guests()
                 counts_on()
-                told = numbers()
-                assert told == sorted(told), told
         """,
         least=21 if live else 12,
         first=0 if live else 9,  # up to prepare they are the same
@@ -553,48 +558,4 @@ def test_backup(hosts: Hosts) -> None:
                 nothing_is_left(domain)
         """,
         least=8,
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("begin", ['copy("hda", copied)', 'commit("hda", active=True)'])
-def test_going_over(hosts: Hosts, begin: str) -> None:
-    """The guest goes on with one of the images, the one its definition names, and has all of it."""
-    killed_everywhere_on_disks(
-        hosts,
-        f"""
-        source = f"<source file='{{root}}/tick.img.2'/>"
-        copied = f"<disk type='file'>{{source}}<driver type='qcow2'/></disk>"
-
-        def before():
-            with polyvisor.open(uri) as host:
-                domain = fresh(host)
-                if {begin!r}.startswith("commit"):
-                    domain.snapshots.create("one", options=outside)
-
-        def act():
-            with polyvisor.open(uri) as host:
-                disks = host.domains["guest"].disks
-                disks.{begin}
-                for _ in range(3000):
-                    if disks.job("hda").ready:
-                        break
-                    time.sleep(0.01)
-                disks.abort("hda", pivot=True)
-
-        def after(number):
-            with polyvisor.open(uri) as host:
-                domain = host.domains["guest"]
-                is_well(domain)
-                if domain.disks.job("hda") is not None:
-                    domain.disks.abort("hda", pivot=False)
-                with host._driver.hypervisor.monitor(host._driver.guest(domain.uuid)) as monitor:
-                    used = monitor.execute("query-block")[0]["inserted"]["file"]
-                domain.destroy()
-                assert image_of(domain) == used
-                subprocess.run(["qemu-img", "check", "-q", image_of(domain)], check=True)
-                domain.start()
-                counts_on()
-        """,
-        least=6,
     )
