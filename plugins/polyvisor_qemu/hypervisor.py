@@ -465,6 +465,12 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
 
         return tell(self, phase, facts, guest, options, definition)
 
+    def about_to_leave(self, guest: Guest) -> None:
+        """See :func:`polyvisor_qemu.viewers.wait_for_viewers`."""
+        from polyvisor_qemu.viewers import wait_for_viewers
+
+        wait_for_viewers(self, guest)
+
     def told_statistics(self, cookie: bytes | None) -> Mapping[str, int] | None:
         """Read libvirt's cookie."""
         from polyvisor_qemu.cookies import QemuCookie

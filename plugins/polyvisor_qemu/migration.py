@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from polyvisor.errors import HypervisorError, PolyvisorError, Timeout
 from polyvisor.states import DomainState
 from polyvisor_qemu import stream
+from polyvisor_qemu.accord import as_told, need_both, with_cpu
 from polyvisor_qemu.cmdline import RUN_FD
 from polyvisor_qemu.cookies import QemuCookie, host_uuid
 from polyvisor_qemu.launch import last_words
@@ -54,7 +55,10 @@ def receive(
         from polyvisor_qemu.aside import Aside
 
         more += Aside.words(guest)
+    asked, spec = spec, with_cpu(spec, cookie)
     runtime = hypervisor.spawn(guest, spec, *more)
+    if spec is not asked:
+        as_told(guest, runtime, spec)
     try:
         with hypervisor.monitor(guest) as monitor:
             if options.post_copy:
@@ -143,6 +147,8 @@ def send(
         host=host_of(uri),
         secret=hypervisor.secret,
     )
+    told = QemuCookie.from_bytes(cookie)[0] if cookie else None
+    need_both(guest, means, told)
     was_running = guest.state is DomainState.RUNNING
     if was_running and not options.live:
         hypervisor.suspend(guest)
@@ -163,6 +169,10 @@ def send(
                 mirrors = opened.enter_context(Mirrors(monitor, guest, options, hypervisor))
                 mirrors.begin(uri, cookie)
                 mirrors.wait(job)
+            if told is not None and told.graphics is not None:
+                from polyvisor_qemu.viewers import send_along
+
+                send_along(monitor, guest, told)
             where: int | str
             if options.parallel:
                 # QEMU makes further connections as it made the first.

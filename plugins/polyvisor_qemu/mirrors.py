@@ -121,6 +121,7 @@ class Mirrors:
                     "blockdev-mirror", job_id=f"{_JOB}{target}", device=top.node,
                     target=f"{node}-format", auto_dismiss=False, speed=options.bandwidth or 0,
                     sync="top" if options.copy_storage == "incremental" else "full",
+                    copy_mode="write-blocking" if options.synchronous_writes else "background",
                 )  # fmt: skip
             except QmpError as error:
                 raise self._failed(str(target), str(error.native_message)) from error

@@ -14,8 +14,27 @@ if TYPE_CHECKING:
     from polyvisor.local import Guest
     from polyvisor.model import DomainSpec
     from polyvisor_qemu.hypervisor import QemuHypervisor
+    from polyvisor_qemu.qmp import Monitor
 
-__all__ = ["tell", "tell_begin"]
+__all__ = ["tell", "tell_begin", "told_capabilities"]
+
+#: Those of QEMU's capabilities that libvirt tells of, in its order (``qemuMigrationCapability``
+#: of its src/qemu/qemu_migration_params.c; events are its own affair).
+CAPABILITIES = (
+    "xbzrle",
+    "auto-converge",
+    "rdma-pin-all",
+    "postcopy-ram",
+    "compress",
+    "pause-before-switchover",
+    "late-block-activate",
+    "multifd",
+    "dirty-bitmaps",
+    "return-path",
+    "zero-copy-send",
+)
+#: In the guest's runtime facts: its CPU is what the source said that it is, not its definition's.
+CPU_TOLD = "cpu_told"
 
 
 def tell_begin(
@@ -27,18 +46,45 @@ def tell_begin(
     hostname: str,
 ) -> bytes:
     """See :meth:`polyvisor.local.MigratesGuests.begin_cookie`."""
-    nbd = None
+    nbd = capabilities = cpu = None
     if guest is not None:
         from polyvisor_qemu.settling import refuse_transient
 
         refuse_transient(guest.spec, "migrate")
-    if guest is not None and options.copy_storage:
-        from polyvisor_qemu.along import told_disks
-
         with hypervisor.monitor(guest) as monitor:
-            nbd = told_disks(monitor, guest.spec, options)
+            if options.copy_storage:
+                from polyvisor_qemu.along import told_disks
+
+                nbd = told_disks(monitor, guest.spec, options)
+            capabilities = told_capabilities(monitor, automatic=bool(options.copy_storage))
+        if guest.runtime.get(CPU_TOLD) and spec.cpu is not None:
+            cpu = spec.cpu.to_xml()
     assert spec.uuid is not None
-    return QemuCookie(spec.name, spec.uuid, hostname, host_uuid(), nbd=nbd).to_bytes(facts)
+    cookie = QemuCookie(
+        spec.name,
+        spec.uuid,
+        hostname,
+        host_uuid(),
+        nbd=nbd,
+        cpu=None if cpu is None else _alone(cpu, "<cpu"),
+        capabilities=capabilities,
+    )
+    return cookie.to_bytes(facts)
+
+
+def told_capabilities(monitor: Monitor, *, automatic: bool) -> tuple[tuple[str, bool], ...]:
+    """Return the capabilities of QEMU that libvirt has words for, as its cookie says them.
+
+    Args:
+        monitor: the guest's.
+        automatic: one stops before the guest is handed over without being asked to.
+    """
+    known = {each["capability"] for each in monitor.execute("query-migrate-capabilities")}
+    return tuple(
+        (name, automatic and name == "pause-before-switchover")
+        for name in CAPABILITIES
+        if name in known
+    )
 
 
 def tell(
@@ -58,21 +104,31 @@ def tell(
         # In perform's it has libvirt stop its server of disks in finish.
         served = guest.runtime.get("served") if phase == "prepare" else None
         nbd = Nbd() if served is None else Nbd(served["port"])
+    graphics = capabilities = None
+    if phase == "prepare":
+        from polyvisor_qemu.viewers import screen_of
+
+        folder = hypervisor.settings.get("spice_tls_x509_cert_dir")
+        graphics = screen_of(guest.became or guest.spec, folder)
+        with hypervisor.monitor(guest) as monitor:
+            capabilities = told_capabilities(monitor, automatic=False)
     cookie = QemuCookie(
         options.name or guest.name,
         guest.uuid,
         os.uname().nodename,
         host_uuid(),
-        domain=None if definition is None else _alone(definition),
+        graphics=graphics,
+        domain=None if definition is None else _alone(definition, "<domain"),
         nbd=nbd,
+        capabilities=capabilities,
         statistics=None if phase == "prepare" else _statistics(guest),
     )
     return cookie.to_bytes(facts)
 
 
-def _alone(definition: str) -> str:
-    """Return a definition without what may stand before its element."""
-    return textwrap.dedent(definition[definition.index("<domain") :])
+def _alone(text: str, element: str) -> str:
+    """Return a document without what may stand before its element."""
+    return textwrap.dedent(text[text.index(element) :])
 
 
 def _statistics(guest: Guest) -> dict[str, int] | None:

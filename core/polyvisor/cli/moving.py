@@ -37,6 +37,12 @@ __all__: list[str] = []
 )
 @option("--copy-storage-all", "copy_storage", flag_value="all", help="Copy its disks too.")
 @option("--copy-storage-inc", "copy_storage", flag_value="incremental", help="Copy what differs.")
+@option(
+    "--copy-storage-synchronous-writes",
+    "synchronous_writes",
+    is_flag=True,
+    help="Let the guest wait for its writes until they are there too.",
+)
 @option("--migrate-disks", "disks", metavar="DISKS", help="Which, such as vda,vdb.")
 @option("--disks-uri", "disks_uri", metavar="URI", help="Where they are listened for.")
 @option("--dname", "name", help="Its name on the destination.")

@@ -53,6 +53,8 @@ class MigrationOptions:
             guest can write to and does not share.
         disks_uri: where the destination is to listen for them (``tcp://HOST:PORT``,
             ``unix:PATH``), or ``None``.
+        synchronous_writes: let the guest wait for each of its writes until it is on both
+            disks, so that copying comes to an end however fast the guest writes.
         bandwidth: bytes per second at most, or ``None``.
         downtime: seconds the guest may stand still, or ``None`` for the default.
         timeout: seconds after which a live migration is brought to its end, or ``None``.
@@ -96,6 +98,7 @@ class MigrationOptions:
     copy_storage: str | None = None
     disks: tuple[str, ...] | None = None
     disks_uri: str | None = None
+    synchronous_writes: bool = False
     bandwidth: int | None = None
     downtime: float | None = None
     timeout: float | None = None

@@ -43,6 +43,7 @@ class Moving:
         copy_storage: str | None = None,
         disks: Sequence[str] | None = None,
         disks_uri: str | None = None,
+        synchronous_writes: bool = False,
         bandwidth: int | None = None,
         downtime: float | None = None,
         timeout: float | None = None,
@@ -85,6 +86,8 @@ class Moving:
             copy_storage: ``"all"`` or ``"incremental"`` to copy disks too.
             disks: targets of those to copy; ``None``: all that are its own and written to.
             disks_uri: where the destination is to listen for them.
+            synchronous_writes: let the guest wait for its writes until they are there too, so
+                that copying comes to an end however fast it writes.
             bandwidth: bytes per second at most.
             downtime: seconds the guest may stand still.
             timeout: seconds after which it is brought to its end.
@@ -137,6 +140,7 @@ class Moving:
             copy_storage=copy_storage,
             disks=None if disks is None else tuple(disks),
             disks_uri=disks_uri,
+            synchronous_writes=synchronous_writes,
             bandwidth=bandwidth,
             downtime=downtime,
             timeout=timeout,

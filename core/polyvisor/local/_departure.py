@@ -345,6 +345,7 @@ def let_go(hold: Hold, job: str | None = None) -> None:
     assert intent is not None
     happened: list[Happened] = []
     if record.active:
+        migrates_guests(hold.keeper.hypervisor).about_to_leave(hold.guest)
         hold.keeper.hypervisor.destroy(hold.guest)
         happened.append((EventKind.STOPPED, "migrated"))
     forget = bool(intent["undefine"]) and record.persistent

@@ -72,9 +72,11 @@ def sent(job: Job, told: Mapping[str, Any], stopped: int | None) -> dict[str, in
             did all the time.
     """
     figures = dict(JobStatistics.of(job.latest).figures)
-    if not figures["memory_processed"] and "transferred" in told:
-        for name in ("memory_total", "memory_processed"):
-            figures[name] = int(told["transferred"])
+    moved = int(told.get("transferred", 0))
+    if moved > figures["memory_processed"]:
+        # A stream that is looked at now and then has gone on since.
+        whole = max(moved, figures["memory_total"])
+        figures |= {"memory_processed": moved, "memory_total": whole, "memory_remaining": 0}
     present = now()
     if stopped is None:
         stopped = present - int(told["downtime"] * 1000) if "downtime" in told else 0

@@ -234,6 +234,13 @@ class MigratesGuests(ABC):
     def received(self, guest: Guest, timeout: float) -> None:
         """Destination: wait until the whole stream is there; the guest stays stopped."""
 
+    def about_to_leave(self, guest: Guest) -> None:  # noqa: B027
+        """Source: the destination has the domain, and what is left of the guest is destroyed next.
+
+        Nothing to do unless somebody still follows the guest there. May take a while; must not
+        fail.
+        """
+
     @abstractmethod
     def take_back(self, guest: Guest) -> None:
         """Source: after :meth:`send`, make the guest fit to be resumed or saved here.

@@ -263,6 +263,7 @@ def _flags(options: MigrationOptions) -> int:
         (options.paused, Migrate.PAUSED),
         (options.copy_storage == "all", Migrate.NON_SHARED_DISK),
         (options.copy_storage == "incremental", Migrate.NON_SHARED_INC),
+        (options.synchronous_writes, Migrate.NON_SHARED_SYNCHRONOUS_WRITES),
         (options.offline, Migrate.OFFLINE),
         (options.post_copy, Migrate.POSTCOPY),
         (options.post_copy_resume, Migrate.POSTCOPY_RESUME),

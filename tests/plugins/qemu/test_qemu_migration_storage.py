@@ -15,6 +15,7 @@ import pytest
 from polyvisor.errors import Cancelled, InvalidArgument, MigrationError, PolyvisorError
 from polyvisor.model import DomainSpec
 from polyvisor.states import DomainState
+from polyvisor_qemu.qmp import Monitor
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -196,6 +197,82 @@ def test_what_differs(hosts: Hosts) -> None:
     moved.destroy()
     assert same(mine, theirs)
     assert max(told.disk_total for told in seen) < 4 << 20
+
+
+def test_which_disks_come_along_if_none_is_named(hosts: Hosts) -> None:
+    """All that are its own and can be written to, as libvirt chooses; the others are shared."""
+    source, destination = hosts.open("a"), hosts.open("b")
+    own, fixed, shared = (image(hosts.root / name) for name in ("own", "fixed", "shared"))
+    more = "".join(
+        f"<disk type='file' device='{device}'><driver name='qemu' type='raw'/>"
+        f"<source file='{path}'/><target dev='{target}' bus='{bus}'/>{words}</disk>"
+        for device, path, target, bus, words in (
+            ("disk", own, "vdb", "virtio", ""),
+            ("disk", fixed, "vdc", "virtio", "<readonly/>"),
+            ("disk", shared, "vdd", "virtio", "<shareable/>"),
+            ("cdrom", fixed, "hdc", "ide", "<readonly/>"),
+        )
+    )
+    domain = source.domains.create(hosts.counting(more=more))
+    hosts.wait_for_count()
+    tick = hosts.root / "tick.img"
+    moved = domain.spec().to_xml()
+    for path in (own, tick):
+        moved = moved.replace(f"'{path}'", f"'{path}.copy'")
+    seen: list[JobProgress] = []
+    there = domain.migrate(
+        destination,
+        copy_storage="all",
+        spec=DomainSpec.from_xml(moved),
+        progress=seen.append,
+    )
+    assert max(told.disk_total for told in seen) == SIZE + tick.stat().st_size
+    hosts.wait_for_count()
+    there.destroy()
+    made = sorted(path.name for path in hosts.root.glob("*.copy"))
+    assert made == ["own.copy", "tick.img.copy"]
+    assert same(tick, hosts.root / "tick.img.copy")
+
+
+@pytest.mark.parametrize("two", ["raw"], indirect=True)  # qcow2 has tables, written later
+@pytest.mark.parametrize("synchronous", [False, True])
+def test_writes_are_waited_for_if_that_is_wanted(hosts: Hosts, two: Two, synchronous: bool) -> None:
+    """What the guest writes while its disk is copied is there at once, or when its turn comes."""
+    source, destination = hosts.open("a"), hosts.open("b")
+    domain = source.domains.create(two.spec)
+    hosts.wait_for_count()
+    (socket_of_events,) = hosts.root.glob("a/**/events")
+    at, length = 12 << 20, 64 << 10
+    found: list[bool] = []
+
+    def write() -> None:
+        # Through the device, as the guest itself would.
+        order = (
+            f'qemu-io -d /machine/peripheral/virtio-disk1/virtio-backend "write -P 7 {at} {length}"'
+        )
+        with Monitor(str(socket_of_events)) as monitor:
+            told = monitor.execute("human-monitor-command", command_line=order)
+        assert told == "", told
+        read = f"read -P 7 {at} {length}"
+        words = ["qemu-io", "-r", "-U", "-f", "raw", "-c", read, str(two.theirs)]
+        done = subprocess.run(words, check=False, capture_output=True, text=True)
+        assert "read " in done.stdout, done.stderr
+        found.append("verification failed" not in done.stdout)
+        domain.abort_job()
+
+    with pytest.raises(Cancelled):
+        domain.migrate(
+            destination,
+            copy_storage="all",
+            disks=["vdb"],
+            spec=two.over_there(domain),
+            synchronous_writes=synchronous,
+            bandwidth=100_000,
+            progress=at_disks(write),
+        )
+    assert found == [synchronous]
+    assert domain.state is DomainState.RUNNING
+    domain.destroy()
 
 
 @pytest.mark.parametrize("there_already", [False, True])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,7 @@ from polyvisor.errors import (
     MigrationError,
     OperationInvalid,
 )
+from polyvisor.model import DomainSpec
 from polyvisor.states import DomainState, StateReason
 from polyvisor.testing._target import Target, requires
 from polyvisor.testing.suite._saving import consecutive
@@ -58,6 +60,35 @@ class TestMigration:
         if target.ticks is not None:
             assert consecutive(list(target.wait_for_ticks(back, 3)))
         domain.destroy()
+
+    @requires("migration.storage")
+    def test_its_disks_come_along(
+        self, peer: Connection, domain: Domain, target: Target, tmp_path: Path
+    ) -> None:
+        """What is on its disks is where its definition over there says, made if it was not."""
+        domain.start()
+        xml = domain.spec().to_xml()
+        copies: dict[str, Path] = {}
+        for disk in domain.spec().devices.disks:
+            file = disk.source.file if disk.source is not None else None
+            if file is not None and not disk.readonly and not disk.shareable:
+                copies[file] = tmp_path / f"copy-{len(copies)}"
+                xml = xml.replace(file, str(copies[file]))
+        if not copies:
+            pytest.skip("the target's least machine has no disk of its own")
+        reports: list[JobProgress] = []
+        moved = domain.migrate(
+            peer, copy_storage="all", spec=DomainSpec.from_xml(xml), progress=reports.append
+        )
+        assert moved.state is DomainState.RUNNING
+        assert not domain.active
+        if target.ticks is not None:
+            assert consecutive(list(target.wait_for_ticks(moved, 3)))
+        assert max(report.disk_processed for report in reports) > 0
+        for file, copy in copies.items():
+            assert copy.stat().st_size > 0
+            assert Path(file).exists()
+        moved.destroy()
 
     @requires("migration.peer-to-peer")
     def test_peer_to_peer(self, peer: Connection, domain: Domain, target: Target) -> None:

@@ -112,6 +112,7 @@ def _options(
         post_copy_resume=bool(flags & Migrate.POSTCOPY_RESUME),
         post_copy_bandwidth=_bytes(given.get("bandwidth.postcopy")),
         copy_storage=copy,
+        synchronous_writes=bool(flags & Migrate.NON_SHARED_SYNCHRONOUS_WRITES),
         disks=None if not disks else tuple(disks),
         bandwidth=_bytes(given.get("bandwidth")),
         auto_converge=bool(flags & Migrate.AUTO_CONVERGE),
