@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
@@ -29,7 +30,11 @@ class ChangingQemu(QemuHypervisor, ChangesGuests, TunesGuests):
 
         device = self._with_image(guest, kind, device)
         self._let_open(guest, kind, device)
-        return attach(self, guest, kind, device)
+        try:
+            return attach(self, guest, kind, device)
+        except BaseException:
+            self._close(guest, kind, device, guest.spec)
+            raise
 
     def _with_image(self, guest: Guest, kind: str, device: Any) -> Any:
         """Return a disk with the file of its volume; one that is transient must be there first."""
@@ -54,17 +59,28 @@ class ChangingQemu(QemuHypervisor, ChangesGuests, TunesGuests):
             return seen(monitor)
 
     def _let_open(self, guest: Guest, kind: str, device: Any) -> None:
-        if self.owning is not None and kind == "disks":
-            from polyvisor_qemu.owning import layers
+        if self.owning is not None:
+            from polyvisor_qemu.owning import files_of
 
-            for path in layers([device]):
+            for path in files_of(kind, device):
                 self.owning.give(guest.uuid, path)
+
+    def _close(self, guest: Guest, kind: str, device: Any, spec: DomainSpec) -> None:
+        """Take files that a device used back, unless another one uses them."""
+        if self.owning is not None:
+            from polyvisor_qemu.owning import files_of, files_of_guest
+
+            used = {os.path.realpath(path) for path in files_of_guest(spec)}
+            gone = {os.path.realpath(path) for path in files_of(kind, device)} - used
+            if gone:
+                self.owning.give_back(guest.uuid, gone)
 
     def detach_device(self, guest: Guest, kind: str, device: Any, spec: DomainSpec) -> None:
         """See :func:`polyvisor_qemu.unplugging.detach`."""
         from polyvisor_qemu.unplugging import detach
 
         detach(self, guest, kind, device)
+        self._close(guest, kind, device, spec)
 
     def update_device(self, guest: Guest, kind: str, old: Any, new: Any, spec: DomainSpec) -> Any:
         """See :func:`polyvisor_qemu.updates.update`."""
@@ -72,7 +88,9 @@ class ChangingQemu(QemuHypervisor, ChangesGuests, TunesGuests):
 
         new = self._with_image(guest, kind, new)
         self._let_open(guest, kind, new)
-        return update(self, guest, kind, old, new)
+        got = update(self, guest, kind, old, new)
+        self._close(guest, kind, old, spec)
+        return got
 
     def device_alias(self, guest: Guest, kind: str, device: Any) -> str | None:
         """Return QEMU's name of a device."""
@@ -90,11 +108,14 @@ class ChangingQemu(QemuHypervisor, ChangesGuests, TunesGuests):
         from polyvisor_qemu.modules import as_they_are
         from polyvisor_qemu.unplugging import departed
 
+        before = guest.spec
         spec, gone = departed(self, guest)
         if sized:
             with self.monitor(guest) as monitor:
                 spec = as_they_are(guest, monitor, spec)
-        return (spec, gone) if gone or spec != guest.spec else None
+        for kind, device in gone:
+            self._close(guest, kind, device, spec)
+        return (spec, gone) if gone or spec != before else None
 
     def set_vcpus(self, guest: Guest, count: int) -> None:
         """See :func:`polyvisor_qemu.unplugging.set_vcpus`."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from polyvisor.local import Guest
     from polyvisor_qemu.changing import ChangingQemu
-    from polyvisor_qemu.cmdline import CommandLine, Host
+    from polyvisor_qemu.cmdline import CommandLine
     from polyvisor_qemu.cmdline.helping import Helpers
     from polyvisor_qemu.qmp import Monitor
 
@@ -260,7 +260,7 @@ def plug(
         Handing(
             monitor, described.line, described.sets, guest.spec, guest.run_dir, host
         ) as handing,
-        _helping(described.line, options, guest, host) as helpers,
+        _helping(hypervisor, described.line, options, guest) as helpers,
     ):
         handing.open(options)
         try:
@@ -277,7 +277,7 @@ def plug(
 
 @contextmanager
 def _helping(
-    line: CommandLine, options: list[Option], guest: Guest, host: Host
+    hypervisor: ChangingQemu, line: CommandLine, options: list[Option], guest: Guest
 ) -> Iterator[Helpers | None]:
     """Listen for QEMU where helpers that serve a new device will, if it has any."""
     used = set(_strings([values for _, values in options]))
@@ -290,7 +290,9 @@ def _helping(
 
     assert guest.run_dir is not None
     made = attrs.evolve(line, helpers=wanted)
-    helpers = Helpers(made, guest.spec, guest.run_dir, log_path(guest), host)
+    helpers = Helpers(
+        made, guest.spec, guest.run_dir, log_path(guest), hypervisor.host(), hypervisor.owning
+    )
     try:
         yield helpers
     finally:

@@ -116,31 +116,38 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
     def host(self) -> Host:
         """Return what command lines need to know of this host."""
         from polyvisor_qemu.cmdline import Host
+        from polyvisor_qemu.kept import folders
 
+        folder, _ = folders(self._state, another=self.owning is not None)
         return Host(
-            nvram=f"{os.path.dirname(self.cache_dir)}/nvram",
-            tpm=f"{os.path.dirname(self.cache_dir)}/tpm",
+            nvram=f"{folder}/nvram",
+            tpm=f"{folder}/tpm",
             cache=self.cache_dir,
             settings=self.settings,
             secret=self.secret,
             volume=self.volume,
         )
 
+    @property
+    def _state(self) -> str:
+        return os.path.dirname(self.cache_dir)
+
     def nvram(self, spec: DomainSpec) -> str | None:
         """Return the file of UEFI variables that the definition names, or that we chose."""
+        from polyvisor_qemu.kept import variables
+
         loader, stated = spec.os.loader, spec.os.nvram
         if stated is not None and stated.path:
-            path = stated.path
-        elif spec.os.firmware_name == "efi" or (loader is not None and loader.type == "pflash"):
-            path = self.host().variables(spec)
-        else:
-            return None
-        return path if os.path.isfile(path) else None
+            return stated.path if os.path.isfile(stated.path) else None
+        if spec.os.firmware_name == "efi" or (loader is not None and loader.type == "pflash"):
+            return variables(self._state, spec, another=self.owning is not None)
+        return None
 
     def tpm_state(self, spec: DomainSpec) -> str | None:
         """Return swtpm's folder."""
-        folder = self.host().tpm_folder(spec)
-        return folder if os.path.isdir(folder) else None
+        from polyvisor_qemu.kept import tpm_state
+
+        return tpm_state(self._state, spec, another=self.owning is not None)
 
     # Running
 
@@ -154,6 +161,10 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         from polyvisor_qemu.launch import launch
 
         emulator, owning = emulator_of(self, spec), self.owning
+        if spec.os.loader is not None or spec.os.firmware_name is not None or spec.devices.tpms:
+            from polyvisor_qemu.kept import bring
+
+            bring(self._state, spec, another=owning is not None)
         return launch(
             guest, spec, emulator, self.host(), *more, timeout=self._timeout, owning=owning
         )

@@ -91,7 +91,7 @@ def launch(
         if made.helpers:
             from polyvisor_qemu.cmdline.helping import Helpers
 
-            helpers = Helpers(made, spec, guest.run_dir, log_path(guest), host)
+            helpers = Helpers(made, spec, guest.run_dir, log_path(guest), host, owning)
         if made.descriptors or made.templates:
             from polyvisor_qemu.cmdline.opening import open_all
 

@@ -12,7 +12,7 @@ import os
 import pwd
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -23,12 +23,12 @@ from polyvisor.errors import ConfigError, HypervisorError, StorageError
 from polyvisor.state import ObjectRecord, boot_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
     from polyvisor.model import DomainSpec
     from polyvisor.state import Home
 
-__all__ = ["Owning", "images_of", "layers"]
+__all__ = ["Owning", "files_of", "files_of_guest", "layers"]
 
 _FAMILY = "qemu-owner"
 #: Seconds to wait for others that note down owners; none takes long.
@@ -120,7 +120,7 @@ class Owning:
         Raises:
             StorageError: the user cannot come to one; says what is in the way.
         """
-        for path in [*images_of(spec), *variables]:
+        for path in [*files_of_guest(spec), *variables]:
             self.give(uuid, path)
 
     def give(self, uuid: UUID, path: str) -> None:
@@ -132,6 +132,7 @@ class Owning:
         path = os.path.realpath(path)
         if not os.path.exists(path):
             return
+        self.open_kept(path)
         self._reach(path)
         if not self.dynamic:
             return
@@ -157,20 +158,29 @@ class Owning:
             )
             os.chown(path, self.uid, self.gid)
 
-    def give_back(self, uuid: UUID) -> None:
-        """Give what a guest that is gone used back, as far as no other guest uses it."""
-        self._give_back(str(uuid), None)
+    def give_back(self, uuid: UUID, only: Container[str] | None = None) -> None:
+        """Give what a guest used back, as far as no other guest uses it.
+
+        Args:
+            uuid: the guest's.
+            only: the files that it uses no more; ``None``: all, it is gone.
+        """
+        self._give_back(str(uuid), None, only)
 
     def settle(self) -> None:
         """Give back what guests used that a restart of the host has ended."""
         self._give_back(None, boot_id())
 
-    def _give_back(self, guest: str | None, boot: str | None) -> None:
+    def _give_back(
+        self, guest: str | None, boot: str | None, only: Container[str] | None = None
+    ) -> None:
         store = self.home.store
         if not store.objects(_FAMILY):
             return
         with self.home.locks.acquire(_FAMILY, "give files back", _PATIENCE):
             for known in store.objects(_FAMILY):
+                if only is not None and known.key not in only:
+                    continue
                 left = [one for one in known.data["guests"] if one != guest]
                 if boot is not None and known.boot_id != boot:
                     left = []
@@ -198,18 +208,56 @@ class Owning:
         """
         roots = self.home.roots
         assert roots is not None
-        top = roots.override or os.path.dirname(roots.run)
-        folder = os.path.dirname(run_dir)
+        self._open_way(run_dir, roots.override or os.path.dirname(roots.run))
+        self._reach(run_dir)
+        os.chown(run_dir, self.uid, self.gid)
+        for name in os.listdir(run_dir):
+            os.chown(f"{run_dir}/{name}", self.uid, self.gid, follow_symlinks=False)
+
+    @property
+    def folder(self) -> str:
+        """The folder for what is kept of guests from start to start, beside our own state.
+
+        That is closed to the user, and must be: secrets are in it.
+        """
+        from polyvisor_qemu.kept import folders
+
+        assert self.home.roots is not None
+        return folders(self.home.roots.state, another=True)[0]
+
+    def open_kept(self, path: str) -> None:
+        """Let the user pass through to something below :attr:`folder`."""
+        roots = self.home.roots
+        assert roots is not None
+        if path.startswith(f"{self.folder}/"):
+            self._open_way(path, roots.override or os.path.dirname(roots.state))
+
+    def keep(self, folder: str) -> None:
+        """Give a folder below :attr:`folder`, with all that is in it, to the user for good.
+
+        Raises:
+            StorageError: the folder that ours are in is closed to it.
+        """
+        self.open_kept(folder)
+        self._reach(folder)
+        os.chown(folder, self.uid, self.gid, follow_symlinks=False)
+        for root, folders, files in os.walk(folder):
+            for name in (*folders, *files):
+                os.chown(f"{root}/{name}", self.uid, self.gid, follow_symlinks=False)
+
+    def own(self, path: str) -> None:
+        """Give something in a run folder to the user: it goes with the guest."""
+        os.chown(path, self.uid, self.gid, follow_symlinks=False)
+
+    def _open_way(self, path: str, top: str) -> None:
+        """Let the user's group pass through the folders of ours above something."""
+        folder = os.path.dirname(path)
         while folder == top or folder.startswith(f"{top}/"):
             there = os.stat(folder)
             if there.st_uid == os.geteuid() and not there.st_mode & 0o077:
                 os.chown(folder, -1, self.gid)
                 os.chmod(folder, 0o710)  # noqa: S103
             folder = os.path.dirname(folder)
-        self._reach(run_dir)
-        os.chown(run_dir, self.uid, self.gid)
-        for name in os.listdir(run_dir):
-            os.chown(f"{run_dir}/{name}", self.uid, self.gid, follow_symlinks=False)
 
     def _reach(self, path: str) -> None:
         groups = {self.gid}
@@ -234,10 +282,56 @@ class Owning:
             folder = os.path.dirname(folder)
 
 
-def images_of(spec: DomainSpec) -> Iterator[str]:
-    """Give the files that a guest's QEMU opens by path: disks with their layers, and kernels."""
+def files_of_guest(spec: DomainSpec) -> Iterator[str]:
+    """Give the files that a guest's QEMU opens by path: of devices, and kernels."""
     yield from (path for path in (spec.os.kernel, spec.os.initrd, spec.os.dtb) if path)
-    yield from layers(spec.devices.disks)
+    if spec.os.nvram is not None and spec.os.nvram.path:
+        yield spec.os.nvram.path
+    for field in _FILES:
+        for device in getattr(spec.devices, field):
+            yield from files_of(field, device)
+
+
+def files_of(kind: str, device: Any) -> Iterator[str]:
+    """Give the files that QEMU opens by path for a device.
+
+    Args:
+        kind: the field of ``devices`` that holds it.
+        device: the device.
+    """
+    if kind in _FILES:
+        yield from _FILES[kind](device)
+
+
+def _of_host(device: Any) -> Iterator[str]:
+    from polyvisor_qemu.hostnodes import device_files
+
+    if _of_the_host(device):
+        yield from device_files(device)
+
+
+def _of_the_host(device: Any) -> bool:
+    """Say whether a device of the guest is one of the host's, as an interface may be."""
+    return device.type in ("usb", "pci", "mdev", "hostdev")
+
+
+def _source(device: Any) -> Iterator[str]:
+    path = device.source.path if device.source is not None else None
+    if path is not None:
+        yield path
+
+
+def _end(device: Any) -> Iterator[str]:
+    """Give the host's device that a port ends at."""
+    if device.type == "dev":
+        yield from (one.path for one in device.sources if one.path is not None)
+
+
+def _events(device: Any) -> Iterator[str]:
+    source = device.source
+    path = None if source is None else source.evdev or source.dev
+    if path is not None:
+        yield path
 
 
 def layers(disks: Iterable[Any]) -> Iterator[str]:
@@ -254,6 +348,19 @@ def layers(disks: Iterable[Any]) -> Iterator[str]:
             # whatever header it likes, and so come to any file.
             below = _below(path) if kind == "qcow2" else None
             path, kind = below if below is not None else (None, None)
+
+
+_FILES: dict[str, Callable[[Any], Iterator[str]]] = {
+    "disks": lambda device: layers([device]),
+    "memories": _source,
+    "hostdevs": _of_host,
+    "interfaces": _of_host,
+    "serials": _end,
+    "parallels": _end,
+    "consoles": _end,
+    "channels": _end,
+    "inputs": _events,
+}
 
 
 def _below(path: str) -> tuple[str, str | None] | None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from polyvisor.model import DomainSpec
     from polyvisor_qemu.cmdline.host import Host
     from polyvisor_qemu.cmdline.words import CommandLine
+    from polyvisor_qemu.owning import Owning
 
 __all__ = ["Helpers"]
 
@@ -37,13 +38,20 @@ class Helpers:
         run_dir: its run folder.
         log: file that helpers write what they have to say to.
         host: where secrets are.
+        owning: the user that guests run as, if it is not ours; helpers do if they can.
 
     Raises:
         HypervisorError: a program is missing; says what to install.
     """
 
     def __init__(
-        self, made: CommandLine, spec: DomainSpec, run_dir: str, log: str, host: Host
+        self,
+        made: CommandLine,
+        spec: DomainSpec,
+        run_dir: str,
+        log: str,
+        host: Host,
+        owning: Owning | None = None,
     ) -> None:
         from polyvisor_qemu.qmp import listen
 
@@ -61,12 +69,18 @@ class Helpers:
                     )
                 for folder in helper.folders:
                     os.makedirs(ours(folder, run_dir), mode=0o700, exist_ok=True)
+                    if owning is not None and helper.plain:
+                        owning.keep(ours(folder, run_dir))
+                as_user = owning.words() if owning is not None and helper.plain else []
                 words = [
                     ours(word, run_dir).replace("{fd}", str(_FD)).replace("{key}", str(_KEY))
                     for word in helper.words[1:]
                 ]
-                fds = {_FD: listen(ours(helper.socket, run_dir)).detach()}
-                self._listening.append(([program, *words], fds))
+                socket = ours(helper.socket, run_dir)
+                fds = {_FD: listen(socket).detach()}
+                self._listening.append(([*as_user, program, *words], fds))
+                if owning is not None:
+                    owning.own(socket)
                 if helper.secret is not None:
                     fds[_KEY] = secret_of(helper.secret, spec, host)
         except BaseException:

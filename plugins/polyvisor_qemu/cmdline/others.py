@@ -145,7 +145,7 @@ def _swtpm(c: Context, back: Any, path: str) -> None:
     if back is not None and back.encryption is not None:
         key = Secret(back.encryption, None)
         words += ["--key", "pwdfd={key},mode=aes-256-cbc"]
-    c.line.helpers.append(Helper("swtpm", path, tuple(words), (folder,), "swtpm", key))
+    c.line.helpers.append(Helper("swtpm", path, tuple(words), (folder,), "swtpm", key, plain=True))
 
 
 def rngs(c: Context) -> None:

@@ -105,6 +105,8 @@ class Helper:
         words: its command line; ``{fd}`` stands for the listening descriptor.
         folders: folders that are made for it.
         package: what to install if it is missing, on Debian.
+        secret: what it reads from the descriptor ``{key}``.
+        plain: whether it needs no rights of root's.
     """
 
     program: str
@@ -112,8 +114,8 @@ class Helper:
     words: tuple[str, ...]
     folders: tuple[str, ...] = ()
     package: str = ""
-    #: A secret that it reads from the descriptor ``{key}``.
     secret: Secret | None = None
+    plain: bool = False
 
 
 Descriptor: TypeAlias = Listen | Open | Secret | Inline | Tap | Vhost

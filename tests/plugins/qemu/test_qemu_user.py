@@ -267,3 +267,135 @@ def test_told_otherwise(system: System, make_spec: Make) -> None:
         system.open(user="no-such-user-here")
     with pytest.raises(ConfigError, match="does not know"):
         system.open(group="no-such-group-here")
+
+
+TPM = "<tpm model='tpm-tis'><backend type='emulator' version='2.0'/></tpm>"
+
+
+def test_what_is_kept(system: System, make_spec: Make) -> None:
+    """TPMs and UEFI variables are kept where the user may come; what is private stays closed."""
+    if shutil.which("swtpm") is None:
+        pytest.skip("swtpm is missing: apt install swtpm")
+    if not Path("/usr/share/qemu/firmware/60-edk2-x86_64.json").exists():
+        pytest.skip("ovmf is not installed")
+    wanted = "<firmware><feature enabled='no' name='secure-boot'/></firmware>"
+    text = make_spec(machine="q35", memory=256, devices=TPM).to_xml()
+    text = text.replace("<os>", "<os firmware='efi'>").replace("</type>", f"</type>{wanted}")
+    domain = system.open().domains.define(text)
+    domain.start(paused=True)
+    (variables,) = system.hosts.root.rglob("guest_VARS.fd")
+    assert _owner(variables)[0] == _nobody()
+    (swtpm,) = _processes("swtpm", system)
+    assert _users(swtpm) == {_nobody()}
+    (state,) = system.hosts.root.rglob("tpm2")
+    assert {_owner(path)[0] for path in (state, *state.iterdir())} == {_nobody()}
+    private = system.hosts.root / "s/system/lib/qemu"
+    assert private.stat().st_mode & 0o077 == 0
+    assert not variables.is_relative_to(private)
+    domain.destroy()
+    assert _owner(variables)[0] == os.geteuid()
+    written = variables.read_bytes()[:-1] + b"\x01"
+    variables.write_bytes(written)
+    kept = {path.name: path.read_bytes() for path in state.iterdir() if path.is_file()}
+    # Guests of root's have them where they always were.
+    config = system.hosts.root / "root.toml"
+    config.write_text("")
+    with polyvisor.open(system.uri, config=config) as host:
+        ours = host.domains["guest"]
+        ours.start(paused=True)
+        (moved,) = system.hosts.root.rglob("guest_VARS.fd")
+        assert moved.is_relative_to(private)
+        assert moved.read_bytes() == written
+        (state,) = system.hosts.root.rglob("tpm2")
+        assert state.is_relative_to(private)
+        assert kept.keys() <= {path.name for path in state.iterdir()}
+        ours.destroy()
+    domain.start(paused=True)
+    assert variables.read_bytes() == written
+    domain.destroy()
+    domain.undefine(nvram=True)
+    assert not list(system.hosts.root.rglob("guest_VARS.fd"))
+    assert not list(system.hosts.root.rglob("tpm2"))
+
+
+def _processes(name: str, system: System) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if words[0].endswith(name.encode()) and str(system.hosts.root).encode() in b" ".join(
+                words
+            ):
+                found.append(int(entry.name))
+    return found
+
+
+def test_files_of_devices(system: System, make_spec: Make) -> None:
+    """Files and devices of the host go back when the device that used them has gone."""
+    ours, theirs = os.openpty()
+    terminal = Path(os.ttyname(theirs))
+    before = _owner(terminal)
+    module = system.folder / "module"
+    module.write_bytes(bytes(16 << 20))
+    os.chown(module, OWNER, GROUP)
+    cell = (
+        "<features><acpi/></features><maxMemory slots='2' unit='GiB'>1</maxMemory>"
+        "<cpu><numa><cell id='0' cpus='0' memory='16' unit='MiB'/></numa></cpu>"
+    )
+    devices = (
+        "<controller type='usb' model='qemu-xhci'/><controller type='scsi' model='virtio-scsi'/>"
+    )
+    domain = system.started(make_spec(devices=devices, more=cell))
+    port = (
+        f"<serial type='dev'><source path='{terminal}'/>"
+        f"<target type='usb-serial' port='1'/></serial>"
+    )
+    domain.attach_device(port, live=True)
+    assert _owner(terminal)[0] == _nobody()
+    domain.detach_device(port, live=True)
+    assert _owner(terminal) == before
+    disks = [
+        _disk(system.image(name), f"sd{name}").replace("bus='virtio'", "bus='scsi'")
+        for name in ("a", "b")
+    ]
+    for disk in disks:
+        domain.attach_device(disk, live=True)
+    domain.detach_device(disks[0], live=True)
+    assert _owner(system.folder / "a") == (OWNER, GROUP)
+    assert _owner(system.folder / "b")[0] == _nobody()
+    domain.attach_device(
+        f"<memory model='virtio-pmem' access='shared'><source><path>{module}</path></source>"
+        f"<target><size unit='MiB'>16</size></target></memory>",
+        live=True,
+    )
+    assert _owner(module)[0] == _nobody()
+    refused = _disk(system.image("c"), "sdb").replace("bus='virtio'", "bus='scsi'")
+    with pytest.raises(polyvisor.PolyvisorError):
+        domain.attach_device(refused, live=True)
+    assert _owner(system.folder / "c") == (OWNER, GROUP)
+    domain.destroy()
+    assert [_owner(system.folder / name) for name in ("b", "module")] == [(OWNER, GROUP)] * 2
+    # It was QEMU's terminal: had it gone before, QEMU would have hung up.
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_shared_folder_comes(system: System, make_spec: Make) -> None:
+    """The process that shares a folder is root's, and a guest that is not comes to it."""
+    if not Path("/usr/lib/qemu/virtiofsd").exists():
+        pytest.skip("virtiofsd is not installed")
+    shared = (
+        "<features><acpi/></features>"
+        "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>"
+    )
+    xml = (
+        f"<filesystem type='mount'><driver type='virtiofs'/><binary><sandbox mode='chroot'/>"
+        f"</binary><source dir='{system.folder}'/><target dir='b'/></filesystem>"
+    )
+    domain = system.started(make_spec(more=shared))
+    domain.attach_device(xml, live=True)
+    assert domain.spec().devices.filesystems[0].target == "b"
+    domain.destroy()
