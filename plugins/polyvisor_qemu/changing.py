@@ -31,7 +31,7 @@ class ChangingQemu(QemuHypervisor, ChangesGuests, TunesGuests):
         device = self._with_image(guest, kind, device)
         self._let_open(guest, kind, device)
         try:
-            return attach(self, guest, kind, device)
+            return attach(self, guest, kind, device, spec)
         except BaseException:
             self._close(guest, kind, device, guest.spec)
             raise

@@ -16,6 +16,7 @@ from uuid import uuid4
 import attrs
 
 from polyvisor.errors import HypervisorError, Unsupported
+from polyvisor_qemu.cmdline.others import ACTIONS
 from polyvisor_qemu.handing import Handing
 from polyvisor_qemu.plugged import Plugged, devices_of, with_devices
 from polyvisor_qemu.qmp import QmpError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from polyvisor.local import Guest
+    from polyvisor.model import DomainSpec
     from polyvisor_qemu.changing import ChangingQemu
     from polyvisor_qemu.cmdline import CommandLine
     from polyvisor_qemu.cmdline.helping import Helpers
@@ -47,6 +49,10 @@ _WORDS = {
     "controllers": "controller", "shmems": "shmem", "filesystems": "fs", "hubs": "hub",
     "parallels": "parallel", "consoles": "console", "vsock": "vsock",
 }  # fmt: skip
+
+#: Devices that may hang on a controller of one of the kinds that come when they are needed.
+_HANGING = ("disks", "channels", "consoles", "hostdevs")
+_ON_DEMAND = ("scsi", "virtio-serial")
 
 Option = tuple[str, dict[str, Any]]
 
@@ -87,8 +93,18 @@ def refused(guest: Guest, what: str) -> Iterator[None]:
         ) from error
 
 
-def attach(hypervisor: ChangingQemu, guest: Guest, kind: str, device: Any) -> Any:
+def attach(hypervisor: ChangingQemu, guest: Guest, kind: str, device: Any, spec: DomainSpec) -> Any:
     """Plug a device in; return it with its address and alias.
+
+    A controller that it needs and that is not there comes before it, as with libvirt
+    (qemuDomainFindOrCreateSCSIDiskController).
+
+    Args:
+        hypervisor: the hypervisor.
+        guest: the guest.
+        kind: the field of ``devices`` in which it is.
+        device: the device.
+        spec: the live definition as it is to be, with the device last of its kind.
 
     Raises:
         Unsupported: such devices are part of a machine from its start.
@@ -106,11 +122,18 @@ def attach(hypervisor: ChangingQemu, guest: Guest, kind: str, device: Any) -> An
 
         check_usb(device, f"attach a device to {guest.name!r}")
     plugged = Plugged(guest)
+    new = [
+        attach(hypervisor, guest, "controllers", one, spec)
+        for one in _missing_controllers(plugged, kind, device)
+    ]
+    if new:
+        spec = with_devices(spec, "controllers", (*spec.devices.controllers, *new))
+        guest.became, plugged = spec, Plugged(guest)
     with refused(guest, "attach a device"), hypervisor.monitor(guest) as monitor:
         # It stands for the name until the device's place is known, and in no other value.
         token = f"ua-{uuid4().hex}"
         described, placed = _described(hypervisor, guest, monitor, plugged, kind, device, token)
-        name = _free_name(monitor, kind, attrs.evolve(placed, alias=device.alias))
+        name = _free_name(monitor, plugged, kind, attrs.evolve(placed, alias=device.alias))
         mine = [
             (option, _renamed(values, token, name))
             for option, values in closure(described.options, token)
@@ -120,6 +143,9 @@ def attach(hypervisor: ChangingQemu, guest: Guest, kind: str, device: Any) -> An
         if taps:
             placed = attrs.evolve(placed, target=taps[0])
         try:
+            if kind == "watchdogs":
+                action = device.action or "reset"
+                monitor.execute("watchdog-set-action", action=ACTIONS.get(action, action))
             for command, given in described.line.commands:
                 if any(token in one for one in _strings(given)):
                     monitor.execute_all((command, _renamed(given, token, name)))
@@ -132,7 +158,22 @@ def attach(hypervisor: ChangingQemu, guest: Guest, kind: str, device: Any) -> An
             placed = with_base(monitor, placed, name)
     got = attrs.evolve(placed, alias=name)
     plugged.add(kind, got, [one for one in mine if one[0] != "device"])
+    if new:
+        guest.became = with_devices(spec, kind, (*devices_of(spec, kind)[:-1], got))
     return got
+
+
+def _missing_controllers(plugged: Plugged, kind: str, device: Any) -> list[Any]:
+    """Return the controllers that a device hangs on and that are not there yet."""
+    if kind not in _HANGING:
+        return []
+    from polyvisor_qemu.layout import laid_out
+
+    there = {(one.type, one.index) for one in plugged.spec.devices.controllers}
+    held = with_devices(plugged.spec, kind, (*devices_of(plugged.spec, kind), device))
+    after = laid_out(held, live=True).devices.controllers
+    missing = [one for one in after if (one.type, one.index) not in there]
+    return missing if all(one.type in _ON_DEMAND for one in missing) else []
 
 
 def _described(
@@ -307,7 +348,7 @@ def take_back(monitor: Monitor, options: list[Option]) -> None:
             monitor.execute(undo, **{asked: values[key]})
 
 
-def _free_name(monitor: Monitor, kind: str, device: Any) -> str:
+def _free_name(monitor: Monitor, plugged: Plugged, kind: str, device: Any) -> str:
     """Return the name that libvirt gives a new device (qemu_alias.c), if it is free."""
     taken = {one["name"] for one in monitor.execute("qom-list", path="/machine/peripheral")}
     given = device.alias
@@ -315,11 +356,11 @@ def _free_name(monitor: Monitor, kind: str, device: Any) -> str:
         return str(given)
     word, first = _WORDS[kind], 0
     if kind == "disks":
-        from polyvisor_qemu.naming import disk_names
+        from polyvisor_qemu.cmdline.names import Names
 
-        for name in disk_names(device):
-            if name not in taken:
-                return name
+        name = Names(plugged.spec, "").disk(attrs.evolve(device, alias=None))
+        if name not in taken:
+            return name
     elif kind == "memories":
         from polyvisor_qemu.cmdline.names import MODULES
 

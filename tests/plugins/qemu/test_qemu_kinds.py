@@ -80,6 +80,37 @@ def test_controllers(hosts: Hosts, start: Callable[..., Any]) -> None:
     assert set(_devices(hosts)) == there
 
 
+def test_controllers_on_demand(hosts: Hosts, start: Callable[..., Any]) -> None:
+    """A disk or channel that needs a controller brings it; both stand in the definition."""
+    domain = start()
+    path = hosts.root / "disk"
+    path.write_bytes(bytes(1 << 20))
+    disk = (
+        f"<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='{path}'/>"
+        "<target dev='sda' bus='scsi'/></disk>"
+    )
+    domain.attach_device(disk, live=True, config=True)
+    domain.attach_device(
+        "<channel type='null'><target type='virtio' name='a.b'/></channel>", live=True, config=True
+    )
+    kinds = set(_devices(hosts).values())
+    assert {"scsi-hd", "virtserialport", "virtio-serial-pci"} <= kinds
+    held = domain.spec().devices
+    assert [one.type for one in held.controllers if one.type in ("scsi", "virtio-serial")] == [
+        "scsi", "virtio-serial",
+    ]  # fmt: skip
+    assert [one.target.dev for one in held.disks] == ["sda"]
+    assert held.disks[0].alias in _devices(hosts)
+    assert len(held.channels) == 1
+    domain.detach_device(disk, live=True, config=True)
+    assert domain.spec().devices.disks == ()
+    domain.attach_device(disk, live=True, config=True)
+    there = set(_devices(hosts))
+    domain.destroy()
+    domain.start()
+    assert set(_devices(hosts)) == there
+
+
 def test_usb(hosts: Hosts, start: Callable[..., Any]) -> None:
     """What hangs on USB comes and goes without the guest's help."""
     domain = start(USB)
