@@ -355,6 +355,10 @@ class Channel:
                     stream.wake.release()
                     stream.wake = None
 
+    def greet(self) -> None:
+        """Ask the server whether it is there; one that says so once must do so whenever asked."""
+        self._send(_PING)
+
     def _ask(self) -> None:
         """Ask the server whether it is there, unless it has not said so too often."""
         if self.insists and self._unanswered >= self._count:

@@ -220,6 +220,8 @@ class Link:
         channel = Channel(pipe, self._tell, interval=self._interval, count=self._count)
         try:
             log_in(channel, self._credentials)
+            # The answer comes with that to the next call.
+            channel.greet()
             flags = _READ_ONLY if self._readonly else 0
             channel.call(_remote["connect_open"], (self._name, flags))
             self._ready(channel)
