@@ -19,6 +19,7 @@ from polyvisor_qemu.launch import last_words
 from polyvisor_qemu.listening import host_of, kind_of, listen_tcp
 from polyvisor_qemu.means import ASKED, commands, plain
 from polyvisor_qemu.qmp import Gone, QmpError, connect
+from polyvisor_qemu.telling import VIEWERS_TOLD
 
 if TYPE_CHECKING:
     from polyvisor.driver import MigrationOptions
@@ -149,6 +150,7 @@ def send(
     )
     told = QemuCookie.from_bytes(cookie)[0] if cookie else None
     need_both(guest, means, told)
+    guest.runtime.pop(VIEWERS_TOLD, None)  # of an attempt that failed
     was_running = guest.state is DomainState.RUNNING
     if was_running and not options.live:
         hypervisor.suspend(guest)

@@ -35,6 +35,8 @@ CAPABILITIES = (
 )
 #: In the guest's runtime facts: its CPU is what the source said that it is, not its definition's.
 CPU_TOLD = "cpu_told"
+#: The same: those who look at its screen were told where it goes.
+VIEWERS_TOLD = "viewers_told"
 
 
 def tell_begin(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyvisor.errors import PolyvisorError
 from polyvisor_qemu.cookies import Graphics
+from polyvisor_qemu.telling import VIEWERS_TOLD
 
 if TYPE_CHECKING:
     from polyvisor.local import Guest
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = ["screen_of", "send_along", "wait_for_viewers"]
 
-#: In the guest's runtime facts: clients were told where it goes.
-_TOLD = "viewers_told"
 #: Seconds that they have to get there before the source ends.
 _FOLLOWING = 10.0
 
@@ -62,7 +61,6 @@ def send_along(monitor: Monitor, guest: Guest, told: QemuCookie) -> None:
         told: what the destination says in prepare.
     """
     screen = told.graphics
-    guest.runtime.pop(_TOLD, None)
     if screen is None or screen.kind != "spice":
         return
     ports = {"port": screen.port, "tls-port": screen.tls_port or -1}
@@ -74,7 +72,7 @@ def send_along(monitor: Monitor, guest: Guest, told: QemuCookie) -> None:
     host = told.hostname if _everywhere(screen.listen) else screen.listen
     with suppress(PolyvisorError):
         monitor.execute("client_migrate_info", protocol="spice", hostname=host, **given)
-        guest.runtime[_TOLD] = True
+        guest.runtime[VIEWERS_TOLD] = True
 
 
 def _everywhere(address: str) -> bool:
@@ -86,7 +84,7 @@ def _everywhere(address: str) -> bool:
 
 def wait_for_viewers(hypervisor: QemuHypervisor, guest: Guest) -> None:
     """Before a source ends: wait until its clients have gone, for a while."""
-    if not guest.runtime.pop(_TOLD, False):
+    if not guest.runtime.pop(VIEWERS_TOLD, False):
         return
     deadline = time.monotonic() + _FOLLOWING
     with suppress(PolyvisorError), hypervisor.monitor(guest) as monitor:
