@@ -198,7 +198,7 @@ _CAUSES = {
     "virtio-iommu-aarch64": "which firmware is on the host, which the data does not have",
     "disk-source-pool": "volumes of storage pools that upstream's test makes up",
     "luks-disks-source": "volumes of storage pools that upstream's test makes up",
-    "disk-transient": "refused here: an overlay for a transient disk is not made yet",
+    "disk-transient": "libvirt plugs a disk that shares its image in later; here it is not late",
     "disk-serial": "libvirt escapes spaces in a serial number; here it is as written",
     "genid-auto": "a number that upstream's test makes up; QEMU chooses it here",
     "fd-memory": "the form of NUMA cells for machines before 5.1, which QEMU removed",

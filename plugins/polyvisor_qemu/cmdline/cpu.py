@@ -28,6 +28,9 @@ _RENAMED = {
     "perfctr_nb": "perfctr-nb", "tsc_adjust": "tsc-adjust", "invtsc": "invtsc",
     "nrip-save": "nrip-save", "tsc_scale": "tsc-scale",
 }  # fmt: skip
+#: Features that libvirt names and no QEMU of today knows (virQEMUCapsCPUFilterFeatures;
+#: target/i386/cpu.c, which lost ``pconfig`` in version 6.0).
+_UNKNOWN = frozenset({"cmt", "mbm_total", "mbm_local", "pconfig"})
 
 
 def cpu(c: Context) -> None:
@@ -97,7 +100,7 @@ def _model(c: Context) -> list[str]:
     if not words:
         return []
     for feature in given.features:
-        if feature.name:
+        if feature.name and feature.name not in _UNKNOWN:
             name = _RENAMED.get(feature.name, feature.name)
             words.append(f"{name}={_on(feature.policy not in ('disable', 'forbid'))}")
     return words

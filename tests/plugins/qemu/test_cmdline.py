@@ -557,3 +557,12 @@ def test_vhost(kind: str, driver: str, path: str, helped: bool, make_spec: Make)
     assert netdev.get("vhost", False) is helped
     paths = [getattr(one, "path", None) for one in line.descriptors.values()]
     assert paths == ["/dev/net/tun", *([path] if helped else [])]
+
+
+def test_features_that_qemu_does_not_know(make_spec: Make) -> None:
+    """They are left out, as by libvirt: there is nothing to turn off."""
+    cpu = (
+        "<cpu><model>Icelake-Server</model><feature policy='disable' name='pconfig'/>"
+        "<feature policy='disable' name='mpx'/></cpu>"
+    )
+    assert split(value_of(build(make_spec(more=cpu)), "cpu")) == ["Icelake-Server", "mpx=off"]
