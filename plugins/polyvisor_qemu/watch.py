@@ -46,6 +46,8 @@ _KINDS = {
     "SUSPEND": (EventKind.PMSUSPENDED, "memory"),
     "WAKEUP": (EventKind.STARTED, "wakeup"),
 }
+#: States of a migration (qapi/migration.json) at which a guest that came by post-copy is looked at.
+_LOOK = ("postcopy-paused", "postcopy-recover", "completed")
 
 
 @attrs.define(eq=False)
@@ -191,9 +193,11 @@ class Watch:
                 watched.monitor.sendall(b'{"execute":"qmp_capabilities"}\n')
             return
         kind, detail = _KINDS.get(answer.get("event", ""), (None, ""))
+        data = answer.get("data", {})
+        if answer.get("event") == "MIGRATION" and data.get("status") in _LOOK:
+            kind, detail = EventKind.RESUMED, "post-copy"
         if kind is None:
             return
-        data = answer.get("data", {})
         if answer["event"] == "RESET" and not data.get("guest"):
             return  # asked for by somebody, who has announced it
         if answer["event"] == "SHUTDOWN":

@@ -259,6 +259,11 @@ class _Watch:
             if kind in (EventKind.STOPPED, EventKind.CRASHED):
                 with keeper.hold(guest.uuid, "watch"):
                     return  # Being held has put it right, events and all.
+            if detail == "post-copy":
+                record = keeper.home.store.get(guest.uuid)
+                if record is not None and "post_copy" in record.runtime:
+                    keeper.fresh(record, deep=True)
+                return
             if kind is EventKind.DEVICE_REMOVED:
                 # Whoever records it tells of it: an operation that waits for it, or we.
                 self._notice(guest)

@@ -381,7 +381,9 @@ class WatchesGuests(ABC):
         Args:
             guests: gives the guests active now.
             report: called with guest, event kind, detail and data; a guest that is gone
-                is reported as ``STOPPED`` or ``CRASHED``, and the caller clears it away.
+                is reported as ``STOPPED`` or ``CRASHED``, and the caller clears it away; one
+                that came by post-copy and whose memory is whole now, or cut off, as
+                ``RESUMED`` with the detail ``"post-copy"``, and the caller looks at it.
             stop_fd: readable when the watch is to end.
             changed_fd: an eventfd, readable when ``guests`` has changed; to be read.
         """
