@@ -318,7 +318,7 @@ def test_migrate(hosts: Hosts, live: bool) -> None:
                 assert len(guests()) == 1, guests()
                 counts_on()
         """,
-        least=21 if live else 12,
+        least=20 if live else 12,
         first=0 if live else 9,  # up to prepare they are the same
     )
 

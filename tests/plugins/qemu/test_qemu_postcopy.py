@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
-#: Bytes per second at which the guest would take far longer than the test, and then one at
-#: which the rest of it takes about a second.
-SLOW, REST = 100_000, 400_000
+#: Bytes per second at which the guest would take far longer than the test; one at which the rest
+#: of it takes some seconds; and one at which it never comes to an end by itself.
+SLOW, REST, ENDLESS = 100_000, 400_000, 30_000
 POSTCOPY = StateReason.POSTCOPY
 #: MiB; nearly all of it is empty.
 MEMORY = 16
@@ -94,12 +94,13 @@ def test_switched_by_hand(hosts: Hosts) -> None:
     def look() -> None:
         halves.append((domain.status(), there.domains["guest"].status()))
         counted.append(hosts.wait_for_count())
+        domain.steer_migration(post_copy_bandwidth=1 << 40)
 
     moved = domain.migrate(
         there,
         bandwidth=SLOW,
         post_copy=True,
-        post_copy_bandwidth=REST,
+        post_copy_bandwidth=ENDLESS,
         progress=switching(domain, look),
     )
     assert halves == [
@@ -257,7 +258,7 @@ def test_cut_off_and_taken_up_again(hosts: Hosts, peer_to_peer: bool) -> None:
             destination,
             bandwidth=SLOW,
             post_copy=True,
-            post_copy_bandwidth=SLOW,
+            post_copy_bandwidth=ENDLESS,
             undefine_source=True,
             progress=switching(domain, cut),
         )
@@ -383,7 +384,7 @@ def test_the_destination_dies_after_the_switch(hosts: Hosts) -> None:
             there,
             bandwidth=SLOW,
             post_copy=True,
-            post_copy_bandwidth=REST,
+            post_copy_bandwidth=ENDLESS,
             persistent=True,
             undefine_source=True,
             progress=switching(domain, kill),
@@ -413,7 +414,7 @@ def test_the_source_dies_after_the_switch(hosts: Hosts) -> None:
             there,
             bandwidth=SLOW,
             post_copy=True,
-            post_copy_bandwidth=REST,
+            post_copy_bandwidth=ENDLESS,
             progress=switching(domain, kill),
         )
     # Nobody has looked there: who listens is told.
