@@ -47,7 +47,9 @@ _WANTED = {
     19: "domain_event_callback_device_added",
     20: "domain_event_callback_migration_iteration",
     21: "domain_event_callback_job_completed",
+    22: "domain_event_callback_device_removal_failed",
     23: "domain_event_callback_metadata_change",
+    26: "domain_event_memory_device_size_change",
 }
 #: ``virDomainEventWatchdogAction``, ``virDomainEventIOErrorAction``.
 _WATCHDOG = ("none", "pause", "reset", "poweroff", "shutdown", "debug", "inject-nmi")
@@ -189,7 +191,7 @@ class RemoteEvents(Events):
             return ObjectEvent(number, family, key, called, kind, now)
         inner = getattr(fields, "msg", fields)
         dom = getattr(inner, "dom", None)
-        told = _content(name.removeprefix("domain_event_callback_"), inner)
+        told = _content(name.removeprefix("domain_event_").removeprefix("callback_"), inner)
         if dom is None or told is None:
             return None
         what, detail, data = told
@@ -231,6 +233,10 @@ def _guest(name: str, told: Any) -> dict[str, Any] | None:
     """Return what else a hypervisor reports, or ``None`` if we know nothing of it."""
     if name == "rtc_change":
         return {"offset": told.offset}
+    if name == "device_removal_failed":
+        return {"device": told.devAlias}
+    if name == "memory_device_size_change":
+        return {"id": told.alias, "size": told.size * 1024}
     if name == "watchdog":
         return {"action": _word(_WATCHDOG, told.action)}
     if name == "io_error":

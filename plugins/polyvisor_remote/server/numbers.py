@@ -119,7 +119,9 @@ class EventId(IntEnum):
     DEVICE_ADDED = 19
     MIGRATION_ITERATION = 20
     JOB_COMPLETED = 21
+    DEVICE_REMOVAL_FAILED = 22
     METADATA_CHANGE = 23
+    MEMORY_DEVICE_SIZE_CHANGE = 26
 
 
 #: Beyond the last ``virDomainEventID`` of libvirt 11.3.

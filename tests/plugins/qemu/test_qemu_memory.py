@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import re
+import select
+import shutil
+import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import polyvisor
+from polyvisor.config import Config
 from polyvisor.errors import HypervisorError, InvalidArgument, OperationFailed, Unsupported
 from polyvisor.events import EventKind
 from polyvisor_qemu.qmp import Monitor
+from polyvisor_remote.server.listening import UnixListener
+from polyvisor_remote.server.opening import opener
+from polyvisor_remote.server.server import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -200,6 +208,54 @@ def test_linux_gains_and_loses_memory(hosts: Hosts, boot_linux: Callable[..., An
     while domain.spec().devices.memories[0].target.current != 64 * MIB:
         assert time.monotonic() < deadline
         time.sleep(0.2)
+
+
+@pytest.mark.slow
+def test_told_over_the_wire(hosts: Hosts, boot_linux: Callable[..., Any]) -> None:
+    """A client of polyvisord hears what a module's size has become, as virsh does."""
+    if shutil.which("virsh") is None:
+        pytest.skip("virsh is missing: apt install libvirt-clients")
+    domain = boot_linux(
+        more=CELL.format(last=2, size=256),
+        devices=VIRTIO.format(0),
+        modules=("drivers/virtio/virtio_mem",),
+        words="memhp_default_state=online_movable",
+    )
+    server = Server(opener(Config(root=str(hosts.root / "a"))))
+    server.start()
+    try:
+        server.listen(UnixListener.bind(str(hosts.root / "socket")))
+        uri = f"qemu+unix:///session?socket={hosts.root}/socket"
+        with (
+            polyvisor.open(uri) as client,
+            subprocess.Popen(
+                ["virsh", "-c", uri, "event", "--domain", "guest", "--timeout", "90",
+                 "--event", "memory-device-size-change"],
+                stdout=subprocess.PIPE, text=True,
+            ) as virsh,
+        ):  # fmt: skip
+            heard = client.events(timeout=30)
+            deadline = time.monotonic() + 60
+            size, said = 64, ""
+            # Until somebody listens nothing is heard: it is resized until something is.
+            while not said:
+                assert time.monotonic() < deadline
+                domain.update_device(VIRTIO.format(size), live=True)
+                size = 192 - size
+                assert virsh.stdout is not None
+                if select.select([virsh.stdout], [], [], 3)[0]:
+                    said = virsh.communicate(timeout=60)[0]
+            assert "event 'memory-device-size-change' for domain 'guest'" in said
+            assert "alias: virtiomem0" in said
+            for event in heard:
+                if event.detail == "memory-device-size-change":
+                    assert event.data["id"] == "virtiomem0"
+                    assert event.data["size"] % (2 * MIB) == 0
+                    break
+            else:
+                pytest.fail("our own client heard nothing")
+    finally:
+        server.stop(1.0)
 
 
 def _until_let_go(ask: Callable[[], None]) -> None:

@@ -60,7 +60,9 @@ _NUMBERED = {
     EventId.DEVICE_ADDED: "domain_event_callback_device_added",
     EventId.MIGRATION_ITERATION: "domain_event_callback_migration_iteration",
     EventId.JOB_COMPLETED: "domain_event_callback_job_completed",
+    EventId.DEVICE_REMOVAL_FAILED: "domain_event_callback_device_removal_failed",
     EventId.METADATA_CHANGE: "domain_event_callback_metadata_change",
+    EventId.MEMORY_DEVICE_SIZE_CHANGE: "domain_event_memory_device_size_change",
 }
 #: Those whose content stands in the message itself, not in one of the older kind.
 _FLAT = frozenset(_NUMBERED) - frozenset(_LEGACY)
@@ -114,6 +116,11 @@ def _guest(detail: str, data: Any) -> Iterator[_Told]:
         yield EventId.RTC_CHANGE, (int(data.get("offset", 0)),)
     elif detail == "balloon-change":
         yield EventId.BALLOON_CHANGE, (int(data.get("actual", 0)) // 1024,)
+    elif detail == "device-removal-failed":
+        yield EventId.DEVICE_REMOVAL_FAILED, (str(data.get("device", "")),)
+    elif detail == "memory-device-size-change":
+        size = -(-int(data.get("size", 0)) // 1024)
+        yield EventId.MEMORY_DEVICE_SIZE_CHANGE, (str(data.get("id", "")), size)
     elif detail == "watchdog":
         action = data.get("action")
         yield EventId.WATCHDOG, (_WATCHDOG.index(action) if action in _WATCHDOG else 0,)
