@@ -10,7 +10,7 @@ from test_virsh_qemu_migration import PLACE, Pair, pair
 
 import polyvisor
 from polyvisor.events import EventKind
-from polyvisor.jobstats import FIGURES
+from polyvisor.jobstats import FIGURES, JobOutcome
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -21,7 +21,7 @@ MEMORY = 32 << 20
 #: Figures that are there or not as it happens: what is 0 is left out, or a clock is too coarse.
 CHANCE = frozenset({"memory_bps", "time_elapsed_net", "downtime_net"})
 #: Memory of a guest that is some seconds under way at 1 MiB/s, though nothing is in it.
-LARGE = 2 << 30
+LARGE = 3 << 30
 
 
 def told(pair: Pair, side: str, *options: str) -> tuple[int, dict[str, int | str]]:
@@ -61,8 +61,10 @@ def sane(figures: dict[str, int], memory: int = MEMORY, *, over: bool = True) ->
     pages = figures["memory_constant"] + figures["memory_normal"]
     assert figures["memory_page_size"] == 4096
     assert figures["memory_normal_bytes"] == figures["memory_normal"] * 4096
-    # Memory may be sent again; what is left was not sent at all or was changed since.
-    assert pages * 4096 + figures["memory_remaining"] >= figures["memory_total"]
+    # Memory may be sent again; what is left was not sent at all or was changed since. QEMU
+    # counts on while it tells.
+    counted = pages * 4096 + figures["memory_remaining"]
+    assert counted + (0 if over else 8 << 20) >= figures["memory_total"]
     assert figures["memory_iteration"] >= 1
     assert figures["memory_postcopy_requests"] == 0
     assert 0 < figures["time_elapsed"] < 60_000
@@ -179,27 +181,30 @@ def test_what_is_told_while_it_runs(pair: Pair) -> None:
             stderr=subprocess.STDOUT,
         )  # fmt: skip
         try:
-            deadline = time.monotonic() + 60
-            facts: dict[str, int | str] = {}
-            while not facts.get("memory_bps"):
-                assert leaving.poll() is None, leaving.communicate()
-                assert time.monotonic() < deadline, f"{source} tells {facts}"
-                kind, facts = told(pair, source)
-                assert kind in (0, 2)
-            assert told(pair, source, "--completed") == (0, {})
-            pair.virsh(source, "domjobabort", "g")
-            assert leaving.wait(60) == 1
+            deadline = time.monotonic() + 120
+            job = None
+            with polyvisor.open(pair.uris[source]) as host:
+                domain = host.domains["g"]
+                # Asked at once and without a pause: it does not last for long.
+                while job is None or not job.figures["memory_processed"]:
+                    assert leaving.poll() is None, leaving.communicate()
+                    assert time.monotonic() < deadline, f"{source} tells {job}"
+                    job = domain.job_statistics()
+                assert (job.operation, job.outcome) == ("migration", JobOutcome.RUNNING)
+                assert domain.job_statistics(completed=True) is None
+                domain.abort_job()
+            assert leaving.wait(120) == 1
         finally:
             leaving.kill()
             leaving.communicate()
-        found[source] = numbers(facts)
+        found[source] = dict(job.figures)
         sane(found[source], LARGE, over=False)
         assert told(pair, source, "--completed") == (0, {}), "it was cancelled"
         assert pair.where() == [source]
         pair.virsh(source, "destroy", "g")
         pair.virsh(source, "undefine", "g")
     ours, theirs = (found[side] for side in SIDES)
-    assert set(ours) == set(theirs)
+    assert set(ours) - CHANCE == set(theirs) - CHANCE
     assert ours["memory_total"] == theirs["memory_total"]
 
 
