@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from wire_client import REMOTE, WireClient
 from wire_values import smallest
 
 from polyvisor.errors import InternalError
-from polyvisor_remote.wire import Kind, Status, error_codec, frame, program
+from polyvisor_remote.wire import MESSAGE_MAX, Kind, Status, error_codec, frame, program
 
 if TYPE_CHECKING:
     from conftest import Daemon
@@ -107,6 +108,22 @@ def test_a_call_may_come_byte_by_byte(daemon: Daemon) -> None:
             if at % 10 == 0:
                 assert other.call("connect_get_hostname").hostname
         assert client.receive().status == Status.OK
+
+
+def test_who_never_ends_a_message_holds_nobody(daemon: Daemon) -> None:
+    """A hundred that send a long message drop by drop: others are served, and all can leave."""
+    with ExitStack() as stack:
+        other = stack.enter_context(WireClient(daemon.path, TEST))
+        slow = [stack.enter_context(WireClient(daemon.path, TEST)) for _ in range(100)]
+        for data in (struct.pack(">I", MESSAGE_MAX), b"\x20", b"\x00", b"\x80"):
+            for client in slow:
+                client.socket.sendall(data)
+            assert other.call("connect_get_hostname").hostname
+        assert len(daemon.server.clients) == 101
+    deadline = time.monotonic() + 20
+    while daemon.server.clients:
+        assert time.monotonic() < deadline, "they are kept"
+        time.sleep(0.01)
 
 
 def test_many_calls_may_be_sent_at_once(daemon: Daemon) -> None:
