@@ -13,7 +13,13 @@ import pytest
 
 import polyvisor
 from polyvisor.config import Config
-from polyvisor.errors import HypervisorError, InvalidArgument, OperationFailed, Unsupported
+from polyvisor.errors import (
+    HypervisorError,
+    InvalidArgument,
+    OperationFailed,
+    Timeout,
+    Unsupported,
+)
 from polyvisor.events import EventKind
 from polyvisor_qemu.qmp import Monitor
 from polyvisor_remote.server.listening import UnixListener
@@ -178,7 +184,10 @@ def test_linux_gains_and_loses_memory(hosts: Hosts, boot_linux: Callable[..., An
     )
 
     def total() -> int:
-        said = domain.agent.execute("/bin/busybox", ["cat", "/proc/meminfo"]).output.decode()
+        try:
+            said = domain.agent.execute("/bin/busybox", ["cat", "/proc/meminfo"]).output.decode()
+        except Timeout:
+            return 0  # a busy machine's guest has not answered in time
         return int(re.search(r"MemTotal: +(\d+)", said)[1]) >> 10  # type: ignore[index]
 
     def until(size: int) -> None:
@@ -187,8 +196,9 @@ def test_linux_gains_and_loses_memory(hosts: Hosts, boot_linux: Callable[..., An
             assert time.monotonic() < deadline, (total(), size)
             time.sleep(0.2)
 
-    events = hosts.opened[0]._driver.events.stream(timeout=1)
-    before = total()
+    events = hosts.opened[0]._driver.events.stream(timeout=30)
+    before = max(total(), total())
+    assert before
     domain.attach_device(DIMM.format(128), live=True)
     until(before + 128)
     assert domain.spec().memory == 384 * MIB
@@ -202,8 +212,8 @@ def test_linux_gains_and_loses_memory(hosts: Hosts, boot_linux: Callable[..., An
     until(before + 128)
     domain.update_device(VIRTIO.format(64), live=True)
     until(before + 64)
-    kinds = [(event.kind, event.detail) for event in events]
-    assert (EventKind.GUEST, "memory-device-size-change") in kinds
+    wanted = (EventKind.GUEST, "memory-device-size-change")
+    assert any((event.kind, event.detail) == wanted for event in events)
     deadline = time.monotonic() + 30
     while domain.spec().devices.memories[0].target.current != 64 * MIB:
         assert time.monotonic() < deadline
@@ -278,7 +288,7 @@ def test_linux_keeps_memory(hosts: Hosts, boot_linux: Callable[..., Any]) -> Non
     # The kernel's own pages come to lie in it first: above 4 GiB it has no other memory.
     line = "n=0; while [ $n -lt 50 ]; do /bin/busybox sleep 600 & n=$((n+1)); done"
     domain.agent.execute("/bin/busybox", ["sh", "-c", f"({line}) > /dev/null 2>&1"])
-    events = hosts.opened[0]._driver.events.stream(timeout=1)
+    events = hosts.opened[0]._driver.events.stream(timeout=30)
     begun = time.monotonic()
     with pytest.raises(OperationFailed, match=r"(refuses to|has not) let go of dimm0") as caught:
         domain.detach_device(DIMM.format(128), live=True)
@@ -286,9 +296,5 @@ def test_linux_keeps_memory(hosts: Hosts, boot_linux: Callable[..., Any]) -> Non
         assert "refuses" in str(caught.value)
     assert len(domain.spec().devices.memories) == 1
     assert domain.spec().memory == 384 * MIB
-    deadline = time.monotonic() + 30
-    seen: list[Any] = []
-    while not seen:
-        seen = [event for event in events if event.detail == "device-removal-failed"]
-        assert time.monotonic() < deadline
-    assert seen[0].data["device"] == "dimm0"
+    told = next(event for event in events if event.detail == "device-removal-failed")
+    assert told.data["device"] == "dimm0"
