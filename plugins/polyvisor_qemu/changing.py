@@ -28,6 +28,12 @@ class ChangingQemu(QemuHypervisor, ChangesGuests, TunesGuests):
         """See :func:`polyvisor_qemu.hotplug.attach`."""
         from polyvisor_qemu.hotplug import attach
 
+        if kind == "interfaces" and device.backend is not None and device.backend.type == "passt":
+            raise Unsupported(
+                f"attach a device to {guest.name!r}: passt must be there when the guest starts",
+                feature="devices.attach",
+                domain=guest.name,
+            )
         device = self._with_image(guest, kind, device)
         self._let_open(guest, kind, device)
         try:

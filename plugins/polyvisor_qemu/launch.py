@@ -106,6 +106,7 @@ def launch(
             line = [*owning.words(), *line]
         own = {CONTROL_FD: control.fileno(), EVENTS_FD: events.fileno(), RUN_FD: run}
         fds = {**own, **(opened.fds if opened is not None else {})}
+        fds |= helpers.peers if helpers is not None else {}
         process = spawn(line, fds=fds, log=log_path(guest), environment=made.environment)
         if helpers is not None:
             try:

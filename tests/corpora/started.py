@@ -88,7 +88,7 @@ def _start(case: CommandLine, *, kvm: bool) -> Start:
         except PolyvisorError as error:
             return Start(case, str(error), by_qemu=False)
         try:
-            return Start(case, _run(made.args, opened.fds, helpers))
+            return Start(case, _run(made.args, {**opened.fds, **helpers.peers}, helpers))
         finally:
             for fd in opened.fds.values():
                 os.close(fd)

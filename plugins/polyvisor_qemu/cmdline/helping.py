@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from socket import socketpair
 from typing import TYPE_CHECKING
 
 from polyvisor.errors import HypervisorError
@@ -58,6 +59,8 @@ class Helpers:
         self._log = log
         self._spec = spec
         self._listening: list[tuple[list[str], dict[int, int]]] = []
+        #: What QEMU is to have open of theirs, by its numbers.
+        self.peers: dict[int, int] = {}
         try:
             for helper in made.helpers:
                 program = shutil.which(helper.words[0])
@@ -76,11 +79,17 @@ class Helpers:
                     ours(word, run_dir).replace("{fd}", str(_FD)).replace("{key}", str(_KEY))
                     for word in helper.words[1:]
                 ]
-                socket = ours(helper.socket, run_dir)
-                fds = {_FD: listen(socket).detach()}
+                fds: dict[int, int] = {}
                 self._listening.append(([*as_user, program, *words], fds))
-                if owning is not None:
-                    owning.own(socket)
+                if helper.peer is not None:
+                    qemus, theirs = socketpair()
+                    self.peers[helper.peer] = qemus.detach()
+                    fds[_FD] = theirs.detach()
+                else:
+                    socket = ours(helper.socket, run_dir)
+                    fds[_FD] = listen(socket).detach()
+                    if owning is not None:
+                        owning.own(socket)
                 if helper.secret is not None:
                     fds[_KEY] = secret_of(helper.secret, spec, host)
         except BaseException:
@@ -102,6 +111,8 @@ class Helpers:
 
     def close(self) -> None:
         """Let go of the sockets; who serves at them has them."""
+        for fd in self.peers.values():
+            os.close(fd)
         for _, fds in self._listening:
             for fd in fds.values():
                 os.close(fd)

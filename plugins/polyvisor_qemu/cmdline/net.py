@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from polyvisor_qemu.cmdline.words import Tap, Vhost, joined
+from polyvisor_qemu.cmdline.words import Peer, Tap, Vhost, joined
 
 if TYPE_CHECKING:
     from polyvisor_qemu.cmdline.context import Context
@@ -85,9 +85,17 @@ def _backend(c: Context, number: int, one: Any, name: str) -> int:
 
 def _user(c: Context, number: int, one: Any, host: str) -> None:
     """Add a network of QEMU's own, or of passt, which is started before it."""
-    backend = one.backend
-    if backend is not None and backend.type == "passt":
-        raise c.refuse(f"interface[{number}]/backend", "passt is not started by this driver yet")
+    if one.backend is not None and one.backend.type == "passt":
+        from polyvisor_qemu.cmdline.passt import passt
+
+        peer = c.line.descriptor(Peer())
+        c.line.helpers.append(passt(c, number, one, peer))
+        c.line.json(
+            "netdev",
+            {"type": "stream", "server": False, "addr": {"type": "fd", "str": str(peer)},
+             "id": host},
+        )  # fmt: skip
+        return
     values: dict[str, Any] = {"type": "user"}
     for ip in one.ips:
         if ip.family == "ipv6" or ":" in (ip.address or ""):

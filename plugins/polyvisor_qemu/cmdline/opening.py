@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from polyvisor.errors import HypervisorError, StorageError
-from polyvisor_qemu.cmdline.words import RUN_FD, Inline, Listen, Open, Secret, Vhost
+from polyvisor_qemu.cmdline.words import RUN_FD, Inline, Listen, Open, Peer, Secret, Vhost
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -70,7 +70,7 @@ def open_all(
         for path, template in made.templates.items() if only is None else ():
             _copy(ours(path, run_dir), template, spec)
         for number, wanted in made.descriptors.items():
-            if only is not None and number not in only:
+            if isinstance(wanted, Peer) or (only is not None and number not in only):
                 continue
             try:
                 opened[number] = _open(wanted, spec, run_dir, host, taps)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from polyvisor.model.devices.interface import Bandwidth
 
 __all__ = ["FIRST_FD", "RUN_FD", "CommandLine", "Descriptor", "Helper", "Inline", "Listen", "Open",
-           "Secret", "Tap", "Vhost", "joined", "keyval"]  # fmt: skip
+           "Peer", "Secret", "Tap", "Vhost", "joined", "keyval"]  # fmt: skip
 
 #: Number under which QEMU has its run folder: sockets get short paths by it.
 RUN_FD = 20
@@ -96,17 +96,24 @@ class Inline:
 
 
 @attrs.frozen
+class Peer:
+    """The other end of a helper's connected socket, which is made with it."""
+
+
+@attrs.frozen
 class Helper:
     """A process beside QEMU that serves it at a socket, and ends when QEMU does.
 
     Attributes:
         program: its name, for messages.
-        socket: where QEMU connects; it is listened at before QEMU starts.
-        words: its command line; ``{fd}`` stands for the listening descriptor.
+        socket: where QEMU connects; it is listened at before QEMU starts. Empty: the two have
+            a pair of connected sockets.
+        words: its command line; ``{fd}`` stands for its socket.
         folders: folders that are made for it.
         package: what to install if it is missing, on Debian.
         secret: what it reads from the descriptor ``{key}``.
         plain: whether it needs no rights of root's.
+        peer: QEMU's number of the other end of its socket, if they have a pair.
     """
 
     program: str
@@ -116,9 +123,10 @@ class Helper:
     package: str = ""
     secret: Secret | None = None
     plain: bool = False
+    peer: int | None = None
 
 
-Descriptor: TypeAlias = Listen | Open | Secret | Inline | Tap | Vhost
+Descriptor: TypeAlias = Listen | Open | Secret | Inline | Tap | Vhost | Peer
 
 
 def keyval(value: object) -> str:

@@ -145,11 +145,6 @@ def test_acpi(make_spec: Make) -> None:
     [
         ("<teleporter range='5'/>", "teleporter", "remove it"),
         ("<interface type='network'><source network='n'/></interface>", "interface[0]", "'user'"),
-        (
-            "<interface type='user'><backend type='passt'/></interface>",
-            "interface[0]/backend",
-            "passt",
-        ),
         ("<disk type='file'><target dev='vda'/></disk>", "disk[0]/source", "which file"),
         (
             "<disk type='file'><source file='/x'/><target dev='xvda' bus='xen'/></disk>",

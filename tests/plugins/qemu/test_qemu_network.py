@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,10 +97,10 @@ def pair(
     return domains
 
 
-def _send(address: str, size: int) -> float:
+def _send(address: str, size: int, port: int = 9) -> float:
     """Send so many bytes to a guest; return how many seconds it took until it had all."""
     begun = time.monotonic()
-    with socket.create_connection((address, 9), timeout=120) as stream:
+    with socket.create_connection((address, port), timeout=120) as stream:
         stream.sendall(bytes(size))
         stream.shutdown(socket.SHUT_WR)
         assert stream.recv(16) == b"done\n"
@@ -196,3 +199,62 @@ def test_a_kernel_that_has_all_takes_the_limits(
     assert re.search(r"class htb 1:1 root .*rate 800Kbit ceil 1600Kbit burst 50Kb", text), text
     assert "qdisc ingress ffff:" in text, text
     assert re.search(r"police 0x1 rate 2400Kbit burst 300Kb mtu 64Kb action drop", text), text
+
+
+def test_a_guest_behind_passt(
+    network: Network,
+    hosts: Hosts,
+    make_spec: Make,
+    linux_files: Path,
+    initramfs: Callable[..., Path],
+) -> None:
+    """A port of the host leads into the guest; passt ends with its QEMU, even if that is killed."""
+    if shutil.which("passt") is None:
+        pytest.skip("passt is missing: apt install passt")
+    network.bridge("net0", "198.51.100.2/24")  # what passt takes for the way out
+    network.ip("link", "set", "lo", "up")
+    network.ip("route", "add", "default", "via", "198.51.100.1")
+    archive = initramfs(INIT, MODULES, {"/sink": SINK})
+    (kernel,) = linux_files.glob("boot/vmlinuz-*")
+    said = hosts.root / "said"
+    spec = make_spec(
+        memory=128,
+        boot=f"<kernel>{kernel}</kernel><initrd>{archive}</initrd>"
+        f"<cmdline>console=ttyS0 quiet own=198.51.100.2 other=198.51.100.2</cmdline>",
+        devices=f"<serial type='file'><source path='{said}'/><target port='0'/></serial>"
+        "<interface type='user'><mac address='52:54:00:00:00:55'/><model type='virtio'/>"
+        "<backend type='passt'/><portForward proto='tcp'><range start='8009' to='9'/>"
+        "</portForward></interface>",
+    )
+    domain = hosts.open().domains.define(spec)
+    domain.start()
+    deadline = time.monotonic() + 300
+    while not said.exists() or "heard" not in said.read_text():
+        assert time.monotonic() < deadline, said.read_text()
+        time.sleep(0.2)
+    while True:
+        try:
+            _send("127.0.0.1", 1 << 18, 8009)
+            break
+        except (OSError, AssertionError):
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+    assert _helpers() == ["passt"]
+    (pid,) = hosts.processes()
+    os.kill(pid, signal.SIGKILL)
+    while _helpers():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _helpers() -> list[str]:
+    """Return the passt processes in the network namespace that the test is in."""
+    own = os.stat("/proc/thread-self/ns/net").st_ino
+    found = []
+    for entry in Path("/proc").iterdir():
+        with suppress(OSError):
+            if entry.name.isdigit() and os.stat(entry / "ns/net").st_ino == own:
+                name = (entry / "comm").read_text().strip()
+                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+                found += [name.partition(".")[0]] if "passt" in name and state not in "ZX" else []
+    return found
