@@ -115,8 +115,10 @@ def pin(hypervisor: QemuHypervisor, guest: Guest, which: int | str, cpus: Abstra
         threads = Threads.of(monitor, guest.runtime["pid"])
     if which == "emulator":
         tids = threads.rest()
+    elif isinstance(which, str):
+        tids = [threads.iothreads[int(which.removeprefix("iothread"))]]
     elif which in threads.vcpus:
-        tids = [threads.vcpus[int(which)]]
+        tids = [threads.vcpus[which]]
     else:
         raise OperationInvalid(
             f"pin of {guest.name!r}: its vCPU {which} is not plugged in; pin it for the next "

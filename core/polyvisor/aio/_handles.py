@@ -330,7 +330,7 @@ class DomainTuning(Face):
         await self._run(self.sync.set, group, values, device, live=live, config=config)
 
     async def pins(self, *, live: bool | None = None) -> Mapping[int | str, AbstractSet[int]]:
-        """Return on which of the host's CPUs each vCPU, and ``"emulator"``, may run."""
+        """Return on which of the host's CPUs each vCPU, ``"iothread1"``, ``"emulator"`` may run."""
         return await self._run(self.sync.pins, live=live)
 
     async def pin(
@@ -341,5 +341,5 @@ class DomainTuning(Face):
         live: bool | None = None,
         config: bool | None = None,
     ) -> None:
-        """Let a vCPU, or ``"emulator"``, run on these CPUs of the host only."""
+        """Let a vCPU, ``"iothread1"`` or ``"emulator"`` run on these CPUs of the host only."""
         await self._run(self.sync.pin, which, cpus, live=live, config=config)

@@ -112,6 +112,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "dump": ("seat", "Write a domain's memory for a debugger."),
     "vcpupin": ("tuning", "Print or set where vCPUs run."),
     "emulatorpin": ("tuning", "Print or set where the rest of a domain runs."),
+    "iothreadinfo": ("tuning", "Print where I/O threads run."),
+    "iothreadpin": ("tuning", "Set where an I/O thread runs."),
     "schedinfo": ("tuning", "Print or set the scheduler's values."),
     "memtune": ("tuning", "Print or set limits on memory."),
     "blkiotune": ("tuning", "Print or set weights of input and output."),

@@ -30,7 +30,7 @@ def _pin(domain: str, which: int | str | None, cpulist: str | None, flags: dict[
     shown = {
         str(key): compact(sorted(cpus))
         for key, cpus in pins.items()
-        if (key == which if which is not None else key != "emulator")
+        if (key == which if which is not None else isinstance(key, int))
     }
     header = "emulator" if which == "emulator" else "VCPU"
     rows = [["*" if key == "emulator" else key, cpus] for key, cpus in shown.items()]
@@ -54,6 +54,40 @@ def vcpupin_command(domain: str, vcpu: int | None, cpulist: str | None, **flags:
 def emulatorpin_command(domain: str, cpulist: str | None, **flags: bool) -> None:
     """Print on which CPUs of the host the rest of DOMAIN may run, or pin it to CPULIST."""
     _pin(domain, "emulator", cpulist, flags)
+
+
+@command("iothreadinfo")
+@domain_argument
+@where_options
+def iothreadinfo_command(domain: str, **flags: bool) -> None:
+    """Print on which CPUs of the host DOMAIN's I/O threads may run."""
+    from polyvisor.model.cpuset import compact
+
+    found = session().domain(domain)
+    pins = found.tuning.pins(live=where(found, **flags)["live"])
+    shown = {
+        str(key).removeprefix("iothread"): compact(sorted(cpus))
+        for key, cpus in pins.items()
+        if isinstance(key, str) and key.startswith("iothread")
+    }
+
+    def plain() -> None:
+        if not shown:
+            echo("No IOThreads found for the domain")
+            return
+        session().table(["IOThread ID", "CPU Affinity"], [list(row) for row in shown.items()])
+
+    session().facts(shown, plain)
+
+
+@command("iothreadpin")
+@domain_argument
+@argument("iothread", type=int)
+@argument("cpulist")
+@where_options
+def iothreadpin_command(domain: str, iothread: int, cpulist: str, **flags: bool) -> None:
+    """Pin the I/O thread IOTHREAD of DOMAIN to CPULIST."""
+    _pin(domain, f"iothread{iothread}", cpulist, flags)
 
 
 def _tune(

@@ -61,10 +61,17 @@ class Tuning(ABC):
 
     @abstractmethod
     def pins(self, uuid: UUID, *, live: bool) -> Mapping[int | str, AbstractSet[int]]:
-        """Return on which of the host's CPUs each vCPU may run; ``"emulator"`` is the rest."""
+        """Return on which of the host's CPUs each vCPU may run.
+
+        ``"iothread1"`` and the like are I/O threads, ``"emulator"`` is the rest.
+        """
 
     @abstractmethod
     def pin(
         self, uuid: UUID, which: int | str, cpus: AbstractSet[int], *, live: bool, config: bool
     ) -> None:
-        """Let a vCPU, or ``"emulator"``, run on these CPUs of the host only."""
+        """Let a vCPU, ``"iothread1"`` or ``"emulator"`` run on these CPUs of the host only.
+
+        Raises:
+            NotFound: there is no such thread.
+        """

@@ -66,7 +66,7 @@ class DomainTuning:
         self._part().set(self._uuid, group, values, device, **self._where(live, config))
 
     def pins(self, *, live: bool | None = None) -> Mapping[int | str, AbstractSet[int]]:
-        """Return on which of the host's CPUs each vCPU, and ``"emulator"``, may run."""
+        """Return on which of the host's CPUs each vCPU, ``"iothread1"``, ``"emulator"`` may run."""
         return self._part().pins(self._uuid, live=self._domain._live(live))
 
     @verb
@@ -78,7 +78,11 @@ class DomainTuning:
         live: bool | None = None,
         config: bool | None = None,
     ) -> None:
-        """Let a vCPU, or ``"emulator"``, run on these CPUs of the host only."""
+        """Let a vCPU, ``"iothread1"`` or ``"emulator"`` run on these CPUs of the host only.
+
+        Raises:
+            NotFound: there is no such thread.
+        """
         self._part().pin(self._uuid, which, frozenset(cpus), **self._where(live, config))
 
     def _where(self, live: bool | None, config: bool | None) -> dict[str, bool]:

@@ -402,21 +402,41 @@ GROUPS: dict[str, Group] = {
 }
 
 
+def io_threads(spec: DomainSpec) -> list[int]:
+    """Return the numbers of a domain's I/O threads: those that are given, then the lowest free."""
+    given = spec.iothreadids.iothreads if spec.iothreadids is not None else ()
+    found = [one.id for one in given if one.id is not None]
+    number = 0
+    while len(found) < (spec.iothreads or 0):
+        number += 1
+        if number not in found:
+            found.append(number)
+    return sorted(found)
+
+
 def pinned(spec: DomainSpec, which: int | str, cpus: AbstractSet[int]) -> DomainSpec:
-    """Return a definition in which a vCPU, or ``"emulator"``, runs on these CPUs only.
+    """Return a definition in which a vCPU, ``"iothread1"`` or ``"emulator"`` runs on these CPUs.
 
     Raises:
-        InvalidArgument: the domain cannot have such a vCPU.
+        InvalidArgument: the domain cannot have such a vCPU or thread.
     """
     from polyvisor.model.cpuset import compact
-    from polyvisor.model.tuning import CpuTune, EmulatorPin, VcpuPin
+    from polyvisor.model.tuning import CpuTune, EmulatorPin, IoThreadPin, VcpuPin
 
     tune, cpuset = spec.cputune or CpuTune(), compact(sorted(cpus))
     if which == "emulator":
         tune = attrs.evolve(tune, emulatorpin=EmulatorPin(cpuset=cpuset))
         return attrs.evolve(spec, cputune=tune)
+    if isinstance(which, str):
+        known = {f"iothread{number}": number for number in io_threads(spec)}
+        if which not in known:
+            raise InvalidArgument(f"pin of {spec.name!r}: it has no {which}")
+        mine = IoThreadPin(iothread=known[which], cpuset=cpuset)
+        others = (pin for pin in tune.iothreadpins if pin.iothread != known[which])
+        threads = tuple(sorted((*others, mine), key=lambda one: one.iothread or 0))
+        return attrs.evolve(spec, cputune=attrs.evolve(tune, iothreadpins=threads))
     count = 1 if spec.vcpu is None else spec.vcpu.count
-    if not isinstance(which, int) or not 0 <= which < count:
+    if not 0 <= which < count:
         raise InvalidArgument(f"pin of {spec.name!r}: it has no vCPU {which}, only {count}")
     pins = {pin.vcpu: pin for pin in tune.vcpupins}
     pins[which] = VcpuPin(vcpu=which, cpuset=cpuset)

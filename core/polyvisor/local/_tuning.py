@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.driver import Tuning
-from polyvisor.errors import InvalidArgument, OperationInvalid, Unsupported
+from polyvisor.errors import InvalidArgument, NotFound, OperationInvalid, Unsupported
 from polyvisor.local._fields import changed
 from polyvisor.local._hypervisor import TunesGuests
 
@@ -70,6 +70,7 @@ class LocalTuning(Tuning):
             hold.change(durable=config, **changes)
 
     def pins(self, uuid: UUID, *, live: bool) -> Mapping[int | str, AbstractSet[int]]:
+        from polyvisor.local._tunegroups import io_threads
         from polyvisor.model.cpuset import members
 
         spec = self._spec(uuid, live)
@@ -87,6 +88,12 @@ class LocalTuning(Tuning):
                     found[pin.vcpu] = frozenset(members(pin.cpuset))
             if tune.emulatorpin is not None and tune.emulatorpin.cpuset is not None:
                 found["emulator"] = frozenset(members(tune.emulatorpin.cpuset))
+        # A guest's I/O threads are begun where the emulator is.
+        begun = found["emulator"] if live else usual
+        placed = {} if tune is None else {one.iothread: one.cpuset for one in tune.iothreadpins}
+        for number in io_threads(spec):
+            where = placed.get(number)
+            found[f"iothread{number}"] = frozenset(members(where)) if where else begun
         return found
 
     def pin(
@@ -94,6 +101,8 @@ class LocalTuning(Tuning):
     ) -> None:
         from polyvisor.local._tunegroups import pinned
 
+        if isinstance(which, str) and which not in self.pins(uuid, live=live):
+            raise NotFound(f"pin: there is no {which!r} to pin", kind="thread", key=which)
         most = self._cpus()
         if not cpus or min(cpus) < 0 or max(cpus) >= most:
             raise InvalidArgument(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -160,6 +161,9 @@ class RemoteTuning(Tuning):
         except PolyvisorError:
             return found
         found["emulator"] = _numbers(rest.cpumaps[:_MAP], cpus) or frozenset(range(cpus))
+        with suppress(Unsupported):
+            for one in self._domains.call(uuid, "domain_get_iothread_info", flags).info:
+                found[f"iothread{one.iothread_id}"] = _numbers(one.cpumap, cpus)
         return found
 
     def pin(
@@ -177,6 +181,8 @@ class RemoteTuning(Tuning):
             self._domains.call(uuid, "domain_pin_emulator", cpumap, flags)
         elif isinstance(which, int):
             self._domains.call(uuid, "domain_pin_vcpu_flags", which, cpumap, flags)
+        elif which.startswith("iothread") and which[8:].isdigit():
+            self._domains.call(uuid, "domain_pin_iothread", int(which[8:]), cpumap, flags)
         else:
             raise NotFound(f"pin: there is no {which!r} to pin", kind="vCPU")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from polyvisor.errors import HypervisorError, OperationInvalid, Unsupported
+from polyvisor.errors import HypervisorError, NotFound, OperationInvalid, Unsupported
 from polyvisor.model.tuning import CpuTune
 from polyvisor_qemu.cgroups import CgroupTree
 from polyvisor_qemu.qmp import Monitor
@@ -82,6 +82,31 @@ def test_pins_of_a_guest_that_runs(hosts: Hosts, make_spec: Make) -> None:
             assert os.sched_getaffinity(tid) == {0}
     assert domain.tuning.pins()[0] == {LAST}
     assert domain.tuning.pins()["emulator"] == {0}
+
+
+def test_io_threads_have_places(hosts: Hosts, make_spec: Make) -> None:
+    """They are pinned as they run and for the next start; one that is not there is not found."""
+    more = "<iothreads>3</iothreads><iothreadids><iothread id='5'/></iothreadids>"
+    domain = hosts.open().domains.define(make_spec(more=more))
+    assert {"iothread1", "iothread2", "iothread5"} <= domain.tuning.pins().keys()
+    domain.tuning.pin("iothread1", [LAST], live=False, config=True)
+    domain.start(paused=True)
+
+    def places() -> dict[str, set[int]]:
+        return {
+            one["id"]: os.sched_getaffinity(one["thread-id"])
+            for one in _monitor(hosts, "query-iothreads")
+        }
+
+    assert places()["iothread1"] == {LAST}
+    domain.tuning.pin("iothread5", [0], live=True, config=True)
+    assert places()["iothread5"] == {0}
+    assert {name: domain.tuning.pins(live=True)[name] for name in places()} == places()
+    assert domain.tuning.pins(live=False)["iothread5"] == {0}
+    assert domain.tuning.pins(live=False)["iothread2"] == os.sched_getaffinity(0)
+    for live in (True, False):
+        with pytest.raises(NotFound, match="iothread3"):
+            domain.tuning.pin("iothread3", [0], live=live, config=not live)
 
 
 def test_a_vcpu_that_is_not_plugged_in_has_no_place(hosts: Hosts, make_spec: Make) -> None:

@@ -139,3 +139,24 @@ def test_displays_are_connected_by_descriptors(tmp_path: Path) -> None:
     told = done.stdout + done.stderr
     assert told.count("b'RFB '") == 2, told
     assert "has no display 77: it has 1" in told
+
+
+MODELS = """
+import libvirt, sys
+host = libvirt.open(sys.argv[1])
+print(*host.getCPUModelNames("x86_64"))
+try:
+    host.getCPUModelNames("nosuch")
+except libvirt.libvirtError as error:
+    print(error)
+"""
+
+
+def test_models_of_processors_are_named(tmp_path: Path) -> None:
+    """Those that QEMU has for an architecture; of one without an emulator there are none."""
+    need("qemu-system-x86_64", "qemu-system-x86")
+    with served(tmp_path / "h") as host:
+        done = run(PYTHON, "-c", MODELS, host.uri("qemu", "/system"))
+    names, refused = done.stdout.splitlines()
+    assert {"qemu64", "Skylake-Client", "EPYC"} <= set(names.split()), done.stderr
+    assert "nosuch" in refused

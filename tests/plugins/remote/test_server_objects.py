@@ -88,6 +88,10 @@ def test_pools_and_volumes(daemon: Daemon) -> None:
         assert client.call("storage_vol_lookup_by_name", pool, "v").vol == vol
         assert client.refused("storage_vol_lookup_by_name", pool, "x").code == NO_VOLUME
         assert client.call("storage_pool_lookup_by_volume", vol).pool == pool
+        folder = path.rpartition("/")[0]
+        assert client.call("storage_pool_lookup_by_target_path", f"{folder}//").pool == pool
+        error = client.refused("storage_pool_lookup_by_target_path", "/nowhere")
+        assert error.code == NO_POOL
         copy = client.call("storage_vol_create_xml_from", pool, VOLUME.format("c", 64), vol, 0).vol
         client.call("storage_vol_resize", vol, 65536, 2)
         info = client.call("storage_vol_get_info", vol)

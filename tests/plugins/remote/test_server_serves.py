@@ -95,6 +95,18 @@ def test_domains_are_found(daemon: Daemon) -> None:
         assert client.refused("domain_get_info", ("x", bytes(16), -1)).code == NO_DOMAIN
 
 
+def test_guests_have_no_security_labels(daemon: Daemon) -> None:
+    """Nobody labels them, which is an empty label and a list without any."""
+    with WireClient(daemon.path, TEST) as client:
+        dom = client.call("domain_lookup_by_name", "test").dom
+        found = client.call("domain_get_security_label", dom)
+        assert (found.label.rstrip(b"\0"), found.enforcing) == (b"", 0)
+        assert client.call("domain_get_security_label_list", dom) == ([], 0)
+        gone = ("x", bytes(16), -1)
+        assert client.refused("domain_get_security_label", gone).code == NO_DOMAIN
+        assert client.refused("domain_get_security_label_list", gone).code == NO_DOMAIN
+
+
 def test_lists_are_filtered(daemon: Daemon) -> None:
     """Each flag of a list counts; without results there is the count alone."""
     with WireClient(daemon.path, SIM) as client:

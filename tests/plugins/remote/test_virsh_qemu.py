@@ -16,7 +16,7 @@ pytestmark = pytest.mark.real
 
 GUEST = """<domain type='qemu'><name>g</name>
 <uuid>6f7a2a2e-52f6-4cf9-a8a4-4ac1bb5f4a11</uuid><title>a title</title>
-<memory unit='MiB'>32</memory><vcpu>1</vcpu>
+<memory unit='MiB'>32</memory><vcpu>1</vcpu><iothreads>2</iothreads>
 <os><type arch='x86_64' machine='pc'>hvm</type></os><features><acpi/></features>
 <devices><emulator>/usr/bin/qemu-system-x86_64</emulator>
 <disk type='file' device='disk'><driver name='qemu' type='qcow2'/>
@@ -45,6 +45,9 @@ vcpucount g
 vcpuinfo g
 vcpupin g
 emulatorpin g
+iothreadinfo g
+iothreadpin g 2 0 --config; iothreadinfo g
+iothreadpin g 3 0 --config
 memtune g
 blkiotune g
 numatune g
@@ -67,6 +70,9 @@ domifstat g vnet9
 vcpucount g --live
 vcpupin g
 emulatorpin g
+iothreadpin g 1 0
+iothreadinfo g --config
+iothreadpin g 7 0
 memtune g
 domcontrol g
 domjobinfo g
@@ -107,6 +113,7 @@ NAMES = (
     "dommemstat g",
     "cpu-stats g --total",
     "vcpuinfo g",
+    "iothreadinfo g",
     "nodecpustats",
     "nodecpustats --cpu 0",
     "nodecpustats --cpu 99999",
@@ -128,6 +135,7 @@ OWN = (
     "domifaddr g",
     "blockjob g vda",
     "qemu-monitor-command g --hmp info name",
+    "iothreadinfo g",
 )
 
 #: Asked of an agent that does not run: refused in libvirt's words, behind which are ours.

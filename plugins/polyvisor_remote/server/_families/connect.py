@@ -133,6 +133,19 @@ def get_domain_capabilities(session: Session, arguments: Any) -> tuple[str]:
     return (found.to_xml(),)
 
 
+@serves("connect_get_cpu_model_names", slow=True)
+def get_cpu_model_names(session: Session, arguments: Any) -> tuple[list[str], int]:
+    """Name the models of processor that guests of an architecture can have."""
+    check_flags(arguments.flags, 0, "virConnectGetCPUModelNames")
+    try:
+        found = session.driver.domain_capabilities(arch=arguments.arch)
+    except Unsupported as error:
+        raise unsupported("connect_get_cpu_model_names") from error
+    mode = found.cpu.mode("custom") if found.cpu is not None else None
+    names = [one.name for one in mode.models] if mode is not None else []
+    return (names if arguments.need_results else []), len(names)
+
+
 @serves("connect_is_secure")
 def is_secure(session: Session, arguments: Any) -> tuple[int]:
     """Say whether nobody else can listen in."""

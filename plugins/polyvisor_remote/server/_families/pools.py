@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -107,6 +108,19 @@ def lookup_by_uuid(session: Session, arguments: Any) -> tuple[Any]:
         return (reference(part.get(key)),)
     except NotFound as error:
         raise _missing(f"uuid '{key}'", error) from error
+
+
+@serves("storage_pool_lookup_by_target_path")
+def lookup_by_target_path(session: Session, arguments: Any) -> tuple[Any]:
+    """Find the active one that is at a path."""
+    part = part_of(session, "storage_pool_lookup_by_target_path")
+    wanted = os.path.normpath(arguments.path)
+    for one in part.summaries():
+        target = StoragePoolSpec.from_xml(part.xml(one.key)).target if one.active else None
+        if target is not None and target.path and os.path.normpath(target.path) == wanted:
+            return (reference(one),)
+    words = f"no storage pool with matching target path '{arguments.path}'"
+    raise NotFound(words, kind="storage pool", key=arguments.path)
 
 
 @serves("storage_pool_lookup_by_volume")

@@ -140,6 +140,33 @@ def get_vcpu_pin_info(session: Session, arguments: Any) -> tuple[bytes, int]:
     return b"".join(_map(pins[number], length) for number in numbers), len(numbers)
 
 
+@serves("domain_get_iothread_info", slow=True)
+def get_iothread_info(session: Session, arguments: Any) -> tuple[list[tuple[int, bytes]], int]:
+    """Return where each I/O thread may run."""
+    uuid = session.uuid(arguments.dom)
+    where = impact(session, uuid, arguments.flags, "virDomainGetIOThreadInfo")
+    pins = _part(session, "domain_get_iothread_info").pins(uuid, live=where["live"])
+    length = (session.driver.host().cpus + 7) // 8
+    found = [
+        (int(name.removeprefix("iothread")), _map(cpus, length))
+        for name, cpus in pins.items()
+        if isinstance(name, str) and name.startswith("iothread")
+    ]
+    return found, len(found)
+
+
+@serves("domain_pin_iothread", slow=True)
+def pin_iothread(session: Session, arguments: Any) -> None:
+    """Let an I/O thread run on some CPUs only."""
+    which, function = f"iothread{arguments.iothreads_id}", "virDomainPinIOThread"
+    uuid = session.uuid(arguments.dom)
+    where = impact(session, uuid, arguments.flags, function)
+    if which not in _part(session, "domain_pin_iothread").pins(uuid, live=where["live"]):
+        kind = "iothread" if where["live"] else "iothreadid"
+        raise Failure(8, f"{kind} {arguments.iothreads_id} not found")
+    _pin(session, arguments, which, arguments.flags, function)
+
+
 @serves("domain_get_emulator_pin_info", slow=True)
 def get_emulator_pin_info(session: Session, arguments: Any) -> tuple[bytes, int]:
     """Return where the rest may run."""
