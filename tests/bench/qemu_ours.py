@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import statistics
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import TypeVar
 
 from timing import let_count
 
 import polyvisor
+from polyvisor_qemu.qmp import Monitor
 
 _T = TypeVar("_T")
 
@@ -47,7 +49,53 @@ def main(folder: str, rounds: int) -> None:
             moved.undefine()
             for left in source.domains.list():
                 left.undefine()
+        seen["downtime"] = [downtime(source, other, Path(folder), spec) for _ in range(rounds)]
     sys.stdout.write(json.dumps({name: statistics.median(taken) for name, taken in seen.items()}))
+
+
+def downtime(
+    source: polyvisor.Connection, other: polyvisor.Connection, folder: Path, spec: str
+) -> float:
+    """Migrate once more, and return how long the guest stood still, by the clocks of both QEMUs."""
+    domain = source.domains.create(spec)
+    let_count(f"{folder}/tick.log")
+    stopped, resumed = (
+        Listener(folder / side, event) for side, event in (("a", "STOP"), ("b", "RESUME"))
+    )
+    moved = domain.migrate(other)
+    stopped.join()
+    resumed.join()
+    let_count(f"{folder}/tick.log")
+    moved.destroy()
+    for left in other.domains.list():
+        left.undefine()
+    return resumed.time - stopped.time
+
+
+class Listener(threading.Thread):
+    """Waits for an event of the one QEMU of a host, which need not be there yet."""
+
+    def __init__(self, host: Path, event: str) -> None:
+        super().__init__()
+        self.time = 0.0
+        self._host = host
+        self._event = event
+        self.start()
+
+    def run(self) -> None:
+        """Note when it came."""
+        deadline = perf_counter() + 30
+        while not (found := [one for one in self._host.rglob("events") if one.is_socket()]):
+            if perf_counter() > deadline:
+                raise RuntimeError(f"no QEMU of {self._host} came")
+            sleep(0.002)
+        with Monitor(str(found[0])) as monitor:
+            while (event := monitor.next_event(30)) is not None:
+                if event["event"] == self._event:
+                    stamp = event["timestamp"]
+                    self.time = stamp["seconds"] + stamp["microseconds"] / 1e6
+                    return
+        raise RuntimeError(f"{self._event} did not come")
 
 
 main(sys.argv[1], int(sys.argv[2]))

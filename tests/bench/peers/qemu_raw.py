@@ -78,6 +78,8 @@ class Machine:
         self.socket.connect(path)
         self.lines = self.socket.makefile("r")
         self.events = []
+        #: When each event came last, by QEMU's own clock.
+        self.when = {}
         if wait:
             self.ready()
 
@@ -94,11 +96,19 @@ class Machine:
         )
         self.socket.sendmsg([line], sent)
         while True:
-            answer = json.loads(self.lines.readline())
+            answer = self.read()
             if "event" in answer:
                 self.events.append(answer)
                 continue
             return answer["return"]
+
+    def read(self):
+        """Return the next answer or event."""
+        answer = json.loads(self.lines.readline())
+        if "event" in answer:
+            stamp = answer["timestamp"]
+            self.when[answer["event"]] = stamp["seconds"] + stamp["microseconds"] / 1e6
+        return answer
 
     def until(self, event, **data):
         """Wait for an event."""
@@ -107,7 +117,7 @@ class Machine:
                 seen = self.events.pop(0)
                 if seen["event"] == event and data.items() <= seen.get("data", {}).items():
                     return
-            self.events.append(json.loads(self.lines.readline()))
+            self.events.append(self.read())
 
     def migration_events(self):
         """Let QEMU say when a migration comes to its end, and not hold it back."""
@@ -135,7 +145,7 @@ def running(folder):
     return machine
 
 
-def cycle(folder, note):
+def cycle(folder, note, seen):
     """Do everything once."""
     begun = perf_counter()
     machine = running(folder)
@@ -184,6 +194,8 @@ def cycle(folder, note):
     other("cont")
     machine.quit()
     note("live migration", begun)
+    other.until("RESUME")
+    seen.setdefault("downtime", []).append(other.when["RESUME"] - machine.when["STOP"])
     let_count(f"{folder}/tick.log")
 
     begun = perf_counter()
@@ -201,7 +213,7 @@ def main(folder, rounds):
 
     try:
         for _ in range(rounds):
-            cycle(folder, note)
+            cycle(folder, note, seen)
     finally:
         for left in ALIVE:
             left.process.kill()
