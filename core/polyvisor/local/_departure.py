@@ -149,9 +149,9 @@ class Departure:
     ) -> bytes | None:
         """Send the guest; it stands still here when this returns."""
         hold = self._hold
-        # The destination cannot finish before "sent" is on the disk. Until then a host that lost
-        # its power may well find that nothing was sent.
-        self._phase("performing", durable=False)
+        # From here on the destination is asked who has the domain. That is on the disk before
+        # anything flows, so that nothing has to be flushed while the guest stands still.
+        self._phase("performing")
         hypervisor = migrates_guests(self._keeper.hypervisor)
         if options.offline:
             facts = Cookie(self._migration).to_bytes()
@@ -182,9 +182,7 @@ class Departure:
         if self._switched:
             note_leaving(hold, PostCopy.FLOWING)
         else:
-            self._phase("sent")
-            if hold.known.state in LIVELY:
-                self._standing_still()
+            self._sent()
         hold.tell()
         self._figures = hold.guest.statistics = sent(job, figures, stopped)
         return hypervisor.tell(
@@ -213,17 +211,27 @@ class Departure:
         intent = self._hold.known.intent
         return intent is not None and intent["phase"] == "post-copy"
 
-    def _standing_still(self) -> None:
+    def _standing_still(self, **more: Any) -> None:
         self._hold.change(
             (EventKind.SUSPENDED, "migrated"),
             state=DomainState.PAUSED,
             reason=StateReason.MIGRATING,
+            **more,
         )
 
-    def _phase(self, phase: str, *, durable: bool = True) -> None:
+    def _phase(self, phase: str) -> None:
+        self._hold.change(intent=self._at(phase), durable=True)
+
+    def _sent(self) -> None:
+        if self._hold.known.state in LIVELY:
+            self._standing_still(intent=self._at("sent"))
+        else:
+            self._hold.change(intent=self._at("sent"))
+
+    def _at(self, phase: str) -> dict[str, Any]:
         intent = self._hold.known.intent
         assert intent is not None
-        self._hold.change(intent={**intent, "phase": phase}, durable=durable)
+        return {**intent, "phase": phase}
 
     def confirm(self, cookie: bytes | None, *, cancelled: bool) -> None:
         """Let go of the domain, or take it back.
