@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from math import inf
@@ -22,7 +23,7 @@ from polyvisor.local import (
 )
 from polyvisor.states import DomainState, StateReason
 from polyvisor_qemu.process import Process
-from polyvisor_qemu.qmp import Gone, Monitor
+from polyvisor_qemu.qmp import Gone, Monitor, QmpError
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -43,6 +44,8 @@ ANSWER = 30.0
 GLANCE = 3.0
 #: Seconds that QEMU has for writing what it holds of disks before it is killed.
 FLUSHING = 10.0
+#: Seconds that it has for what it does after a stream is complete.
+FINALIZING = 10.0
 
 # RunState of QEMU's qapi/run-state.json, as the states of a domain.
 _STATES = {
@@ -249,7 +252,17 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
 
     def resume(self, guest: Guest) -> None:
         """Let the vCPUs run."""
-        self._command(guest, "cont")
+        deadline = time.monotonic() + FINALIZING
+        while True:
+            try:
+                self._command(guest, "cont")
+                return
+            except QmpError as error:
+                # A stream is complete a moment before QEMU lets its guest go on after it.
+                early = "not finalized" in (error.native_message or "")
+                if not early or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.002)
 
     def suspend(self, guest: Guest) -> None:
         """Stop the vCPUs."""
