@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from polyvisor.cli._declare import argument, number, option, path
 from polyvisor.cli._session import command, domain_argument, session
+
+if TYPE_CHECKING:
+    from polyvisor.domain import Domain
+    from polyvisor.jobs import JobProgress, ProgressCallback
 
 __all__: list[str] = []
 
@@ -26,6 +30,12 @@ __all__: list[str] = []
     "post_copy",
     is_flag=True,
     help="Allow switching before all memory is there, with migrate-postcopy.",
+)
+@option(
+    "--postcopy-after-precopy",
+    "after_precopy",
+    is_flag=True,
+    help="Switch after the first pass over memory.",
 )
 @option("--postcopy-resume", "post_copy_resume", is_flag=True, help="Go on with one cut off.")
 @option(
@@ -95,6 +105,7 @@ def migrate_command(
     disks: str | None,
     xml: str | None,
     bandwidth: int | None,
+    after_precopy: bool,
     post_copy_bandwidth: int | None,
     downtime: float | None,
     timeout_action: str | None,
@@ -109,6 +120,10 @@ def migrate_command(
     found = session().domain(domain)
     name = found.name
     methods = () if compression is None else tuple(compression.split(","))
+    if after_precopy and not means["post_copy"]:
+        from polyvisor.errors import InvalidArgument
+
+        raise InvalidArgument("migrate: --postcopy-after-precopy needs --postcopy")
     with session().progress("migrate", verbose=verbose) as progress:
         moved = found.migrate(
             desturi,
@@ -121,12 +136,27 @@ def migrate_command(
             timeout_action=timeout_action or "suspend",
             compression=methods or (("xbzrle",) if compressed else ()),
             uri=migrateuri,
-            progress=progress,
+            progress=_switching(found, progress) if after_precopy else progress,
             **means,
         )
     target = moved.connection.uri
     moved.connection.close()
     session().done(f"Domain '{name}' migrated to {target}", uuid=moved.uuid, target=target)
+
+
+def _switching(domain: Domain, progress: ProgressCallback | None) -> ProgressCallback:
+    """Return a progress function that switches once memory was gone through, as virsh does."""
+    asked = False
+
+    def told(report: JobProgress) -> None:
+        nonlocal asked
+        if progress is not None:
+            progress(report)
+        if report.iteration > 1 and not asked:
+            asked = True
+            domain.steer_migration(post_copy=True)
+
+    return told
 
 
 @command("migrate-postcopy")

@@ -68,32 +68,58 @@ _LISTING = """
     5b  74 69 63 6b 20 00  text: "tick ", 0
 """
 
+# In place of reading the clock, and what it leads to.
+_DETOUR = 0x3C, "e9 22 00 90"  # jmp 0x61; nop
+_WRITING = """
+    61  8a 1e 6c 04     mov   bl, [0x46c]
+    65  b8 00 10        mov   ax, 0x1000
+    68  8e c0     page: mov   es, ax
+    6a  26 ff 06 00 00  inc   word [es:0]
+    6f  05 00 01        add   ax, 0x100     ; 4 KiB further
+    72  3d 00 90        cmp   ax, 0x9000
+    75  72 f1           jb    page
+    77  e9 c6 ff        jmp   0x40          ; wait
+"""
 
-def _assemble() -> bytes:
+
+def _assemble(listing: str, start: int = 0) -> bytes:
     code = bytearray()
-    for line in _LISTING.strip().splitlines():
+    for line in listing.strip().splitlines():
         words = line.split()
-        assert int(words[0], 16) == len(code), line
+        assert int(words[0], 16) == start + len(code), line
         for word in words[1:]:
             if len(word) != 2 or any(digit not in "0123456789abcdef" for digit in word):
                 break
             code.append(int(word, 16))
+    return bytes(code)
+
+
+def _sector(code: bytes) -> bytes:
     # A boot sector ends in this signature.
-    return bytes(code).ljust(510, b"\0") + b"\x55\xaa"
+    return code.ljust(510, b"\0") + b"\x55\xaa"
 
 
 #: The sector itself.
-BOOT_SECTOR = _assemble()
+BOOT_SECTOR = _sector(_assemble(_LISTING))
 
 
-def write_image(path: str | os.PathLike[str]) -> None:
+def write_image(path: str | os.PathLike[str], *, writing: bool = False) -> None:
     """Write a disk image that boots into the counting guest.
 
     Args:
         path: the file; an earlier one is replaced.
+        writing: with each tick the guest also writes into 512 KiB of its memory, a word on each
+            page, so that a migration at 1 MiB/s does not come to its end.
     """
+    sector = bytearray(BOOT_SECTOR)
+    if writing:
+        for at, code in (
+            (_DETOUR[0], bytes.fromhex(_DETOUR[1])),
+            (0x61, _assemble(_WRITING, 0x61)),
+        ):
+            sector[at : at + len(code)] = code
     with open(path, "wb") as image:
-        image.write(BOOT_SECTOR)
+        image.write(sector)
         image.truncate(IMAGE_SIZE)
 
 

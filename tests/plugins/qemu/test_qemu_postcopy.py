@@ -7,6 +7,8 @@ import os
 import platform
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -25,6 +27,7 @@ from polyvisor.errors import (
 )
 from polyvisor.events import EventKind
 from polyvisor.states import DomainState, DomainStatus, StateReason
+from polyvisor.testing.counting import write_image
 
 if TYPE_CHECKING:
     from polyvisor.connection import Connection
@@ -153,6 +156,30 @@ def test_switched_when_its_time_is_up(hosts: Hosts) -> None:
         progress=lambda told: phases.add(told.phase),
     )
     assert "post-copy" in phases
+    assert moved.status() == DomainStatus(DomainState.RUNNING, StateReason.MIGRATED)
+    hosts.wait_for_count()
+
+
+def test_switched_after_a_pass(hosts: Hosts) -> None:
+    """The command line switches a guest that writes too fast to be sent, as virsh does."""
+    here, there = hosts.open("a"), hosts.open("b")
+    spec = hosts.counting(memory=MEMORY)
+    write_image(hosts.root / "tick.img", writing=True)
+    here.domains.create(spec)
+    hosts.wait_for_count()
+    heard = here.events(timeout=60)
+    line = [sys.executable, "-m", "polyvisor", "-c", hosts.uri("a"), "migrate", "--live", "guest"]
+    line += [hosts.uri("b"), "--postcopy", "--postcopy-after-precopy", "--bandwidth", "1"]
+    done = subprocess.run(
+        line,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert told_of(heard, EventKind.STOPPED)[0] == (EventKind.SUSPENDED, "post-copy")
+    moved = there.domains["guest"]
     assert moved.status() == DomainStatus(DomainState.RUNNING, StateReason.MIGRATED)
     hosts.wait_for_count()
 

@@ -169,32 +169,13 @@ def test_a_disk_comes_along(pair: Pair, way: str, driven: tuple[str, ...]) -> No
     assert bytes(range(256)) * 4096 in disks["ours"].read_bytes()
 
 
-#: For the counting guest: with each tick it writes into 512 KiB, a word on each page.
-WRITING = bytes.fromhex(
-    "8a1e6c04"  # 61: mov bl, [0x46c]
-    "b80010"  # 65: mov ax, 0x1000
-    "8ec0"  # 68: mov es, ax
-    "26ff060000"  # 6a: inc word [es:0]
-    "050001"  # 6f: add ax, 0x100
-    "3d0090"  # 72: cmp ax, 0x9000
-    "72f1"  # 75: jb 0x68
-    "e9c6ff"  # 77: jmp 0x40
-)
-#: In place of reading the clock (3c): jmp 0x61.
-GOING_THERE = bytes.fromhex("e9220090")
-
-
 @pytest.mark.parametrize("source", ["ours", "theirs"])
 def test_post_copy(pair: Pair, source: str) -> None:
     """After a pass over memory, as virsh wants it, the guest goes on over there without the rest.
 
     It writes faster than it could be sent, so without that it would never arrive.
     """
-    with (pair.folder / "tick.img").open("r+b") as image:
-        image.seek(0x3C)
-        image.write(GOING_THERE)
-        image.seek(0x61)
-        image.write(WRITING)
+    write_image(pair.folder / "tick.img", writing=True)
     target = {"ours": "theirs", "theirs": "ours"}[source]
     pair.virsh(source, "create", f"{pair.folder}/g.xml")
     pair.wait_for_count()
