@@ -175,9 +175,9 @@ def test_shares_of_cpu_time(hosts: Hosts, make_spec: Make) -> None:
 
 
 def test_a_quota_holds(hosts: Hosts) -> None:
-    """A guest with a tenth of a CPU gets no more than that, and its vCPU is throttled."""
+    """A guest with a fiftieth of a CPU gets no more than that, and its vCPU is throttled."""
     tree = _writable("cpu")
-    share = CpuTune(period=100_000, quota=10_000)
+    share = CpuTune(period=100_000, quota=2_000)
     hosts.open().domains.create(attrs.evolve(hosts.counting(), cputune=share))
     pid, _ = _threads(hosts)
     stat = _groups(tree, "cpu", pid) / "vcpu0" / "cpu.stat"
