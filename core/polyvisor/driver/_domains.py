@@ -138,7 +138,7 @@ class Domains(ABC):
 
         Args:
             uuid: the domain.
-            modes: how, of :data:`ASKING_MODES`; of several the driver takes one that works.
+            modes: how, of ``ASKING_MODES``; of several the driver takes one that works.
                 If none, the driver chooses.
 
         Raises:

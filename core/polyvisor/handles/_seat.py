@@ -99,6 +99,8 @@ class Seat:
             OperationInvalid: it does not run.
         """
         part = self._connection._need(self._connection._driver.screens, "console.graphics")
+        if not self._connection.support.usable("console.graphics"):
+            raise self._connection._unsupported("console.graphics")
         part.open_graphics(self.uuid, screen, fd, skip_auth=skip_auth)
 
     @verb

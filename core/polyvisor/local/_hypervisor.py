@@ -248,7 +248,7 @@ class LocalHypervisor(ABC):
         Args:
             guest: the guest.
             what: ``"shutdown"`` or ``"reboot"``.
-            modes: of :data:`polyvisor.driver.ASKING_MODES`, at least one.
+            modes: of ``polyvisor.driver.ASKING_MODES``, at least one.
 
         Raises:
             Unsupported: this hypervisor does not know one of them.
