@@ -58,7 +58,10 @@ FAMILIES = (
     "networks",
     "pools",
     "volumes",
-    "hostobjects",
+    "interfaces",
+    "nodedevices",
+    "secrets",
+    "nwfilters",
     "objectevents",
     "authentication",
 )

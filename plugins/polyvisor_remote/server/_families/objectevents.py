@@ -10,7 +10,7 @@ import attrs
 from polyvisor.errors import PolyvisorError
 from polyvisor.events import ObjectEvent, ObjectEventKind
 from polyvisor_remote.server._families.events import numbers_of
-from polyvisor_remote.server._families.hostobjects import secret_reference
+from polyvisor_remote.server._families.secrets import secret_reference
 from polyvisor_remote.server.dispatch import serves
 from polyvisor_remote.server.failures import Failure, unsupported
 from polyvisor_remote.wire import Kind, Status, frame, program

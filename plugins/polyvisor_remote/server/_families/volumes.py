@@ -11,7 +11,7 @@ from polyvisor.jobs import Job
 from polyvisor.model import StorageVolumeSpec
 from polyvisor_remote.server._families.arguments import check_flags
 from polyvisor_remote.server._families.objects import counted, key_of
-from polyvisor_remote.server._families.pools import part_of
+from polyvisor_remote.server._families.pools import POOLS
 from polyvisor_remote.server.dispatch import serves
 from polyvisor_remote.server.failures import Failure, function_name
 from polyvisor_remote.server.streams import Sink, Source
@@ -47,7 +47,7 @@ def find(pools: StoragePools, vol: Any) -> VolumeRef:
 @serves("storage_pool_list_all_volumes")
 def list_all(session: Session, arguments: Any) -> tuple[list[Any], int]:
     """Return the volumes of a pool."""
-    pools = part_of(session, "storage_pool_list_all_volumes")
+    pools = POOLS.of(session, "storage_pool_list_all_volumes")
     key = key_of(arguments.pool)
     found = [(arguments.pool.name, one.name, one.key) for one in pools.volumes.list(key)]
     return counted(found, arguments, 0, "storage_pool_list_all_volumes")
@@ -56,14 +56,14 @@ def list_all(session: Session, arguments: Any) -> tuple[list[Any], int]:
 @serves("storage_pool_num_of_volumes")
 def num(session: Session, arguments: Any) -> tuple[int]:
     """Count the volumes of a pool."""
-    pools = part_of(session, "storage_pool_num_of_volumes")
+    pools = POOLS.of(session, "storage_pool_num_of_volumes")
     return (len(pools.volumes.list(key_of(arguments.pool))),)
 
 
 @serves("storage_pool_list_volumes")
 def list_names(session: Session, arguments: Any) -> tuple[list[str]]:
     """Name the volumes of a pool."""
-    pools = part_of(session, "storage_pool_list_volumes")
+    pools = POOLS.of(session, "storage_pool_list_volumes")
     found = pools.volumes.list(key_of(arguments.pool))
     return ([one.name for one in found][: max(0, arguments.maxnames)],)
 
@@ -75,7 +75,7 @@ def _missing(what: str) -> NotFound:
 @serves("storage_vol_lookup_by_name")
 def lookup_by_name(session: Session, arguments: Any) -> tuple[Any]:
     """Find one in a pool by its name."""
-    pools = part_of(session, "storage_vol_lookup_by_name")
+    pools = POOLS.of(session, "storage_vol_lookup_by_name")
     try:
         found = pools.volumes.by_name(key_of(arguments.pool), arguments.name)
     except NotFound as error:
@@ -86,7 +86,7 @@ def lookup_by_name(session: Session, arguments: Any) -> tuple[Any]:
 @serves("storage_vol_lookup_by_key")
 def lookup_by_key(session: Session, arguments: Any) -> tuple[Any]:
     """Find one by its key."""
-    pools = part_of(session, "storage_vol_lookup_by_key")
+    pools = POOLS.of(session, "storage_vol_lookup_by_key")
     try:
         return (_reference(pools, pools.volumes.by_key(arguments.key)),)
     except NotFound as error:
@@ -96,7 +96,7 @@ def lookup_by_key(session: Session, arguments: Any) -> tuple[Any]:
 @serves("storage_vol_lookup_by_path")
 def lookup_by_path(session: Session, arguments: Any) -> tuple[Any]:
     """Find one by its path."""
-    pools = part_of(session, "storage_vol_lookup_by_path")
+    pools = POOLS.of(session, "storage_vol_lookup_by_path")
     try:
         return (_reference(pools, pools.volumes.by_path(arguments.path)),)
     except NotFound as error:
@@ -104,7 +104,7 @@ def lookup_by_path(session: Session, arguments: Any) -> tuple[Any]:
 
 
 def _create(session: Session, pool: Any, xml: str, clone: Any, procedure: str) -> tuple[Any]:
-    pools = part_of(session, procedure)
+    pools = POOLS.of(session, procedure)
     spec = StorageVolumeSpec.from_xml(xml)
     source = None if clone is None else find(pools, clone)
     with Job("create volume") as job:
@@ -131,7 +131,7 @@ def create_xml_from(session: Session, arguments: Any) -> tuple[Any]:
 def delete(session: Session, arguments: Any) -> None:
     """Remove one and what it holds."""
     check_flags(arguments.flags, 0, "virStorageVolDelete")
-    pools = part_of(session, "storage_vol_delete")
+    pools = POOLS.of(session, "storage_vol_delete")
     pools.volumes.delete(find(pools, arguments.vol))
 
 
@@ -139,7 +139,7 @@ def delete(session: Session, arguments: Any) -> None:
 def wipe(session: Session, arguments: Any) -> None:
     """Overwrite one with zeros."""
     check_flags(arguments.flags, 0, "virStorageVolWipe")
-    pools = part_of(session, "storage_vol_wipe")
+    pools = POOLS.of(session, "storage_vol_wipe")
     with Job("wipe volume") as job:
         pools.volumes.wipe(find(pools, arguments.vol), job)
 
@@ -149,7 +149,7 @@ def resize(session: Session, arguments: Any) -> None:
     """Give one another size, or so much more or less."""
     flags = arguments.flags
     check_flags(flags, _ALLOCATE | _DELTA | _SHRINK, "virStorageVolResize")
-    pools = part_of(session, "storage_vol_resize")
+    pools = POOLS.of(session, "storage_vol_resize")
     volume = find(pools, arguments.vol)
     capacity = arguments.capacity
     if flags & _DELTA:
@@ -161,7 +161,7 @@ def resize(session: Session, arguments: Any) -> None:
 
 
 def _info(session: Session, vol: Any, procedure: str) -> tuple[int, int, int]:
-    pools = part_of(session, procedure)
+    pools = POOLS.of(session, procedure)
     info = pools.volumes.info(find(pools, vol))
     return _TYPES.index(info.type), info.capacity, info.allocation
 
@@ -183,14 +183,14 @@ def get_info_flags(session: Session, arguments: Any) -> tuple[int, int, int]:
 def get_xml_desc(session: Session, arguments: Any) -> tuple[str]:
     """Return its description."""
     check_flags(arguments.flags, 0, "virStorageVolGetXMLDesc")
-    pools = part_of(session, "storage_vol_get_xml_desc")
+    pools = POOLS.of(session, "storage_vol_get_xml_desc")
     return (pools.volumes.xml(find(pools, arguments.vol)),)
 
 
 @serves("storage_vol_get_path")
 def get_path(session: Session, arguments: Any) -> tuple[str]:
     """Return where domains find it."""
-    pools = part_of(session, "storage_vol_get_path")
+    pools = POOLS.of(session, "storage_vol_get_path")
     return (find(pools, arguments.vol).path,)
 
 
@@ -297,7 +297,7 @@ def _descriptor(file: BinaryIO) -> int | None:
 
 def _opened(session: Session, arguments: Any, procedure: str, *, write: bool) -> BinaryIO:
     check_flags(arguments.flags, _SPARSE, function_name(procedure))
-    pools = part_of(session, procedure)
+    pools = POOLS.of(session, procedure)
     file = pools.volumes.open(find(pools, arguments.vol), write=write)
     try:
         file.seek(arguments.offset)
