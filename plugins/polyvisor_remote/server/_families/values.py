@@ -94,7 +94,7 @@ def _taken(group: str, given: Mapping[str, Any]) -> dict[str, int | str]:
 
 
 def _get(
-    session: Session, arguments: Any, group: str, procedure: str, device: str | None = None
+    session: Session, arguments: Any, group: str, procedure: str, device: str | None
 ) -> tuple[list[TypedParam], int]:
     """Return a group's values, or how many it has if that is all that is asked."""
     function, kinds = function_name(procedure), _GROUPS[group]
@@ -114,9 +114,7 @@ def _get(
     return shown[: max(0, arguments.nparams)], len(shown)
 
 
-def _set(
-    session: Session, arguments: Any, group: str, procedure: str, device: str | None = None
-) -> None:
+def _set(session: Session, arguments: Any, group: str, procedure: str, device: str | None) -> None:
     part = need(session.driver.tuning, procedure)
     uuid = session.uuid(arguments.dom)
     where = impact(session, uuid, arguments.flags, function_name(procedure), also=_TEXT)
@@ -125,64 +123,28 @@ def _set(
     part.set(uuid, group, _taken(group, mapping(arguments.params)), device, **where)
 
 
-@serves("domain_get_memory_parameters", slow=True)
-def get_memory_parameters(session: Session, arguments: Any) -> tuple[list[TypedParam], int]:
-    """Return the limits of memory, in KiB."""
-    return _get(session, arguments, "memtune", "domain_get_memory_parameters")
+#: What each pair of calls is about: the group, and the argument that names a device.
+_CALLS = {
+    "memory_parameters": ("memtune", None),
+    "blkio_parameters": ("blkiotune", None),
+    "numa_parameters": ("numatune", None),
+    "block_io_tune": ("blkdeviotune", "disk"),
+    "interface_parameters": ("domiftune", "device"),
+}
 
 
-@serves("domain_set_memory_parameters", slow=True)
-def set_memory_parameters(session: Session, arguments: Any) -> None:
-    """Set limits of memory, in KiB."""
-    _set(session, arguments, "memtune", "domain_set_memory_parameters")
+def _serve(call: str, group: str, argument: str | None) -> None:
+    def device(arguments: Any) -> str | None:
+        return None if argument is None else getattr(arguments, argument)
+
+    @serves(f"domain_get_{call}", slow=True)
+    def get(session: Session, arguments: Any) -> tuple[list[TypedParam], int]:
+        return _get(session, arguments, group, f"domain_get_{call}", device(arguments))
+
+    @serves(f"domain_set_{call}", slow=True)
+    def set_(session: Session, arguments: Any) -> None:
+        _set(session, arguments, group, f"domain_set_{call}", device(arguments))
 
 
-@serves("domain_get_blkio_parameters", slow=True)
-def get_blkio_parameters(session: Session, arguments: Any) -> tuple[list[TypedParam], int]:
-    """Return the shares of the host's disks."""
-    return _get(session, arguments, "blkiotune", "domain_get_blkio_parameters")
-
-
-@serves("domain_set_blkio_parameters", slow=True)
-def set_blkio_parameters(session: Session, arguments: Any) -> None:
-    """Set shares of the host's disks."""
-    _set(session, arguments, "blkiotune", "domain_set_blkio_parameters")
-
-
-@serves("domain_get_numa_parameters", slow=True)
-def get_numa_parameters(session: Session, arguments: Any) -> tuple[list[TypedParam], int]:
-    """Return from which of the host's nodes memory comes."""
-    return _get(session, arguments, "numatune", "domain_get_numa_parameters")
-
-
-@serves("domain_set_numa_parameters", slow=True)
-def set_numa_parameters(session: Session, arguments: Any) -> None:
-    """Say from which of the host's nodes memory comes."""
-    _set(session, arguments, "numatune", "domain_set_numa_parameters")
-
-
-@serves("domain_get_block_io_tune", slow=True)
-def get_block_io_tune(session: Session, arguments: Any) -> tuple[list[TypedParam], int]:
-    """Return the limits of a disk."""
-    disk = arguments.disk
-    return _get(session, arguments, "blkdeviotune", "domain_get_block_io_tune", disk)
-
-
-@serves("domain_set_block_io_tune", slow=True)
-def set_block_io_tune(session: Session, arguments: Any) -> None:
-    """Set limits of a disk."""
-    _set(session, arguments, "blkdeviotune", "domain_set_block_io_tune", arguments.disk)
-
-
-@serves("domain_get_interface_parameters", slow=True)
-def get_interface_parameters(session: Session, arguments: Any) -> tuple[list[TypedParam], int]:
-    """Return the limits of an interface, in KiB per second and KiB."""
-    device = arguments.device
-    return _get(session, arguments, "domiftune", "domain_get_interface_parameters", device)
-
-
-@serves("domain_set_interface_parameters", slow=True)
-def set_interface_parameters(session: Session, arguments: Any) -> None:
-    """Set limits of an interface, in KiB per second and KiB."""
-    device = arguments.device
-    _set(session, arguments, "domiftune", "domain_set_interface_parameters", device)
+for _call, _about in _CALLS.items():
+    _serve(_call, *_about)
