@@ -307,6 +307,15 @@ def _write_kib(value: int) -> str:
 
 
 #: A size in bytes that stands in XML as a number of KiB without a unit beside it.
+
+
+def _check_unit(unit: str) -> str:
+    unit_factor(unit)
+    return unit
+
+
+#: The unit of the size beside it: read in any, kept and written in KiB.
+UNIT = Codec(_check_unit, _quoted, schema={"type": "string", "enum": ["KiB"]})
 BYTES = Codec(
     lambda text: scaled(text, ""),
     _write_kib,

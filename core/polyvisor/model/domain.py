@@ -15,6 +15,7 @@ from polyvisor.model._codecs import (
     NAME,
     ON_OFF,
     UINT,
+    UNIT,
     UUID_TEXT,
     YES_NO,
     choices,
@@ -123,7 +124,7 @@ class MaxMemory(Element):
 
     slots: int | None = attr(UINT)
     #: Always KiB, whatever it was read in.
-    unit: str = attr(default="KiB")
+    unit: str = attr(UNIT, default="KiB")
     #: In bytes.
     size: int = text(BYTES, required=True)
 
