@@ -45,7 +45,7 @@ def _writable(controller: str) -> CgroupTree:
     tree = CgroupTree.of_host()
     place = tree.places.get(controller)
     if place is None or controller in tree.unified or not os.access(place, os.W_OK):
-        pytest.skip(f"no writable control groups of version 1 for {controller}")
+        pytest.skip(f"this kernel has no writable control groups of version 1 for {controller}")
     return tree
 
 
