@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from threading import RLock
 from typing import TYPE_CHECKING, Any, cast
+from weakref import ref
 
 from polyvisor.driver import Driver
 from polyvisor.local._domains import LocalDomains
@@ -173,7 +174,9 @@ class LocalDriver(Driver):
         self.hypervisor = hypervisor
         self.home = home
         self._keeper = Keeper(uri, hypervisor, home, context)
-        self._domains = LocalDomains(self._keeper, lambda: self.events)
+        # A reference to ourselves would keep us, and what is open here, until cycles are collected.
+        this = ref(self)
+        self._domains = LocalDomains(self._keeper, lambda: getattr(this(), "events", None))
         self.domains: Domains = self._domains
         self._made: list[Any] = []
         self._making = RLock()

@@ -14,6 +14,8 @@ from polyvisor_remote.client.reaching import asked_for, reach
 from polyvisor_remote.client.support import Server
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from polyvisor.driver import OpenContext
     from polyvisor.host import CpuTimes, HostMemory
     from polyvisor.model import DomainCapabilities
@@ -59,10 +61,6 @@ class _Part:
 
 def _part(feature: str, where: str) -> Any:
     return _Part(feature, where)
-
-
-#: Figures that one call may bring (``REMOTE_NODE_CPU_STATS_MAX``, and that of memory).
-_FIGURES = 16
 
 
 class RemoteDriver(Driver):
@@ -168,28 +166,37 @@ class RemoteDriver(Driver):
         """Ask for the times of one or all processors."""
         from polyvisor.host import CpuTimes
 
-        answer = self.link.call("node_get_cpu_stats", -1 if cpu is None else cpu, _FIGURES, 0)
-        found = {one.field: one.value / 1e9 for one in answer.params}
+        found = self._figures("node_get_cpu_stats", cpu, lambda number, count: (number, count, 0))
         return CpuTimes(
-            user=found.get("user", 0.0),
-            system=found.get("kernel", 0.0),
-            idle=found.get("idle", 0.0),
-            iowait=found.get("iowait", 0.0),
+            user=found.get("user", 0) / 1e9,
+            system=found.get("kernel", 0) / 1e9,
+            idle=found.get("idle", 0) / 1e9,
+            iowait=found.get("iowait", 0) / 1e9,
         )
 
     def host_memory(self, cell: int | None) -> HostMemory:
         """Ask for the memory of one or all NUMA nodes."""
         from polyvisor.host import HostMemory
 
-        number = -1 if cell is None else cell
-        answer = self.link.call("node_get_memory_stats", _FIGURES, number, 0)
-        found = {one.field: one.value << 10 for one in answer.params}
+        told = self._figures(
+            "node_get_memory_stats", cell, lambda number, count: (count, number, 0)
+        )
+        found = {name: value << 10 for name, value in told.items()}
         return HostMemory(
             total=found.get("total", 0),
             free=found.get("free", 0),
             buffers=found.get("buffers"),
             cached=found.get("cached"),
         )
+
+    def _figures(
+        self, procedure: str, which: int | None, words: Callable[[int, int], tuple[int, ...]]
+    ) -> dict[str, int]:
+        """Ask how many figures of the host there are, then for as many: no other number will do."""
+        number = -1 if which is None else which
+        count = self.link.call(procedure, *words(number, 0)).nparams
+        answer = self.link.call(procedure, *words(number, count))
+        return {one.field: one.value for one in answer.params}
 
     def support(self) -> SupportTable:
         """Ask the server for what was not asked yet."""
