@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from polyvisor_qemu.hypervisor import QemuHypervisor
     from polyvisor_qemu.qmp import Monitor
 
-__all__ = ["QemuConsoles", "end_of", "open_end"]
+__all__ = ["QemuConsoles", "chardev_of", "end_of", "open_end"]
 
 #: Seconds to wait until QEMU lets us in at a socket.
 _PATIENCE = 5.0
@@ -74,12 +74,16 @@ def _find(guest: Guest, device: str | None, monitor: Monitor) -> tuple[str, str]
     raise NotFound(f"{guest.name!r} has neither console nor serial port", key="console")
 
 
+def chardev_of(monitor: Monitor, name: str) -> dict[str, Any] | None:
+    """Return what QEMU says of the character device of a guest's device (``ChardevInfo``)."""
+    told: list[dict[str, Any]] = monitor.execute("query-chardev")
+    return next((one for one in told if one["label"] in (name, f"char{name}")), None)
+
+
 def end_of(monitor: Monitor, name: str) -> str | None:
     """Return where on the host the character device of a guest's device ends, in QEMU's words."""
-    for one in monitor.execute("query-chardev"):
-        if one["label"] in (name, f"char{name}"):
-            return str(one["filename"])
-    return None
+    found = chardev_of(monitor, name)
+    return None if found is None else str(found["filename"])
 
 
 def _device(guest: Guest, name: str) -> Chardev | None:

@@ -72,14 +72,7 @@ def receive(
                 runtime["switches"] = True
 
             def listen(uri: str) -> None:
-                try:
-                    stream.begin_in(monitor, uri, means=means)
-                except QmpError as error:
-                    raise HypervisorError(
-                        f"cannot listen on {uri}: {error.native_message}",
-                        domain=guest.name,
-                        native_message=error.native_message,
-                    ) from error
+                stream.begin_in(monitor, uri, means=means)
 
             uri = listen_at(hypervisor, guest, options, listen, near=from_here(cookie))
             if options.copy_storage:
@@ -108,7 +101,21 @@ def listen_at(
         options: the migration's, which may say where as well.
         listen: has QEMU listen at an address in its words.
         near: the source is on this machine.
+
+    Raises:
+        HypervisorError: it cannot.
     """
+
+    def begin(uri: str) -> None:
+        try:
+            listen(uri)
+        except QmpError as error:
+            raise HypervisorError(
+                f"cannot listen on {uri}: {error.native_message}",
+                domain=guest.name,
+                native_message=error.native_message,
+            ) from error
+
     place: str | None = None
     local = options.uri is None and options.listen_address is None and near
     if options.uri is not None:
@@ -118,12 +125,12 @@ def listen_at(
         if place == f"{guest.run_dir}/migration":
             place = None
     if not local:
-        return listen_tcp(hypervisor.settings, options, place, listen)
+        return listen_tcp(hypervisor.settings, options, place, begin)
     if place is not None:
-        listen(uri := f"unix:{place}")
+        begin(uri := f"unix:{place}")
         return uri
     # QEMU has its run folder under this name, however long the real path is.
-    listen(f"unix:/proc/self/fd/{RUN_FD}/migration")
+    begin(f"unix:/proc/self/fd/{RUN_FD}/migration")
     return f"unix:{guest.run_dir}/migration"
 
 

@@ -199,14 +199,7 @@ def receive_rest(
     with Aside(guest) as aside:
 
         def listen(uri: str) -> None:
-            try:
-                aside.execute("migrate-recover", uri=uri)
-            except QmpError as error:
-                raise HypervisorError(
-                    f"cannot listen on {uri}: {error.native_message}",
-                    domain=guest.name,
-                    native_message=error.native_message,
-                ) from error
+            aside.execute("migrate-recover", uri=uri)
 
         if aside.status() != "postcopy-paused":
             # It may not have noticed that nothing comes any more.

@@ -80,15 +80,14 @@ def ask(hypervisor: QemuHypervisor, guest: Guest, what: str, modes: Sequence[str
 def _listens(hypervisor: QemuHypervisor, guest: Guest) -> bool:
     """Say whether an agent has opened its channel in the guest."""
     from polyvisor_qemu.agent import channel_of
+    from polyvisor_qemu.consoles import chardev_of
 
     alias = channel_of(guest)
     if alias is None:
         return False
     with hypervisor.monitor(guest) as monitor:
-        return any(
-            one["label"] in (alias, f"char{alias}") and one.get("frontend-open")
-            for one in monitor.execute("query-chardev")
-        )
+        found = chardev_of(monitor, alias)
+    return found is not None and bool(found.get("frontend-open"))
 
 
 def _tell_agent(hypervisor: QemuHypervisor, guest: Guest, mode: str) -> None:

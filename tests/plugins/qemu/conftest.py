@@ -23,7 +23,7 @@ import attrs
 import pytest
 
 import polyvisor
-from polyvisor.errors import PolyvisorError
+from polyvisor.errors import OperationFailed, PolyvisorError
 from polyvisor.model import DomainSpec
 from polyvisor.testing.counting import write_image
 
@@ -475,3 +475,18 @@ def boot_linux(
                 assert time.monotonic() < deadline, "no agent answered"
 
     return boot
+
+
+@pytest.fixture(scope="session")
+def until_let_go() -> Callable[[Callable[[], None]], None]:
+    """Hold a function that asks for something as often as it takes on a busy machine."""
+
+    def ask_again(ask: Callable[[], None]) -> None:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                return ask()
+            except OperationFailed:
+                assert time.monotonic() < deadline
+
+    return ask_again

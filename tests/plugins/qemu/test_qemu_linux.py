@@ -187,17 +187,9 @@ def test_quiesced(hosts: Hosts, linux: Any) -> None:
     assert [one.name for one in linux.snapshots.list()] == ["crash", "clean"]
 
 
-def _until_let_go(ask: Callable[[], None]) -> None:
-    """Ask for something as often as it takes on a busy machine."""
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            return ask()
-        except OperationFailed:
-            assert time.monotonic() < deadline
-
-
-def test_linux_lets_go(hosts: Hosts, linux: Any) -> None:
+def test_linux_lets_go(
+    hosts: Hosts, linux: Any, until_let_go: Callable[[Callable[[], None]], None]
+) -> None:
     """Linux lets go of a PCI disk and of an interface, which are then gone for QEMU as well."""
     image = hosts.root / "vdb"
     image.write_bytes(bytes(1 << 20))
@@ -210,7 +202,7 @@ def test_linux_lets_go(hosts: Hosts, linux: Any) -> None:
         for _ in range(2):
             linux.attach_device(xml, live=True)
             time.sleep(1)  # Linux finds it, and asks for it to stay until then.
-            _until_let_go(lambda xml=xml: linux.detach_device(xml, live=True))
+            until_let_go(lambda xml=xml: linux.detach_device(xml, live=True))
         linux.attach_device(xml, live=True)
         time.sleep(1)
         linux.suspend()
@@ -218,7 +210,7 @@ def test_linux_lets_go(hosts: Hosts, linux: Any) -> None:
             linux.detach_device(xml, live=True)
         linux.resume()
         # It is let go of now, and whoever asks again is told so.
-        _until_let_go(lambda xml=xml: linux.detach_device(xml, live=True))
+        until_let_go(lambda xml=xml: linux.detach_device(xml, live=True))
     held = linux.spec().devices
     assert (len(held.disks), held.interfaces) == (1, ())
 
@@ -328,7 +320,9 @@ def test_linux_lets_go_later(hosts: Hosts, linux: Any) -> None:
         linux.detach_device_alias("virtio-disk1", live=True)
 
 
-def test_linux_gains_and_loses_a_vcpu(linux: Any) -> None:
+def test_linux_gains_and_loses_a_vcpu(
+    linux: Any, until_let_go: Callable[[Callable[[], None]], None]
+) -> None:
     """A vCPU is plugged in, used by the guest, and let go of by it again."""
 
     def seen(numbers: list[int]) -> None:
@@ -342,7 +336,7 @@ def test_linux_gains_and_loses_a_vcpu(linux: Any) -> None:
     seen([0, 1, 2])
     linux.agent.set_vcpus([2], online=True)
     assert linux.agent.vcpus()["online"] == [0, 1, 2]
-    _until_let_go(lambda: linux.set_vcpus(2, live=True))
+    until_let_go(lambda: linux.set_vcpus(2, live=True))
     seen([0, 1])
     assert linux.spec().vcpu.current == 2
     with pytest.raises(HypervisorError, match="cannot go while it runs"):

@@ -175,7 +175,9 @@ def test_definition(hosts: Hosts, make_spec: Make) -> None:
 
 
 @pytest.mark.slow
-def test_linux_gains_and_loses_memory(hosts: Hosts, boot_linux: Callable[..., Any]) -> None:
+def test_linux_gains_and_loses_memory(
+    hosts: Hosts, boot_linux: Callable[..., Any], until_let_go: Callable[[Callable[[], None]], None]
+) -> None:
     """Linux uses a module, lets go of it again or says that it does not, and resizes another."""
     domain = boot_linux(
         more=CELL.format(last=2, size=256),
@@ -202,7 +204,7 @@ def test_linux_gains_and_loses_memory(hosts: Hosts, boot_linux: Callable[..., An
     domain.attach_device(DIMM.format(128), live=True)
     until(before + 128)
     assert domain.spec().memory == 384 * MIB
-    _until_let_go(lambda: domain.detach_device(DIMM.format(128), live=True))
+    until_let_go(lambda: domain.detach_device(DIMM.format(128), live=True))
     until(before)
     assert domain.spec().memory == 256 * MIB
     assert domain.spec().devices.memories == ()
@@ -266,16 +268,6 @@ def test_told_over_the_wire(hosts: Hosts, boot_linux: Callable[..., Any]) -> Non
                 pytest.fail("our own client heard nothing")
     finally:
         server.stop(1.0)
-
-
-def _until_let_go(ask: Callable[[], None]) -> None:
-    """Ask for something as often as it takes on a busy machine."""
-    deadline = time.monotonic() + 60
-    while True:
-        try:
-            return ask()
-        except OperationFailed:
-            assert time.monotonic() < deadline
 
 
 @pytest.mark.slow
