@@ -69,6 +69,8 @@ def downtime(
     moved.destroy()
     for left in other.domains.list():
         left.undefine()
+    if not (stopped.time and resumed.time):
+        raise RuntimeError("an event came before anybody listened: the machine is too busy")
     return resumed.time - stopped.time
 
 

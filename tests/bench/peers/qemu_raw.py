@@ -1,7 +1,9 @@
-"""Times QEMU driven by hand over QMP, the floor: ``qemu_raw.py FOLDER ROUNDS``; prints JSON.
+"""Times QEMU driven by hand over QMP: ``qemu_raw.py FOLDER ROUNDS [plainly]``; prints JSON.
 
-The same machine as in ``qemu_ours.py``. It waits for events, not by asking again, and
-writes and reads save images through a descriptor handed over, as well as is known how.
+The same machine as in ``qemu_ours.py``, driven as well as is known how: it waits for events,
+writes and reads save images through a descriptor handed over, and flushes them. Plainly, it is
+driven as most scripts do: images go through a shell's ``cat`` and are left to the page cache, and
+QEMU is asked every millisecond how far it is.
 """
 
 import array
@@ -14,7 +16,7 @@ import socket
 import statistics
 import subprocess
 import sys
-from time import perf_counter
+from time import perf_counter, sleep
 
 from timing import let_count
 
@@ -46,7 +48,7 @@ class Machine:
     Without ``wait`` it is only started; :meth:`ready` waits for it.
     """
 
-    def __init__(self, folder, name, *more, memory=64, devices=None, wait=True):
+    def __init__(self, folder, name, *more, memory=64, devices=None, wait=True, spawn="deny"):
         path = f"{folder}/{name}.qmp"
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
@@ -67,7 +69,7 @@ class Machine:
                     *(tick(folder) if devices is None else devices),
                     "-chardev", f"socket,id=qmp,fd={monitor},server=on,wait=off",
                     "-mon", "chardev=qmp,mode=control",
-                    "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny",
+                    "-sandbox", f"on,obsolete=deny,elevateprivileges=deny,spawn={spawn}",
                     *more,
                 ],
                 pass_fds=(monitor,),
@@ -137,18 +139,95 @@ class Machine:
         self.socket.close()
 
 
-def running(folder):
-    """Return a new machine that runs."""
-    machine = Machine(folder, "a")
-    machine("cont")
-    machine.until("RESUME")
-    return machine
+class Well:
+    """The ways of a driver that wakes up when there is something to do."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.image = f"{folder}/image"
+        self.there = f"unix:{folder}/migration"
+
+    def machine(self, name, *more):
+        """Return a new machine."""
+        return Machine(self.folder, name, *more)
+
+    def save(self, machine):
+        """Write a machine that stands still into the image."""
+        machine.migration_events()
+        machine("stop")
+        image = os.open(self.image, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
+        machine("getfd", fd=image, fdname="image")
+        machine("migrate", uri="fd:image")
+        machine.until("MIGRATION", status="completed")
+        os.fsync(image)
+        os.close(image)
+
+    def restore(self):
+        """Return a machine of the image; it stands still."""
+        machine = self.machine("a", "-incoming", "defer")
+        machine.migration_events()
+        image = os.open(self.image, os.O_RDONLY)
+        machine("getfd", fd=image, fdname="image")
+        machine("migrate-incoming", uri="fd:image")
+        os.close(image)
+        machine.until("MIGRATION", status="completed")
+        return machine
+
+    def move(self, machine):
+        """Return the machine in another process; it stands still."""
+        other = self.machine("b", "-incoming", "defer")
+        other.migration_events()
+        other("migrate-incoming", uri=self.there)
+        machine.migration_events()
+        machine("migrate", uri=self.there)
+        machine.until("MIGRATION", status="completed")
+        other.until("MIGRATION", status="completed")
+        return other
 
 
-def cycle(folder, note, seen):
+class Plainly(Well):
+    """The ways of a driver that asks again and again."""
+
+    def machine(self, name, *more):
+        """Return a new machine, which may run a shell."""
+        return Machine(self.folder, name, *more, spawn="allow")
+
+    def save(self, machine):
+        """Write a machine that stands still into the image."""
+        machine("stop")
+        machine("migrate", uri=f"exec:cat > {self.image}")
+        self.sent(machine)
+
+    def restore(self):
+        """Return a machine of the image; it stands still."""
+        return self.arrived(self.machine("a", "-incoming", f"exec:cat {self.image}"))
+
+    def move(self, machine):
+        """Return the machine in another process; it stands still."""
+        other = self.machine("b", "-incoming", self.there)
+        machine("migrate", uri=self.there)
+        self.sent(machine)
+        return self.arrived(other)
+
+    def sent(self, machine):
+        """Wait until everything is written."""
+        while (status := machine("query-migrate")["status"]) != "completed":
+            assert status in {"setup", "active", "device"}, status
+            sleep(0.001)
+
+    def arrived(self, machine):
+        """Wait until everything is read; return the machine."""
+        while machine("query-status")["status"] == "inmigrate":
+            sleep(0.001)
+        return machine
+
+
+def cycle(folder, note, seen, ways):
     """Do everything once."""
     begun = perf_counter()
-    machine = running(folder)
+    machine = ways.machine("a")
+    machine("cont")
+    machine.until("RESUME")
     note("start", begun)
     let_count(f"{folder}/tick.log")
 
@@ -160,37 +239,18 @@ def cycle(folder, note, seen):
     note("resume", begun)
 
     begun = perf_counter()
-    machine.migration_events()
-    machine("stop")
-    image = os.open(f"{folder}/image", os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-    machine("getfd", fd=image, fdname="image")
-    machine("migrate", uri="fd:image")
-    machine.until("MIGRATION", status="completed")
-    os.fsync(image)
-    os.close(image)
+    ways.save(machine)
     machine.quit()
     note("save", begun)
 
     begun = perf_counter()
-    machine = Machine(folder, "a", "-incoming", "defer")
-    machine.migration_events()
-    image = os.open(f"{folder}/image", os.O_RDONLY)
-    machine("getfd", fd=image, fdname="image")
-    machine("migrate-incoming", uri="fd:image")
-    os.close(image)
-    machine.until("MIGRATION", status="completed")
+    machine = ways.restore()
     machine("cont")
     note("restore", begun)
     let_count(f"{folder}/tick.log")
 
     begun = perf_counter()
-    other = Machine(folder, "b", "-incoming", "defer")
-    other.migration_events()
-    other("migrate-incoming", uri=f"unix:{folder}/migration")
-    machine.migration_events()
-    machine("migrate", uri=f"unix:{folder}/migration")
-    machine.until("MIGRATION", status="completed")
-    other.until("MIGRATION", status="completed")
+    other = ways.move(machine)
     other("cont")
     machine.quit()
     note("live migration", begun)
@@ -204,16 +264,17 @@ def cycle(folder, note, seen):
     note("destroy", begun)
 
 
-def main(folder, rounds):
+def main(folder, rounds, how="well"):
     """Print the medians of some rounds."""
     seen = {}
+    ways = {"well": Well, "plainly": Plainly}[how](folder)
 
     def note(name, begun):
         seen.setdefault(name, []).append(perf_counter() - begun)
 
     try:
         for _ in range(rounds):
-            cycle(folder, note, seen)
+            cycle(folder, note, seen, ways)
     finally:
         for left in ALIVE:
             left.process.kill()
@@ -222,4 +283,4 @@ def main(folder, rounds):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])
