@@ -1,7 +1,7 @@
 """polyvisord beside libvirtd: the same client, libvirt-python, and the same driver behind both.
 
 The client takes half of the time or more where there is much to tell, so the same is measured
-with answers that are ready made.
+with answers that are ready made, and with a client that does not look at what it is told.
 """
 
 from __future__ import annotations
@@ -64,6 +64,11 @@ def measure(rounds: int) -> list[Row]:
                 peer("peers/wire.py", theirs),
                 peer("peers/wire.py", f"test+unix:///default?socket={ready}"),
             )
+            alone, other_alone = alternate(
+                rounds,
+                ours("wire_bytes.py", f"test+unix:///default?socket={socket}"),
+                ours("wire_bytes.py", theirs),
+            )
             guests, their_guests = alternate(
                 rounds,
                 peer("peers/wire_qemu.py", f"qemu+unix:///system?socket={socket}"),
@@ -74,6 +79,10 @@ def measure(rounds: int) -> list[Row]:
     return [
         *rows,
         *(Row(f"({_WHAT[key]}, ready-made answers)", floor[key], other[key]) for key in _READY),
+        *(
+            Row(f"({_WHAT[key]}, answers not looked at)", alone[key], other_alone[key], _MOST[key])
+            for key in _READY
+        ),
         *(Row(what, guests[key], their_guests[key], 0.5) for key, what in _QEMU.items()),
         Row("connect and disconnect, no more than 2 ms", mine["connect"], most=0.002),
         Row("99 of 100 answers while 100 clients are busy", many["p99"], most=0.05),
