@@ -17,6 +17,14 @@ SETTINGS = (
     ),
     Setting("keepalive_count", int, 5, "questions without an answer until it is taken for gone"),
     Setting(
+        "open_timeout",
+        float,
+        None,
+        "seconds that a daemon has for each answer until a connection is open, 0: no limit; "
+        "unless set, 30, and 300 where a person may be asked for a password meanwhile "
+        "(ssh, polkit)",
+    ),
+    Setting(
         "listen",
         list,
         [],

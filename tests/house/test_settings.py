@@ -69,7 +69,8 @@ def test_remote_declares_what_the_client_and_the_daemon_read() -> None:
     """The client's four, and each of the daemon's with the default that it has there."""
     own = Settings().plain()
     daemon = {field.name: own.get(field.name) for field in attrs.fields(Settings)}
-    assert defaults("remote") == {"user": None, "password": None} | daemon
+    client = {"user": None, "password": None, "open_timeout": None}
+    assert defaults("remote") == client | daemon
 
 
 def test_defaults_are_those_in_force() -> None:

@@ -8,12 +8,13 @@ has a thread that reads while nobody waits, :meth:`Channel.pump`.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from polyvisor.errors import ConnectionClosed, PolyvisorError
+from polyvisor.errors import ConnectionClosed, PolyvisorError, Unsupported
 from polyvisor_remote.client.failures import refusal
 from polyvisor_remote.wire import FrameReader, Kind, Message, Status, WireError, frame, program
 
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
     from polyvisor_remote.client.stream import Stream
     from polyvisor_remote.wire import Procedure
 
-__all__ = ["Channel"]
+__all__ = ["NO_FILES", "Channel"]
+
+#: Why descriptors cannot go along.
+NO_FILES = "descriptors go over the socket of a daemon on this host alone"
 
 #: Bytes taken at once, and of a long message; room for more than there is costs time.
 _CHUNK, _CHUNK_LONG = 32768, 262144
@@ -106,6 +110,8 @@ class Channel:
         self.insists = False
         self._heard = heard
         self._interval, self._count = interval, count
+        self._limit: float | None = None
+        self._end: float | None = None
         self._unanswered = 0
         self._reader = FrameReader()
         self._serial = 0
@@ -138,6 +144,25 @@ class Channel:
         serial = self._enter(slot)
         self._send(frame(home.number, home.version, procedure.number, _CALL, serial, 0, payload))
         return self._await(slot)
+
+    def call_with(
+        self, procedure: Procedure, arguments: Iterable[Any], files: Sequence[int]
+    ) -> Any:
+        """Call with descriptors, which stay the caller's, and return the answer.
+
+        Raises:
+            ConnectionClosed: see :meth:`call`.
+            Unsupported: this connection carries none.
+        """
+        if not self.pipe.files:
+            raise Unsupported(NO_FILES)
+        home = procedure.program
+        payload = procedure.arguments.codec.encode(arguments)
+        slot = _Slot()
+        serial = self._enter(slot)
+        numbers = (home.number, home.version, procedure.number)
+        self._send(frame(*numbers, Kind.CALL_WITH_FDS, serial, 0, payload, fds=len(files)), files)
+        return self._answer(procedure, self._await(slot))
 
     def call_all(
         self, calls: Sequence[tuple[Procedure, Iterable[Any]]]
@@ -230,14 +255,19 @@ class Channel:
         with self._lock:
             if self.dead is not None:
                 raise self._closed()
+            if self._limit is not None:
+                self._end = time.monotonic() + self._limit
             self._serial = serial = (self._serial & 0x7FFFFFFF) + 1
             self._waiting[serial] = slot
         return serial
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: bytes, files: Sequence[int] = ()) -> None:
         try:
             with self._sending:
-                self.pipe.send(data)
+                if files:
+                    self.pipe.send_files(data, files)
+                else:
+                    self.pipe.send(data)
         except OSError as error:
             # What the server said before it went may still be there to be read.
             self._die(f"the server hung up: {error.strerror or error}")
@@ -310,7 +340,10 @@ class Channel:
         """Take in what comes next."""
         try:
             most = _CHUNK if self._reader.missing <= _CHUNK else _CHUNK_LONG
-            data = self.pipe.receive(most, self._interval)
+            wait = self._interval
+            if self._end is not None and not self.insists:
+                wait = max(0.0, min(wait, self._end - time.monotonic()))
+            data = self.pipe.receive(most, wait)
             if data is None:
                 self._ask()
                 return
@@ -355,12 +388,28 @@ class Channel:
                     stream.wake.release()
                     stream.wake = None
 
+    def limit(self, seconds: float | None) -> None:
+        """Give the server so long for each answer from now on; not to be used by many threads.
+
+        Once it has said that it is there when asked (:meth:`greet`), that counts instead.
+        """
+        self._limit = seconds
+        self._end = None
+
     def greet(self) -> None:
         """Ask the server whether it is there; one that says so once must do so whenever asked."""
         self._send(_PING)
 
     def _ask(self) -> None:
         """Ask the server whether it is there, unless it has not said so too often."""
+        if self._end is not None and not self.insists:
+            if time.monotonic() >= self._end:
+                self._die(
+                    f"the server took the connection and then did not answer for "
+                    f"{self._limit:g} s: its daemon stands still, or it is none of libvirt's "
+                    f"kind; look at it there, or set open_timeout to wait longer"
+                )
+            return
         if self.insists and self._unanswered >= self._count:
             seconds = self._interval * (self._count + 1)
             self._die(f"the server has not answered for {seconds:g} s")

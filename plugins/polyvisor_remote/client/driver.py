@@ -120,6 +120,7 @@ class RemoteDriver(Driver):
             credentials=credentials,
             interval=float(settings.get("keepalive_interval", 5.0)),
             count=int(settings.get("keepalive_count", 5)),
+            limit=float(settings["open_timeout"]) if "open_timeout" in settings else None,
         )
         return cls(str(uri), link)
 

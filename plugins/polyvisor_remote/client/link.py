@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyvisor.errors import AuthError, ConnectionClosed, PolyvisorError
 from polyvisor_remote.client.channel import Channel
-from polyvisor_remote.client.login import log_in
+from polyvisor_remote.client.login import PERSON, log_in
 from polyvisor_remote.wire import program
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ __all__ = ["Link"]
 _BATCH = 64
 #: Seconds between attempts to reach a server that is gone: from, to, and for how long in all.
 _PAUSE, _PAUSE_MAX, _PATIENCE = 0.1, 5.0, 120.0
+#: Seconds that a server has for an answer until it is open.
+_ANSWER = 30.0
 #: ``VIR_CONNECT_RO`` and ``VIR_DRV_FEATURE_PROGRAM_KEEPALIVE``.
 _READ_ONLY, _KEEPALIVE = 1, 10
 
@@ -50,6 +52,8 @@ class Link:
         credentials: who we are, if it asks.
         interval: see :class:`~polyvisor_remote.client.channel.Channel`.
         count: see there.
+        limit: seconds that the server has for each answer until it is open; ``None``: as long
+            as is usual, which is longer where a person may be asked for a password meanwhile.
     """
 
     def __init__(
@@ -61,12 +65,13 @@ class Link:
         credentials: Credentials | None = None,
         interval: float = 5.0,
         count: int = 5,
+        limit: float | None = None,
     ) -> None:
         self._reach = reach
         self._name = name
         self._readonly = readonly
         self._credentials = credentials
-        self._interval, self._count = interval, count
+        self._interval, self._count, self._limit = interval, count, limit
         self._closed = threading.Event()
         self._renewing = threading.RLock()
         self._pump: threading.Thread | None = None
@@ -95,6 +100,14 @@ class Link:
         if channel.dead is not None:
             channel = self._renewed()
         return channel.begin(_remote[name], arguments)
+
+    def call_with(self, name: str, *arguments: Any, files: Sequence[int]) -> Any:
+        """Call a procedure with descriptors; they stay the caller's.
+
+        Raises:
+            Unsupported: this connection carries none.
+        """
+        return self._living().call_with(_remote[name], arguments, files)
 
     def exchange(self, procedure: Procedure, arguments: Iterable[Any]) -> Message:
         """Call a procedure and return the answer as it came, which may be an error.
@@ -219,11 +232,16 @@ class Link:
         pipe = self._reach()
         channel = Channel(pipe, self._tell, interval=self._interval, count=self._count)
         try:
-            log_in(channel, self._credentials)
+            if self._limit is None:
+                channel.limit(PERSON if pipe.asks else _ANSWER)
+            elif self._limit > 0:
+                channel.limit(self._limit)
+            log_in(channel, self._credentials, person=PERSON if self._limit is None else None)
             # The answer comes with that to the next call.
             channel.greet()
             flags = _READ_ONLY if self._readonly else 0
             channel.call(_remote["connect_open"], (self._name, flags))
+            channel.limit(None)
             self._ready(channel)
         except BaseException as error:
             channel.close()
@@ -239,6 +257,11 @@ class Link:
     def secure(self) -> bool:
         """Whether nobody else can listen in."""
         return self._channel.pipe.secure
+
+    @property
+    def files(self) -> bool:
+        """Whether descriptors can go along."""
+        return self._channel.pipe.files
 
     @property
     def alive(self) -> bool:

@@ -15,7 +15,10 @@ from polyvisor_remote.wire import program
 if TYPE_CHECKING:
     from polyvisor_remote.client.channel import Channel
 
-__all__ = ["Credentials", "log_in"]
+__all__ = ["PERSON", "Credentials", "log_in"]
+
+#: Seconds that a person has who is asked for a password.
+PERSON = 300.0
 
 # remote_auth_type
 _NONE, _SASL, _POLKIT = 0, 1, 2
@@ -33,8 +36,16 @@ class Credentials:
     password: str = attrs.field(repr=False)
 
 
-def log_in(channel: Channel, credentials: Credentials | None) -> None:
+def log_in(
+    channel: Channel, credentials: Credentials | None, *, person: float | None = None
+) -> None:
     """Do what the server asks for before anything else.
+
+    Args:
+        channel: the connection to it.
+        credentials: who we are, if it asks.
+        person: seconds in which the server must have asked a person on its host, if it does
+            that; ``None``: as long as it has for every answer.
 
     Raises:
         AuthError: it does not let us in, or asks for what we cannot give.
@@ -43,6 +54,8 @@ def log_in(channel: Channel, credentials: Credentials | None) -> None:
     if not ways or _NONE in ways:
         return
     if _POLKIT in ways:
+        if person is not None:
+            channel.limit(person)
         channel.call(_remote["auth_polkit"], ())
     elif _SASL in ways:
         _sasl(channel, credentials)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import select
 import socket
+import struct
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 
@@ -23,9 +25,16 @@ class Pipe(Protocol):
 
     #: Whether nobody else can listen in.
     secure: bool
+    #: Whether descriptors can go along.
+    files: bool
+    #: Whether a person may be asked for something on the way.
+    asks: bool
 
     def send(self, data: bytes) -> None:
         """Send all of it; ``OSError`` if it cannot be."""
+
+    def send_files(self, data: bytes, files: Sequence[int]) -> None:
+        """Send all of it and descriptors after it, where that can be."""
 
     def receive(self, most: int, timeout: float | None) -> bytes | None:
         """Return what came, ``b""`` at the end, ``None`` if nothing did in the time."""
@@ -43,10 +52,15 @@ class SocketPipe:
     Args:
         connected: the socket.
         secure: whether nobody else can listen in.
+        files: whether it is a local one, to the server itself.
     """
 
-    def __init__(self, connected: socket.socket, *, secure: bool = False) -> None:
-        self.secure = secure
+    asks = False
+
+    def __init__(
+        self, connected: socket.socket, *, secure: bool = False, files: bool = False
+    ) -> None:
+        self.secure, self.files = secure, files
         self._socket = connected
         self._receive, self.send = connected.recv, connected.sendall
         self._poll = select.poll()
@@ -58,6 +72,13 @@ class SocketPipe:
         if timeout is not None and not self._poll.poll(timeout * 1000):
             return None
         return self._receive(most)
+
+    def send_files(self, data: bytes, files: Sequence[int]) -> None:
+        """Send all of it, and each descriptor with a byte of its own (``virNetSocketSendFD``)."""
+        self.send(data)
+        for one in files:
+            held = struct.pack("i", one)
+            self._socket.sendmsg([b"\0"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, held)])
 
     def close(self) -> None:
         """Hang up."""
@@ -79,6 +100,8 @@ class ProgramPipe(SocketPipe):
         process: the program; its standard error is a pipe.
         secure: see :class:`SocketPipe`.
     """
+
+    asks = True
 
     def __init__(
         self,
@@ -125,6 +148,8 @@ class TlsPipe:
     """
 
     secure = True
+    files = False
+    asks = False
 
     def __init__(self, connected: ssl.SSLSocket) -> None:
         import ssl
@@ -146,6 +171,10 @@ class TlsPipe:
                 except (self._writing, self._reading):
                     pass
             self._wait(select.POLLOUT, None)
+
+    def send_files(self, data: bytes, files: Sequence[int]) -> None:
+        """Refuse, since they cannot go to another host."""
+        raise OSError("descriptors cannot go over TLS")
 
     def receive(self, most: int, timeout: float | None) -> bytes | None:
         """Return what came, if anything did in the time."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -108,14 +109,19 @@ def _sockets(uri: ConnectionUri, readonly: bool) -> list[str]:
 
 def _unix(paths: Sequence[str]) -> Pipe:
     made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    # One that takes no connections any more holds those who connect when its queue is full.
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", int(_PATIENCE), 0))
     why: dict[str, str] = {}
     for path in paths:
         try:
             made.connect(path)
         except OSError as error:
             why[path] = error.strerror or str(error)
+            if isinstance(error, BlockingIOError):
+                why[path] = f"nobody has taken the connection for {_PATIENCE:g} s"
         else:
-            return SocketPipe(made, secure=True)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 0, 0))
+            return SocketPipe(made, secure=True, files=True)
     made.close()
     tried = "; ".join(f"{path}: {words}" for path, words in why.items())
     denied = len(why) == 1 and "denied" in tried

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["RemoteAgent", "RemoteConsoles", "RemoteScreens"]
 
 _FORCE = 1  # VIR_DOMAIN_CONSOLE_FORCE
+_SKIP_AUTH = 1  # VIR_DOMAIN_OPEN_GRAPHICS_SKIPAUTH
 _CHUNK = 65536
 #: ``virKeycodeSet``.
 _CODESETS = (
@@ -110,6 +111,14 @@ class RemoteScreens(Screens):
             stream.abort()
             raise
         return answer.mime or "image/x-portable-pixmap"
+
+    def open_graphics(self, uuid: UUID, screen: int, fd: int, *, skip_auth: bool) -> None:
+        """Hand the socket over."""
+        dom, flags = self._driver.domains.reference(uuid), _SKIP_AUTH if skip_auth else 0
+        try:
+            self._driver.link.call_with("domain_open_graphics", dom, screen, flags, files=(fd,))
+        except PolyvisorError as error:
+            raise self._driver.domains.named(error, uuid, "domain_open_graphics") from None
 
     def send_keys(self, uuid: UUID, codes: Sequence[int], *, codeset: str, hold: float) -> None:
         """Have keys pressed."""

@@ -14,6 +14,7 @@ from uuid import uuid4
 
 from polyvisor.errors import Denied, PolyvisorError
 from polyvisor.support import FEATURES, Support, SupportStatus, SupportTable
+from polyvisor_remote.client.channel import NO_FILES
 from polyvisor_remote.client.failures import RPC, UNSUPPORTED
 from polyvisor_remote.server.numbers import Feature, Migrate
 
@@ -75,6 +76,7 @@ _PROBES: Mapping[str, tuple[Any, ...]] = {
     "console.serial": ("domain_open_console", _NOBODY, None, 0),
     "console.screenshot": ("domain_screenshot", _NOBODY, 0, 0),
     "console.send-key": ("domain_send_key", _NOBODY, 0, 0, [1], 0),
+    "console.graphics": ("domain_open_graphics_fd", _NOBODY, 0, 0),
     "guest.agent": ("qemu:domain_agent_command", _NOBODY, "{}", 1, 0),
     "host.figures": ("node_get_cpu_stats", -1, 0, 0),
     "storage": ("connect_num_of_storage_pools",),
@@ -91,7 +93,6 @@ _MISSING = "the client for libvirt's protocol does not do this yet"
 #: Why not, where it is known.
 _REASONS = {
     "save.edit": "images are files of the server's host; read and change them there",
-    "console.graphics": "the client for libvirt's protocol hands over no descriptors yet",
     "migration.timeout": "the client cannot stop the guest after a time; set a downtime",
 }
 
@@ -123,7 +124,7 @@ class Server:
             unknown = [feature for feature in _PROBES if feature not in self._known]
             answers = self._link.call_all([_PROBES[feature] for feature in unknown])
             for feature, answer in zip(unknown, answers, strict=True):
-                self._known[feature] = _reason(answer)
+                self._known[feature] = self._reason(feature, answer)
         return SupportTable(
             {
                 feature: (
@@ -141,8 +142,13 @@ class Server:
         with self._lock:
             if feature not in self._known:
                 (answer,) = self._link.call_all([_PROBES[feature]])
-                self._known[feature] = _reason(answer)
+                self._known[feature] = self._reason(feature, answer)
             return self._known[feature]
+
+    def _reason(self, feature: str, answer: Any) -> str | None:
+        if feature == "console.graphics" and not self._link.files:
+            return NO_FILES
+        return _reason(answer)
 
 
 def _reason(answer: Any) -> str | None:

@@ -66,6 +66,17 @@ def at(path: str, scheme: str = "sim", where: str = "/a") -> str:
     return f"{scheme}+unix://{where}?socket={quote(path)}"
 
 
+def test_descriptors_stay_on_this_host(daemon: Daemon) -> None:
+    """Over TCP none goes, which is said before anything is tried."""
+    with polyvisor.open(f"sim+tcp://127.0.0.1:{daemon.tcp[1]}/a") as host:
+        answer = host.support["console.graphics"]
+        assert not answer.usable
+        assert "on this host" in answer.reason
+    with polyvisor.open(at(daemon.path)) as host:
+        # Here they could, but nobody draws.
+        assert "connects nobody" in host.support["console.graphics"].reason
+
+
 def test_tcp_and_local_sockets_lead_to_the_same_host(daemon: Daemon) -> None:
     """What one client defines the other sees, whatever way it came."""
     with polyvisor.open(f"sim+tcp://127.0.0.1:{daemon.tcp[1]}/a") as one:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -174,3 +175,29 @@ def test_figures_of_a_backup(guest: Domain) -> None:
     assert (pulled.operation, pulled.outcome) == ("backup", JobOutcome.COMPLETED)
     assert set(pulled.figures) == {"time_elapsed", "disk_temp_used", "disk_temp_total"}
     guest.destroy()
+
+
+def test_a_viewer_is_handed_over(both: Both) -> None:
+    """The display serves a socket of ours; one that is not there is refused, of both daemons."""
+    display = "<graphics type='vnc' port='-1' autoport='yes' passwd='a'/></devices>"
+    for side, uri in both.uris.items():
+        xml = (both.folder / f"{side}.xml").read_text().replace("</devices>", display)
+        with polyvisor.open(uri) as host:
+            assert host.support.usable("console.graphics")
+            domain = host.domains.define(xml)
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                with pytest.raises(OperationInvalid):
+                    domain.open_graphics(theirs.fileno())
+                domain.start()
+                with pytest.raises(NotFound, match="7"):
+                    domain.open_graphics(theirs.fileno(), screen=7)
+                domain.open_graphics(theirs.fileno(), skip_auth=True)
+                theirs.close()
+                ours.settimeout(60)
+                # RFC 6143, section 7.1: the server speaks first; 1 is a viewer without a password.
+                assert (version := ours.recv(12, socket.MSG_WAITALL)).startswith(b"RFB ")
+                ours.sendall(version)
+                assert ours.recv(2, socket.MSG_WAITALL) == b"\1\1"
+            assert domain.active
+            domain.destroy()

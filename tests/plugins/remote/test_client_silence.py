@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ from polyvisor.events import EventKind
 from polyvisor_remote.server.listening import UnixListener
 from polyvisor_remote.server.opening import opener
 from polyvisor_remote.server.server import Server
+from polyvisor_remote.wire import FrameReader, Kind, Status, frame, program
 
 GUEST = """<domain type='sim'><name>g</name><memory unit='MiB'>4</memory><vcpu>1</vcpu>
 <os><type>hvm</type></os></domain>"""
@@ -94,6 +97,83 @@ def test_a_daemon_that_stands_still_is_given_up_and_used_again(
             domain.start()
             assert next(stream).kind is EventKind.STARTED
             domain.destroy()
+
+
+def answered(held: socket.socket, payload: bytes) -> None:
+    """Answer the call that comes next."""
+    (call,) = FrameReader().feed(held.recv(4096))
+    numbers = (call.program, call.version, call.procedure)
+    held.sendall(frame(*numbers, Kind.REPLY, call.serial, Status.OK, payload))
+
+
+def nothing(held: socket.socket, over: threading.Event) -> None:
+    """Say nothing at all."""
+    over.wait()
+
+
+def few_bytes(held: socket.socket, over: threading.Event) -> None:
+    """Never come to the end of the first answer."""
+    held.sendall(struct.pack(">I", 1 << 20))
+    while not over.wait(0.02):
+        held.sendall(bytes(1))
+
+
+def no_more_than_a_login(held: socket.socket, over: threading.Event) -> None:
+    """Say that nobody has to say who he is, and then nothing."""
+    answered(held, program("remote")["auth_list"].result.codec.encode(([0],)))
+    over.wait()
+
+
+def asking_for_ever(held: socket.socket, over: threading.Event) -> None:
+    """Begin to ask a person, who never comes."""
+    answered(held, program("remote")["auth_list"].result.codec.encode(([2],)))
+    over.wait()
+
+
+@pytest.mark.parametrize("answer", [nothing, few_bytes, no_more_than_a_login, asking_for_ever])
+@pytest.mark.parametrize("transport", ["unix", "tcp"])
+def test_who_never_answers_is_given_up(
+    tmp_path: Path, answer: Callable[[socket.socket, threading.Event], None], transport: str
+) -> None:
+    """Whatever takes the connection and says nothing more: the error says so, and what to do."""
+    if transport == "unix":
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        uri = f"sim+unix:///a?socket={tmp_path}/s"
+    else:
+        listener = socket.create_server(("127.0.0.1", 0))
+        uri = f"sim+tcp://127.0.0.1:{listener.getsockname()[1]}/a"
+    file = tmp_path / "c.toml"
+    file.write_text(
+        f"[connections.c]\nuri = '{uri}'\n[connections.c.settings]\nopen_timeout = 1.0\n"
+    )
+    over, outcome = threading.Event(), list[BaseException]()
+
+    def serve() -> None:
+        held, _ = listener.accept()
+        with held, suppress(OSError):
+            answer(held, over)
+
+    def call() -> None:
+        try:
+            polyvisor.open("c", config=load(file))
+        except BaseException as error:  # noqa: BLE001 - looked at below
+            outcome.append(error)
+
+    threads = [threading.Thread(target=one, daemon=True) for one in (serve, call)]
+    try:
+        for one in threads:
+            one.start()
+        threads[1].join(PATIENCE)
+        assert not threads[1].is_alive(), "it waits for ever"
+    finally:
+        over.set()
+        threads[0].join(PATIENCE)
+        listener.close()
+    assert isinstance(outcome[0], ConnectError), outcome
+    assert "did not answer for 1 s" in outcome[0].message
+    assert "open_timeout" in outcome[0].message
 
 
 def test_a_client_that_stood_still_goes_on(tmp_path: Path) -> None:
