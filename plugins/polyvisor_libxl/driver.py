@@ -73,11 +73,6 @@ class LibxlDriver(LocalDriver):
         module = load(None if library is None else str(library))
         return lambda: Context(module)
 
-    def close(self) -> None:
-        """Release everything; guests stay as they are. A second call does nothing."""
-        super().close()
-        self.hypervisor.close()
-
     @property
     def consoles(self) -> LibxlConsoles:  # type: ignore[override]
         """Opens consoles and serial ports."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from math import inf
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from polyvisor.errors import (
     Timeout,
@@ -22,7 +23,7 @@ from polyvisor.local import (
     WatchesGuests,
 )
 from polyvisor.states import DomainState, StateReason
-from polyvisor_qemu.process import Process
+from polyvisor_qemu.process import Process, Watch
 from polyvisor_qemu.qmp import Gone, Monitor, QmpError
 
 if TYPE_CHECKING:
@@ -66,6 +67,14 @@ _STATES = {
 }
 
 
+class _Looked(NamedTuple):
+    """What was seen of guests, and what tells whether it is still so."""
+
+    guests: Sequence[Guest]
+    looks: Sequence[Observation]
+    watch: Watch | None
+
+
 class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests):
     """Runs guests with QEMU.
 
@@ -89,6 +98,7 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         self.volume: Callable[[str, str], str] | None = None
         #: The user that guests run as, if it is not ours.
         self.owning: Owning | None = None
+        self._looked: _Looked | None = None
 
     # Definitions
 
@@ -231,6 +241,28 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
 
             return Observation(guest.state, guest.reason, rebooted=turned(self, guest))
         return self.seen(guest, status)
+
+    def observe_all(self, guests: Sequence[Guest]) -> Sequence[Observation]:
+        """See which QEMUs are alive; of guests that were looked at before, the kernel tells."""
+        before = self._looked
+        again = before is not None and before.guests is guests
+        if again and before is not None and before.watch is not None and not before.watch.ended():
+            return before.looks
+        looks = super().observe_all(guests)
+        self._looked = _Looked(guests, looks, self._watch(guests) if again else None)
+        return looks
+
+    def _watch(self, guests: Sequence[Guest]) -> Watch | None:
+        processes = [process for guest in guests if (process := self.process(guest)) is not None]
+        if len(processes) < len(guests):
+            return None
+        with suppress(OSError):
+            return Watch(processes)
+        return None
+
+    def close(self) -> None:
+        """Let go of what is watched."""
+        self._looked = None
 
     def seen(self, guest: Guest, status: str) -> Observation:
         """Return what a look shows at a guest of which QEMU tells its ``query-status``."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import select
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from errno import EMFILE
 from typing import NamedTuple
 
 import attrs
 
-__all__ = ["Process", "spawn"]
+__all__ = ["Process", "Watch", "spawn"]
 
 #: Children of this process that have not been waited for.
 _children: set[int] = set()
@@ -117,6 +118,46 @@ class Process:
                 fields = file.read().rpartition(")")[2].split()
             return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
         return 0.0
+
+
+class Watch:
+    """Says at once whether any of some processes has ended, as often as it is asked.
+
+    It holds a descriptor for each as long as it is there.
+
+    Args:
+        processes: those to be watched.
+
+    Raises:
+        OSError: one of them has ended already, or there are too many for that.
+    """
+
+    #: Of the descriptors that this process may have, how many this may take.
+    _SHARE = 4
+
+    def __init__(self, processes: Sequence[Process]) -> None:
+        from resource import RLIMIT_NOFILE, getrlimit
+
+        self._fds: list[int] = []
+        limit = getrlimit(RLIMIT_NOFILE)[0]
+        if len(processes) > limit // self._SHARE:
+            raise OSError(EMFILE, "too many processes to be watched")
+        # Of a poll(2) object no two threads may ask at once.
+        self._epoll = select.epoll(max(1, len(processes)))
+        for process in processes:
+            fd = process.fd()
+            if fd is None:
+                raise ProcessLookupError(process.pid)
+            self._fds.append(fd)
+            self._epoll.register(fd, select.EPOLLIN)
+
+    def ended(self) -> bool:
+        """Return whether any has ended."""
+        return bool(self._epoll.poll(0, 1))
+
+    def __del__(self) -> None:
+        for fd in self._fds:
+            os.close(fd)
 
 
 def spawn(

@@ -165,11 +165,6 @@ class SimDriver(SimulatorDriver):
         hypervisor = SimHypervisor(FileRack(home.bells), arch=os.uname().machine)
         return cls(canonical, hypervisor, home, context)
 
-    def close(self) -> None:
-        """Release everything; guests stay as they are."""
-        super().close()
-        self.hypervisor.close()
-
     def host(self) -> HostInfo:
         """Return facts about the machine we are on, under the simulated host's name."""
         from polyvisor import __version__

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from polyvisor.driver import DomainOptions, Events, UndefineOptions
     from polyvisor.jobs import JobProgress
     from polyvisor.jobstats import JobStatistics
+    from polyvisor.local._discovery import Survey
     from polyvisor.local._hold import Hold
     from polyvisor.local._keeper import Keeper
     from polyvisor.model import DomainSpec
@@ -59,11 +60,7 @@ class LocalDomains(Domains):
         survey = self._keeper.survey()
         if not active:
             return self._store.uuids(active=False)
-        running = [
-            fresh
-            for record in self._store.records(inactive=False)
-            if (fresh := self._keeper.fresh(record, survey=survey)) is not None
-        ]
+        running = self._looked_at(self._store.records(inactive=False), survey)
         if inactive:
             return self._store.uuids()
         return [record.uuid for record in running if record.active]
@@ -81,17 +78,17 @@ class LocalDomains(Domains):
         survey = keeper.survey(records if active else None)
         if survey is not None and survey.changed:
             records = self._store.records(active=active, inactive=inactive)
+        fresh = self._looked_at(records, survey)
+        if fresh is records or (active and inactive):
+            return fresh
+        return [one for one in fresh if (active if one.active else inactive)]
+
+    def _looked_at(self, records: Sequence[Record], survey: Survey | None) -> Sequence[Record]:
+        keeper = self._keeper
         if survey is None:
-            fresh = keeper.fresh_ones(records)
-            if fresh is records:
-                return records
-            records = fresh
-        else:
-            looked_at = [keeper.fresh(record, survey=survey) for record in records]
-            records = [record for record in looked_at if record is not None]
-        if active and inactive:
-            return records
-        return [one for one in records if (active if one.active else inactive)]
+            return keeper.fresh_ones(records)
+        looked_at = [keeper.fresh(record, survey=survey) for record in records]
+        return [record for record in looked_at if record is not None]
 
     def summary(self, uuid: UUID) -> DomainSummary:
         return self._keeper.look(uuid).summary

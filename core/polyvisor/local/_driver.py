@@ -211,3 +211,4 @@ class LocalDriver(Driver):
                 part.close()
         self._domains.destroy_own()
         self.home.close()
+        self.hypervisor.close()

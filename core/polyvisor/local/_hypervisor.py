@@ -226,6 +226,9 @@ class LocalHypervisor(ABC):
         For a core dump of one that crashed, say.
         """
 
+    def close(self) -> None:  # noqa: B027
+        """Let go of what is held open; guests stay as they are. Called last, perhaps again."""
+
     def settle(self, hold: Hold) -> None:
         """Settle an intent ``own``, which a part of this plugin recorded in a process now dead.
 

@@ -36,7 +36,7 @@ class _Roll:
         records: the list; as long as nothing changes, the store gives this one.
         asked: those with a guest that can be looked at now.
         others_rest: whether there is nothing to be looked at in the others.
-        guests: those of ``asked``, where records keep theirs.
+        guests: those of ``asked``.
         unchanged: looks at them that changed nothing; a hypervisor may give the same again.
     """
 
@@ -229,8 +229,6 @@ class Keeper:
         return roll
 
     def _guests_of(self, roll: _Roll) -> Sequence[Guest]:
-        if self._guests is None:
-            return [self.guest(one) for one in roll.asked]
         if roll.guests is None:
             roll.guests = [self.guest(one) for one in roll.asked]
         return roll.guests

@@ -227,9 +227,7 @@ class SqliteStore(Store):
         return self._one("id", number) if 0 < number < 1 << 63 else None
 
     def uuids(self, *, active: bool = True, inactive: bool = True) -> list[UUID]:
-        with self._connection() as connection:
-            rows = connection.execute(f"SELECT uuid FROM domains {_kinds(active, inactive)}")
-            return [UUID(uuid) for (uuid,) in rows.fetchall()]
+        return [record.uuid for record in self.records(active=active, inactive=inactive)]
 
     def records(self, *, active: bool = True, inactive: bool = True) -> list[Record]:
         with self._connection() as connection:

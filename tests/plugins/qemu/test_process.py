@@ -1,15 +1,16 @@
-"""A process runs until the last of its threads has ended, and is waited for when it has."""
+"""A process runs until the last of its threads has ended; it is waited for, and watched."""
 
 from __future__ import annotations
 
 import os
+import resource
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from polyvisor_qemu.process import Process, spawn
+from polyvisor_qemu.process import Process, Watch, spawn
 
 # Its first thread ends and leaves another behind, as exit_group() may for a moment.
 LEADERLESS = """
@@ -51,3 +52,35 @@ def test_whoever_finds_it_ended_waits_for_it(tmp_path: Path) -> None:
     assert not process.alive
     with pytest.raises(ChildProcessError):
         os.waitpid(process.pid, 0)
+
+
+def test_a_watch_tells_that_any_has_ended(tmp_path: Path) -> None:
+    """Not before, from then on each time, and it holds no descriptor when it is dropped."""
+    before = len(os.listdir("/proc/self/fd"))
+    line = [sys.executable, "-c", "import time; time.sleep(60)"]
+    first, second = (spawn(line, fds={}, log=str(tmp_path / "log")) for _ in range(2))
+    try:
+        watch = Watch((first, second))
+        assert not watch.ended()
+        second.kill()
+        assert watch.ended()
+        assert watch.ended()
+        with pytest.raises(ProcessLookupError):
+            Watch((first, second))
+        del watch
+        assert len(os.listdir("/proc/self/fd")) == before
+    finally:
+        for process in (first, second):
+            process.kill()
+
+
+def test_a_watch_leaves_descriptors_for_others() -> None:
+    """More processes than a fraction of the descriptors that we may have are not watched."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (400, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too many"):
+            Watch([Process.of(os.getpid())] * 101)
+        assert not Watch([Process.of(os.getpid())] * 100).ended()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -167,6 +168,34 @@ def test_monitor_socket_removed(hosts: Hosts) -> None:
     assert hosts.processes() == []
     domain.start()
     assert domain.state is DomainState.RUNNING
+
+
+def test_lists_tell_of_a_qemu_that_is_gone(hosts: Hosts, make_spec: Any) -> None:
+    """However often they were asked for before, by whatever connection it was started again."""
+    host = hosts.open()
+    domain, other = (host.domains.define(make_spec(name)) for name in ("guest", "other"))
+    for one in (domain, other):
+        one.start(paused=True)
+
+    def states() -> dict[str, DomainState]:
+        return {one.name: one.state for one in host.domains.summaries()}
+
+    both = {"guest": DomainState.PAUSED, "other": DomainState.PAUSED}
+    for _ in range(3):
+        for _ in range(3):
+            assert states() == both
+        (pid,) = (
+            number
+            for number in hosts.processes()
+            if b"guest=guest," in Path(f"/proc/{number}/cmdline").read_bytes()
+        )
+        os.kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + 30
+        while states() != {**both, "guest": DomainState.SHUTOFF}:
+            assert time.monotonic() < deadline, states()
+            time.sleep(0.01)
+        assert [one.name for one in host.domains.list(inactive=False)] == ["other"]
+        hosts.open().domains["guest"].start(paused=True)
 
 
 def test_image_that_another_guest_writes(hosts: Hosts) -> None:
