@@ -55,10 +55,10 @@ def complete(hypervisor: QemuHypervisor, spec: DomainSpec) -> DomainSpec:
         on_reboot=spec.on_reboot or "restart",
         on_crash=spec.on_crash or "destroy",
     )
-    if any(one.mac is None for one in spec.devices.interfaces):
-        from polyvisor_qemu.naming import with_address
+    if any(one.mac is None or one.virtualport for one in spec.devices.interfaces):
+        from polyvisor_qemu.naming import with_identity
 
-        named = tuple(map(with_address, spec.devices.interfaces))
+        named = tuple(map(with_identity, spec.devices.interfaces))
         spec = attrs.evolve(spec, devices=attrs.evolve(spec.devices, interfaces=named))
     if hypervisor.settings.get("layout") == "libvirt":
         spec = _as_libvirt(spec)

@@ -65,6 +65,8 @@ _NET = {
     "rx.bytes": 8, "rx.pkts": 9, "rx.errs": 10, "rx.drop": 11,
     "tx.bytes": 0, "tx.pkts": 1, "tx.errs": 2, "tx.drop": 3,
 }  # fmt: skip
+#: Those of a device that is the guest's own (virDomainNetTypeSharesHostView).
+_NET_SAME = {name: (column + 8) % 16 for name, column in _NET.items()}
 
 
 # Each costs a descriptor meanwhile.
@@ -248,7 +250,8 @@ def _interfaces(pid: int, spec: DomainSpec, wires: _Wires) -> dict[str, Any]:
         figures[f"net.{number}.name"] = name
         counts = wires.of(pid).get(name)
         if counts is not None:
-            figures |= {f"net.{number}.{ours}": counts[column] for ours, column in _NET.items()}
+            columns = _NET_SAME if interface.type == "direct" else _NET
+            figures |= {f"net.{number}.{ours}": counts[at] for ours, at in columns.items()}
     return figures
 
 

@@ -16,6 +16,8 @@ from uuid import uuid4
 import attrs
 
 from polyvisor.errors import HypervisorError, Unsupported
+from polyvisor.states import DomainState
+from polyvisor_qemu import wires
 from polyvisor_qemu.cmdline.others import ACTIONS
 from polyvisor_qemu.handing import Handing
 from polyvisor_qemu.plugged import Plugged, devices_of, with_devices
@@ -143,14 +145,17 @@ def attach(hypervisor: ChangingQemu, guest: Guest, kind: str, device: Any, spec:
         if taps:
             placed = attrs.evolve(placed, target=taps[0])
         try:
+            if taps and guest.state is not DomainState.PAUSED:
+                wires.start(guest.run_dir, f"attach a device to {guest.name!r}", taps)
             if kind == "watchdogs":
                 action = device.action or "reset"
                 monitor.execute("watchdog-set-action", action=ACTIONS.get(action, action))
             for command, given in described.line.commands:
                 if any(token in one for one in _strings(given)):
                     monitor.execute_all((command, _renamed(given, token, name)))
-        except QmpError:
+        except (QmpError, HypervisorError):
             take_back(monitor, mine)
+            wires.release(guest.run_dir, taps)
             raise
         if kind == "memories":
             from polyvisor_qemu.modules import with_base
@@ -312,6 +317,7 @@ def plug(
                 done.append((option, values))
         except BaseException:
             take_back(monitor, done)
+            wires.release(guest.run_dir, handing.taps)
             raise
         return handing.taps
 

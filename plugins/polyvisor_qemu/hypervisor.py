@@ -284,6 +284,10 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
 
     def resume(self, guest: Guest) -> None:
         """Let the vCPUs run."""
+        if self._wired(guest):
+            from polyvisor_qemu import wires
+
+            wires.start(guest.run_dir, f"resume {guest.name!r}")
         deadline = time.monotonic() + FINALIZING
         while True:
             try:
@@ -299,6 +303,10 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
     def suspend(self, guest: Guest) -> None:
         """Stop the vCPUs."""
         self._command(guest, "stop")
+        if self._wired(guest):
+            from polyvisor_qemu import wires
+
+            wires.stop(guest.run_dir)
 
     def shutdown(self, guest: Guest) -> None:
         """Have the agent shut the guest down if it listens, else press the power button."""
@@ -343,6 +351,7 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
 
             process, grouped = find(guest), True
         if process is None:
+            self._release(guest)
             return
         if guest.runtime.get("moved"):
             process.end(FLUSHING)
@@ -358,8 +367,19 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         if guest.runtime.get("grouped"):
             self._ungroup(guest.runtime["pid"])
 
+    def _wired(self, guest: Guest) -> bool:
+        """Say whether a guest has something on the network that does not go with its QEMU."""
+        return guest.run_dir is not None and os.path.exists(f"{guest.run_dir}/wires")
+
+    def _release(self, guest: Guest) -> None:
+        if self._wired(guest):
+            from polyvisor_qemu import wires
+
+            wires.release(guest.run_dir)
+
     def _unplug(self, guest: Guest) -> None:
-        """Run the scripts of interfaces whose TAP devices are gone with their QEMU."""
+        """Remove what has not gone from the network with its QEMU, and run scripts for the rest."""
+        self._release(guest)
         for one in guest.spec.devices.interfaces:
             if one.type == "ethernet" and one.downscript and one.target:
                 from polyvisor_qemu.cmdline.taps import run_script

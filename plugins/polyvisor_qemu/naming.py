@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from polyvisor.model.devices.disk import Disk
     from polyvisor.model.devices.interface import Interface
 
-__all__ = ["disk_names", "interface_device", "qdev_name", "with_address"]
+__all__ = ["disk_names", "interface_device", "qdev_name", "with_identity"]
 
 
 #: The bus that the first letters of a target stand for (virDiskNameToBusDeviceIndex).
@@ -57,16 +57,27 @@ def interface_device(interface: Interface) -> str | None:
     return None if interface.type == "user" else interface.target
 
 
-def with_address(interface: Interface) -> Interface:
-    """Return an interface with a MAC of QEMU's and KVM's range, if it has none."""
-    if interface.mac is not None and interface.mac.address:
-        return interface
+def with_identity(interface: Interface) -> Interface:
+    """Return an interface with what it is known by.
+
+    That is a MAC, of QEMU's and KVM's range if it has none, and for a port of Open vSwitch a
+    UUID (virNetDevVPortProfileParse).
+    """
     import os
 
     import attrs
 
-    from polyvisor.model.devices.interface import Mac
+    from polyvisor.model.devices.interface import Mac, VirtualPortParameters
 
+    port = interface.virtualport
+    told = port.parameters if port is not None else None
+    if port is not None and port.type == "openvswitch" and (told is None or not told.interfaceid):
+        from uuid import uuid4
+
+        told = attrs.evolve(told or VirtualPortParameters(), interfaceid=str(uuid4()))
+        interface = attrs.evolve(interface, virtualport=attrs.evolve(port, parameters=told))
+    if interface.mac is not None and interface.mac.address:
+        return interface
     octets = bytes((0x52, 0x54, 0x00)) + os.urandom(3)
     mac = attrs.evolve(interface.mac or Mac(), address=octets.hex(":"))
     return attrs.evolve(interface, mac=mac)

@@ -43,6 +43,7 @@ SETTINGS = (
         "whether images are given to that user while a guest uses them",
     ),
     Setting("answer_timeout", float, 30.0, "seconds that QEMU has for an answer on its monitor"),
+    Setting("ovs_timeout", int, 5, "seconds that Open vSwitch has for an answer"),
     Setting("network_bridges", dict, None, "the bridge of each network that interfaces may name"),
     Setting(
         "virtiofsd",

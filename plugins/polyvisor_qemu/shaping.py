@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["change", "commands", "shape"]
 
 #: Types whose device of the host is ours (virNetDevSupportsBandwidth).
-_SHAPED = ("bridge", "network", "ethernet")
+_SHAPED = ("bridge", "network", "ethernet", "direct")
 #: Bytes of an ordinary frame, and the most that tc takes as a burst, in KiB.
 _FRAME, _MOST = 1500, (1 << 32) // 1024 - 1
 
@@ -59,14 +59,23 @@ def commands(device: str, bandwidth: Bandwidth) -> tuple[list[str], list[str]]:
     return needed, spare
 
 
-def shape(device: str, bandwidth: Bandwidth | None, what: str, *, anew: bool = False) -> None:
+def shape(
+    device: str,
+    bandwidth: Bandwidth | None,
+    what: str,
+    *,
+    anew: bool = False,
+    same_side: bool = False,
+) -> None:
     """Set the limits of a device.
 
     Args:
-        device: the TAP device.
+        device: the device of the host.
         bandwidth: its limits; ``None``: none.
         what: what they are set for, for the error.
         anew: it may have limits, which go.
+        same_side: what the device sends is what the guest sends, as with macvtap
+            (virDomainNetTypeSharesHostView), not what the guest gets.
 
     Raises:
         HypervisorError: the kernel refuses, or there is no tc.
@@ -82,6 +91,8 @@ def shape(device: str, bandwidth: Bandwidth | None, what: str, *, anew: bool = F
             f"{what}: inbound.floor needs a network that shares its bridge out; leave it out",
             feature="domains.tuning",
         )
+    if same_side:
+        bandwidth = attrs.evolve(bandwidth, inbound=bandwidth.outbound, outbound=bandwidth.inbound)
     needed, spare = commands(device, bandwidth)
     if needed:
         _tc(needed, what)
@@ -116,6 +127,7 @@ def change(guest: Guest, interface: Interface, values: Mapping[str, int | str]) 
 
     Raises:
         OperationInvalid: its device of the host is not ours.
+        Unsupported: it is a port of a switch of its own, or a floor is asked for.
         HypervisorError: the kernel refuses.
     """
     from polyvisor.model.devices.interface import Bandwidth
@@ -127,15 +139,22 @@ def change(guest: Guest, interface: Interface, values: Mapping[str, int | str]) 
             f"could be limited",
             domain=guest.name,
         )
+    if interface.virtualport is not None and interface.virtualport.type == "openvswitch":
+        raise Unsupported(
+            f"{what}: limits of ports of Open vSwitch are that switch's own and not set by this "
+            f"driver; set them with ovs-vsctl",
+            feature="domains.tuning",
+        )
     old = interface.bandwidth or Bandwidth()
     changes: dict[str, Any] = {
         way: _limit(way, values, getattr(old, way)) for way in ("inbound", "outbound")
     }
     new = attrs.evolve(old, **changes)
+    same_side = interface.type == "direct"
     try:
-        shape(interface.target, new, what, anew=True)
+        shape(interface.target, new, what, anew=True, same_side=same_side)
     except BaseException:
-        shape(interface.target, interface.bandwidth, what, anew=True)
+        shape(interface.target, interface.bandwidth, what, anew=True, same_side=same_side)
         raise
 
 

@@ -12,6 +12,7 @@ import attrs
 
 from polyvisor.errors import HypervisorError, NotFound, OperationFailed
 from polyvisor.states import DomainState
+from polyvisor_qemu import wires
 from polyvisor_qemu.hotplug import refused, take_back
 from polyvisor_qemu.nodes import backend_of, drop, node_of
 from polyvisor_qemu.plugged import Plugged, devices_of, with_devices
@@ -60,6 +61,8 @@ def detach(hypervisor: ChangingQemu, guest: Guest, kind: str, device: Any) -> No
         _let_go(monitor, guest, name, kind, nodes)
         _put_away(monitor, plugged, name, nodes)
     plugged.remove(kind, device)
+    if kind == "interfaces":
+        wires.release(guest.run_dir, {device.target})
     _note(guest, name, None)
 
 
@@ -96,6 +99,7 @@ def departed(hypervisor: ChangingQemu, guest: Guest) -> tuple[DomainSpec, list[t
                 spec = with_devices(spec, kind, left)
                 guest.load_spec = partial(_same, spec)  # the next one's place is among the rest
                 gone.append((kind, attrs.evolve(device, alias=name)))
+    wires.release_strays(guest.run_dir, spec)
     return spec, gone
 
 
@@ -158,6 +162,7 @@ def settle_plugging(hypervisor: ChangingQemu, hold: Hold) -> None:
                     *[("chardev-remove", {"id": one}) for one in new["chardevs"]],
                     *[("netdev_del", {"id": one}) for one in ends if kind == "interfaces"],
                 )
+            wires.release_strays(guest.run_dir, guest.spec)
     hold.change(intent=None)
 
 

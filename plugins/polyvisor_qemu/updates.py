@@ -48,6 +48,9 @@ def update(hypervisor: ChangingQemu, guest: Guest, kind: str, old: Any, new: Any
         new = attrs.evolve(
             new, port=old.port, tls_port=old.tls_port, websocket=old.websocket, listens=old.listens
         )
+    if kind == "interfaces":
+        # So has what it is called on the host.
+        new = attrs.evolve(new, target=new.target or old.target)
     drive = kind == "disks" and old.device in ("cdrom", "floppy")
     may = _MEDIUM if drive else _CHANGING.get(kind, ())
     others = [

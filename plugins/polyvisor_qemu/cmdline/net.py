@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from polyvisor_qemu.cmdline.words import Peer, Tap, Vhost, joined
+from polyvisor_qemu.cmdline.words import Peer, SwitchPort, Tap, Vhost, joined
 
 if TYPE_CHECKING:
     from polyvisor_qemu.cmdline.context import Context
@@ -122,8 +122,6 @@ def _tap(c: Context, number: int, one: Any, host: str, queues: int) -> None:
     if one.type == "direct":
         bridge = source.dev if source is not None else None
         mode = (source.mode if source is not None else None) or "vepa"
-    port = one.virtualport.type if one.virtualport is not None else None
-    # Limits that a port of another switch has are that switch's own.
     tap = Tap(
         interface=number,
         device=one.target,
@@ -135,7 +133,11 @@ def _tap(c: Context, number: int, one: Any, host: str, queues: int) -> None:
         mtu=one.mtu,
         headers=_virtio(one) or one.model in ("e1000e", "vmxnet3"),
         isolated=bool(one.port_isolated),
-        switch={"openvswitch": "Open vSwitch", "midonet": "MidoNet"}.get(port or ""),
+        port=_port(c, one),
+        unmade=_unmade(one, mode),
+        trusted=bool(one.trust_guest_rx_filters),
+        ips=source.ips if source is not None and one.type == "ethernet" else (),
+        routes=source.routes if source is not None and one.type == "ethernet" else (),
         path=(one.backend.tap if one.backend is not None else None) or "/dev/net/tun",
         script=one.script if one.type == "ethernet" else None,
         bandwidth=one.bandwidth,
@@ -151,6 +153,41 @@ def _tap(c: Context, number: int, one: Any, host: str, queues: int) -> None:
     if one.tune is not None and one.tune.sndbuf is not None:
         values["sndbuf"] = one.tune.sndbuf
     c.line.json("netdev", {**values, "id": host})
+
+
+def _port(c: Context, one: Any) -> SwitchPort | None:
+    """Return what a port of Open vSwitch is to be, if the interface is one."""
+    if one.virtualport is None or one.virtualport.type != "openvswitch":
+        return None
+    told = one.virtualport.parameters
+    return SwitchPort(
+        interface=told.interfaceid if told is not None else None,
+        profile=told.profileid if told is not None else None,
+        vlan=one.vlan,
+        timeout=c.host.setting("ovs_timeout", 5),
+    )
+
+
+def _unmade(one: Any, mode: str | None) -> str | None:
+    """Return why an interface is not plugged in as it is described, if it is not."""
+    port = one.virtualport.type if one.virtualport is not None else None
+    if port == "openvswitch" and mode is not None:
+        return "a port of Open vSwitch is of type 'bridge'; use that, or leave <virtualport> out"
+    if port not in (None, "none", "openvswitch"):
+        name = {"midonet": "MidoNet"}.get(port, port)
+        return f"ports of {name} are not made by this driver; leave <virtualport> out"
+    if one.vlan is not None and one.vlan.tags and port != "openvswitch":
+        # virDomainActualNetDefValidate
+        return (
+            "VLANs are those of a port of Open vSwitch; leave <vlan> out and use a bridge that "
+            "is in the VLAN"
+        )
+    if port == "openvswitch" and one.bandwidth is not None:
+        return (
+            "limits of ports of Open vSwitch are not set by this driver; leave <bandwidth> out "
+            "and set them with ovs-vsctl"
+        )
+    return None
 
 
 def _vhost(c: Context, one: Any) -> str | None:

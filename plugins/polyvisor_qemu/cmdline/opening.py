@@ -82,6 +82,10 @@ def open_all(
     except BaseException:
         for fd in opened.values():
             os.close(fd)
+        if taps:
+            from polyvisor_qemu.wires import release
+
+            release(run_dir, taps.values())
         raise
     return Opened(opened, taps)
 
@@ -116,7 +120,7 @@ def _open(wanted: Any, spec: DomainSpec, run_dir: str, host: Host, taps: dict[in
         return fd
     from polyvisor_qemu.cmdline.taps import open_queue
 
-    return open_queue(wanted, spec, taps)
+    return open_queue(wanted, spec, taps, run_dir)
 
 
 def secret_of(wanted: Secret, spec: DomainSpec, host: Host) -> int:

@@ -12,7 +12,9 @@ import os
 import socket
 import struct
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from polyvisor.errors import HypervisorError
 
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from polyvisor.model import DomainSpec
-    from polyvisor_qemu.cmdline.words import Tap
+    from polyvisor.model.devices.interface import InterfaceIp, InterfaceRoute
+    from polyvisor_qemu.cmdline.words import SwitchPort, Tap
 
 __all__ = ["open_queue", "run_script"]
 
@@ -30,14 +33,13 @@ _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR, _IFF_MULTI_QUEUE = 0x0002, 0x1000, 0x4000, 
 _SIOCGIFFLAGS, _SIOCSIFFLAGS, _SIOCGIFINDEX, _SIOCBRADDIF = 0x8913, 0x8914, 0x8933, 0x89A2
 _SIOCGIFMTU, _SIOCSIFMTU, _SIOCSIFHWADDR = 0x8921, 0x8922, 0x8924
 _IFF_UP, _ARPHRD_ETHER = 0x1, 1
-# linux/rtnetlink.h, linux/netlink.h, linux/if_link.h.
-_RTM_SETLINK, _NLM_F_REQUEST, _NLM_F_ACK, _NLMSG_ERROR = 19, 0x1, 0x4, 2
-_IFLA_PROTINFO, _NLA_F_NESTED, _IFLA_BRPORT_ISOLATED = 12, 0x8000, 33
 #: Names that are chosen anew each time (VIR_NET_GENERATED_VNET_PREFIX and its like).
 _CHOSEN = ("vnet", "macvtap", "macvlan")
+#: What an address, or a route, is given by.
+_ADDRESSED = ("family", "address", "prefix", "netmask", "peer", "gateway", "metric")
 
 
-def open_queue(wanted: Tap, spec: DomainSpec, names: dict[int, str]) -> int:
+def open_queue(wanted: Tap, spec: DomainSpec, names: dict[int, str], run_dir: str) -> int:
     """Make one queue of a device; the first one also sets the device up.
 
     Args:
@@ -45,18 +47,18 @@ def open_queue(wanted: Tap, spec: DomainSpec, names: dict[int, str]) -> int:
         spec: the guest's definition, for messages.
         names: what the device of each interface is called, by the interface's place; a new
             one is put in.
+        run_dir: the guest's run folder, where what does not go with QEMU is noted.
 
     Raises:
         HypervisorError: says which step failed, and why.
     """
-    making = _Making(spec)
-    if wanted.mode is not None:
-        raise making.refusal(
-            "an interface of type 'direct' is not made by this driver yet; use 'bridge'"
-        )
-    if wanted.switch is not None:
-        raise making.refusal(f"ports of {wanted.switch} are not made by this driver yet")
+    making = _Making(spec, run_dir)
+    if wanted.unmade is not None:
+        raise making.refusal(wanted.unmade)
     name = names.get(wanted.interface)
+    if wanted.mode is not None and name is None:
+        name = names[wanted.interface] = making.on_top(wanted)
+        making.set_up(name, wanted)
     fd, made = making.queue(wanted, name)
     try:
         if name is None:
@@ -71,24 +73,31 @@ def open_queue(wanted: Tap, spec: DomainSpec, names: dict[int, str]) -> int:
 class _Making:
     """Makes devices; what goes wrong is told as the start's error."""
 
-    def __init__(self, spec: DomainSpec) -> None:
+    def __init__(self, spec: DomainSpec, run_dir: str) -> None:
         self._spec = spec
+        self._run_dir = run_dir
 
     def refusal(self, why: str) -> HypervisorError:
         return HypervisorError(f"start {self._spec.name!r}: {why}", domain=self._spec.name)
 
     @contextmanager
-    def _trying(self, what: str) -> Iterator[None]:
+    def _trying(self, what: str, right: str = "the right CAP_NET_ADMIN") -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            right = " (that needs the right CAP_NET_ADMIN)" if error.errno in (1, 13) else ""
-            raise self.refusal(f"cannot {what}: {error.strerror}{right}") from error
+            needed = f" (that needs {right})" if error.errno in (1, 13) else ""
+            raise self.refusal(f"cannot {what}: {error.strerror}{needed}") from error
+
+    def on_top(self, wanted: Tap) -> str:
+        """Make a device on top of another one; return its name."""
+        from polyvisor_qemu.cmdline.macvtaps import make
+
+        with self._trying(f"make a macvtap device on {wanted.bridge}"):
+            return make(wanted, self._run_dir, _given(wanted))
 
     def queue(self, wanted: Tap, name: str | None) -> tuple[int, str]:
-        given = wanted.device
-        if given is None or given.startswith(_CHOSEN) or "%" in given:
-            given = "vnet%d"  # the kernel takes the lowest number that is free
+        """Open one more queue of a device, which may be made by that; return its name too."""
+        given = _given(wanted) or "vnet%d"  # the kernel takes the lowest number that is free
         flags = _IFF_TAP | _IFF_NO_PI
         flags |= _IFF_VNET_HDR if wanted.headers else 0
         flags |= _IFF_MULTI_QUEUE if wanted.queues > 1 else 0
@@ -98,6 +107,12 @@ class _Making:
             given = wanted.device
             with self._trying(f"use the network device {given}, which managed='no' says is there"):
                 socket.if_nametoindex(given)
+        if wanted.mode is not None or (not wanted.managed and self._is_macvtap(given)):
+            from polyvisor_qemu.cmdline.macvtaps import open_queue
+
+            right = "the rights CAP_SYS_ADMIN and CAP_MKNOD, or udev's /dev/tapN to be ours"
+            with self._trying(f"open the character device of {name or given}", right):
+                return open_queue(name or given, flags), name or given
         with self._trying(f"make a TAP device through {wanted.path}"):
             fd = os.open(wanted.path, os.O_RDWR | os.O_CLOEXEC)
         try:
@@ -109,8 +124,21 @@ class _Making:
             raise
         return fd, bytes(found[:16]).split(b"\0")[0].decode()
 
+    def _is_macvtap(self, name: str) -> bool:
+        from polyvisor_qemu.cmdline.macvtaps import is_macvtap
+
+        return is_macvtap(name)
+
     def set_up(self, name: str, wanted: Tap) -> None:
-        if wanted.managed:
+        if wanted.mode is not None:
+            # It runs when the guest does.
+            if wanted.mtu is not None:
+                with (
+                    socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control,
+                    self._trying(f"set the MTU of {name} to {wanted.mtu}"),
+                ):
+                    _ioctl_number(control, _SIOCSIFMTU, name, wanted.mtu)
+        elif wanted.managed:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
                 if wanted.mac is not None:
                     with self._trying(f"give {name} its address"):
@@ -126,7 +154,15 @@ class _Making:
         if wanted.bandwidth is not None:
             from polyvisor_qemu.shaping import shape
 
-            shape(name, wanted.bandwidth, f"start {self._spec.name!r}", anew=not wanted.managed)
+            shape(
+                name,
+                wanted.bandwidth,
+                f"start {self._spec.name!r}",
+                anew=not wanted.managed,
+                same_side=wanted.mode is not None,
+            )
+        if wanted.ips or wanted.routes:
+            self._note_addresses(name, wanted)
         if wanted.script:
             run_script(wanted.script, name, self._spec)
 
@@ -140,11 +176,43 @@ class _Making:
             _ioctl_number(control, _SIOCSIFMTU, name, mtu or 0)
         if bridge is None:
             return
+        if wanted.port is not None:
+            self._join_switch(name, bridge, wanted.port, wanted.mac)
+            return
         with self._trying(f"plug {name} into the bridge {bridge}"):
             _ioctl_number(control, _SIOCBRADDIF, bridge, socket.if_nametoindex(name))
         if wanted.isolated:
+            from polyvisor_qemu.cmdline.netlink import isolate
+
             with self._trying(f"isolate {name} from other such ports of {bridge}"):
-                _isolate(name)
+                isolate(socket.if_nametoindex(name))
+
+    def _join_switch(self, name: str, bridge: str, port: SwitchPort, mac: str | None) -> None:
+        """Make it a port of Open vSwitch, which is there until it is removed."""
+        from polyvisor_qemu import wires
+        from polyvisor_qemu.cmdline.switches import add_port
+
+        uuid = str(self._spec.uuid)
+        wires.note(self._run_dir, name, "port", uuid=uuid, timeout=port.timeout)
+        with self._trying(f"plug {name} into the bridge {bridge} of Open vSwitch"):
+            add_port(name, bridge, mac, port, uuid)
+
+    def _note_addresses(self, name: str, wanted: Tap) -> None:
+        """Note addresses of the host's side, which it gets when the guest runs."""
+        from polyvisor_qemu import wires
+
+        def plain(one: InterfaceIp | InterfaceRoute) -> dict[str, Any]:
+            fields = attrs.fields_dict(type(one))
+            return {key: getattr(one, key) for key in _ADDRESSED if key in fields}
+
+        ips, routes = list(map(plain, wanted.ips)), list(map(plain, wanted.routes))
+        wires.note(self._run_dir, name, "addresses", ips=ips, routes=routes)
+
+
+def _given(wanted: Tap) -> str | None:
+    """Return the name that a definition gives a device; ``None``: it is chosen."""
+    given = wanted.device
+    return None if given is None or given.startswith(_CHOSEN) or "%" in given else given
 
 
 def _ioctl_number(control: socket.socket, request: int, device: str, value: int) -> int:
@@ -158,21 +226,6 @@ def _set_address(control: socket.socket, name: str, mac: str) -> None:
     octets[0] = 0xFA if octets[0] == 0xFE else 0xFE
     request = struct.pack("16sH6s16x", name.encode(), _ARPHRD_ETHER, bytes(octets))
     fcntl.ioctl(control, _SIOCSIFHWADDR, request)
-
-
-def _isolate(name: str) -> None:
-    """Keep a port of a bridge from others like it (virNetDevBridgePortSet, over netlink)."""
-    flag = struct.pack("=HHB3x", 5, _IFLA_BRPORT_ISOLATED, 1)
-    nest = struct.pack("=HH", 4 + len(flag), _IFLA_PROTINFO | _NLA_F_NESTED) + flag
-    link = struct.pack("=BxHiII", socket.AF_BRIDGE, 0, socket.if_nametoindex(name), 0, 0) + nest
-    flags = _NLM_F_REQUEST | _NLM_F_ACK
-    message = struct.pack("=IHHII", 16 + len(link), _RTM_SETLINK, flags, 1, 0) + link
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as route:
-        route.send(message)
-        answer = route.recv(4096)
-    kind, code = struct.unpack("=4xH10xi", answer[:20])
-    if kind == _NLMSG_ERROR and code:
-        raise OSError(-code, os.strerror(-code))
 
 
 def run_script(path: str, name: str, spec: DomainSpec, *, leaving: bool = False) -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 
 if TYPE_CHECKING:
-    from polyvisor.model.devices.interface import Bandwidth
+    from polyvisor.model.devices.interface import Bandwidth, InterfaceIp, InterfaceRoute, Vlan
 
 __all__ = ["FIRST_FD", "RUN_FD", "CommandLine", "Descriptor", "Helper", "Inline", "Listen", "Open",
-           "Peer", "Secret", "Tap", "Vhost", "joined", "keyval"]  # fmt: skip
+           "Peer", "Secret", "SwitchPort", "Tap", "Vhost", "joined", "keyval"]  # fmt: skip
 
 #: Number under which QEMU has its run folder: sockets get short paths by it.
 RUN_FD = 20
@@ -43,6 +43,23 @@ class Secret:
 
 
 @attrs.frozen
+class SwitchPort:
+    """A port of an Open vSwitch.
+
+    Attributes:
+        interface: the interface's UUID, by which a controller knows it.
+        profile: the name of its profile.
+        vlan: the VLANs that it is in.
+        timeout: seconds that the switch has for an answer.
+    """
+
+    interface: str | None
+    profile: str | None
+    vlan: Vlan | None
+    timeout: int
+
+
+@attrs.frozen
 class Tap:
     """A queue of a TAP device; with a bridge, the device becomes one of its ports.
 
@@ -57,7 +74,11 @@ class Tap:
         mtu: the largest frame; ``None``: the bridge's.
         headers: whether frames have virtio's header, which not every device of QEMU knows.
         isolated: whether it is kept from other isolated ports of the bridge.
-        switch: a virtual switch that is no bridge of the kernel's.
+        port: the bridge is an Open vSwitch, of which it is such a port.
+        unmade: why it is not made, if it is not.
+        trusted: whether it gets the frames of all groups; a device on top of another one.
+        ips: addresses of the host's side.
+        routes: routes through it.
         path: where TAP devices are made.
         script: a program that is run when it is there.
         bandwidth: limits of what goes through it.
@@ -73,7 +94,11 @@ class Tap:
     mtu: int | None = None
     headers: bool = True
     isolated: bool = False
-    switch: str | None = None
+    port: SwitchPort | None = None
+    unmade: str | None = None
+    trusted: bool = False
+    ips: tuple[InterfaceIp, ...] = ()
+    routes: tuple[InterfaceRoute, ...] = ()
     path: str = "/dev/net/tun"
     script: str | None = None
     bandwidth: Bandwidth | None = None

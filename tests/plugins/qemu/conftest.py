@@ -222,6 +222,38 @@ class Hosts:
         assert process.returncode == 0, err
         return out
 
+    def cut_off(self, place: str, code: str, *arguments: str) -> None:
+        """Run such a process, which is killed where it comes to a function of the plugin's.
+
+        Args:
+            place: the function: its module below ``polyvisor_qemu`` and its name, ``:`` between.
+            code: what it does.
+            arguments: for it.
+        """
+        module, _, name = place.partition(":")
+        killing = f"""
+        import importlib, operator
+        def die(*given):
+            print("there", flush=True)
+            os.kill(os.getpid(), 9)
+        owner, _, name = {name!r}.rpartition(".")
+        module = importlib.import_module("polyvisor_qemu.{module}")
+        setattr(operator.attrgetter(owner)(module) if owner else module, name, die)
+        """
+        code = textwrap.dedent(killing) + textwrap.dedent(code)
+        with self.start_process(code, *arguments) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert process.stdout.readline() == "there\n", process.stderr.read()
+            process.wait(20)
+
+    def start_cut_off(self, spec: DomainSpec, place: str = "launch:lived") -> None:
+        """Define and start a domain in a process that is killed at a function of the plugin's."""
+        path = self.root / "spec.xml"
+        path.write_text(spec.to_xml())
+        code = "polyvisor.open(uri).domains.define(open(sys.argv[1]).read()).start()"
+        self.cut_off(place, code, str(path))
+
 
 @pytest.fixture
 def adopting() -> Iterator[None]:

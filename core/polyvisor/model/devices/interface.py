@@ -45,6 +45,7 @@ __all__ = [
     "SourceUsbAddress",
     "Teaming",
     "VirtualPort",
+    "VirtualPortParameters",
     "Vlan",
     "VlanTag",
 ]

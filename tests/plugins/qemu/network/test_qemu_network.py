@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from contextlib import suppress
@@ -26,95 +25,46 @@ if TYPE_CHECKING:
 
     Hosts = Any
     Network = Any
+    Talkers = Any
     Make = Callable[..., DomainSpec]
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
-MODULES = (
-    "drivers/virtio/virtio_ring", "drivers/virtio/virtio",
-    "drivers/virtio/virtio_pci_legacy_dev", "drivers/virtio/virtio_pci_modern_dev",
-    "drivers/virtio/virtio_pci", "net/core/failover", "drivers/net/net_failover",
-    "drivers/net/virtio_net",
-)  # fmt: skip
-#: Its address and another's stand on the kernel's command line; it tells each time that it
-#: hears the other, and swallows what is sent to port 9.
-INIT = """\
-#!/bin/busybox sh
-b=/bin/busybox; export PATH=/bin
-$b mount -t proc p /proc; $b mount -t sysfs s /sys; $b mount -t devtmpfs d /dev
-for m in $($b cat /mod/order); do $b insmod /mod/$m; done
-for word in $($b cat /proc/cmdline); do
-    case $word in own=*) own=${word#own=};; other=*) other=${word#other=};; esac
-done
-$b ip link set lo up; $b ip addr add $own/24 dev eth0; $b ip link set eth0 up
-$b nc -ll -p 9 -e /sink &
-while true; do $b ping -c 1 -W 1 $other > /dev/null && echo "heard $other"; $b sleep 0.2; done
-"""
-SINK = """\
-#!/bin/busybox sh
-/bin/busybox cat > /dev/null; echo done
-"""
-
 
 @pytest.fixture
-def pair(
-    network: Network,
-    hosts: Hosts,
-    make_spec: Make,
-    linux_files: Path,
-    initramfs: Callable[..., Path],
-) -> Any:
+def pair(network: Network, hosts: Hosts, talkers: Talkers) -> Any:
     """Hold two domains whose Linux has heard the other's, 192.0.2.1 and 192.0.2.2.
 
     The first has two queues; the bridge has the address 192.0.2.254.
     """
-    archive = initramfs(INIT, MODULES, {"/sink": SINK})
-    (kernel,) = linux_files.glob("boot/vmlinuz-*")
     network.bridge("br0", "192.0.2.254/24")
     network.ip("link", "set", "lo", "up")
     host = hosts.open()
     domains = []
     for own, other in ((1, 2), (2, 1)):
         queues = "<driver queues='2'/>" if own == 1 else ""
-        spec = make_spec(
+        spec = talkers.spec(
             f"guest{own}",
-            memory=128,
+            [f"192.0.2.{own}"],
+            [f"192.0.2.{other}"],
+            f"<interface type='bridge'><source bridge='br0'/><model type='virtio'/>{queues}"
+            f"</interface>",
             vcpus=2 if own == 1 else 1,
-            boot=f"<kernel>{kernel}</kernel><initrd>{archive}</initrd>"
-            f"<cmdline>console=ttyS0 quiet own=192.0.2.{own} other=192.0.2.{other}</cmdline>",
-            more="<features><acpi/></features>",
-            devices=f"<interface type='bridge'><source bridge='br0'/><model type='virtio'/>"
-            f"{queues}</interface><serial type='file'><source path='{hosts.root}/said{own}'/>"
-            f"<target port='0'/></serial>",
         )
         domains.append(host.domains.create(spec))
-    deadline = time.monotonic() + 400  # as long as a busy machine takes to emulate both starts
     for own, other in ((1, 2), (2, 1)):
-        said = hosts.root / f"said{own}"
-        while not said.exists() or f"heard 192.0.2.{other}" not in said.read_text():
-            assert time.monotonic() < deadline, f"guest {own} said {said.read_text()!r}"
-            time.sleep(0.2)
+        talkers.wait_until_heard(f"guest{own}", f"192.0.2.{other}")
     return domains
 
 
-def _send(address: str, size: int, port: int = 9) -> float:
-    """Send so many bytes to a guest; return how many seconds it took until it had all."""
-    begun = time.monotonic()
-    with socket.create_connection((address, port), timeout=120) as stream:
-        stream.sendall(bytes(size))
-        stream.shutdown(socket.SHUT_WR)
-        assert stream.recv(16) == b"done\n"
-    return time.monotonic() - begun
-
-
-def test_guests_hear_one_another(network: Network, hosts: Hosts, pair: Any) -> None:
+def test_guests_hear_one_another(network: Network, talkers: Talkers, pair: Any) -> None:
     """Two guests on a bridge, and the host, exchange packets over as many queues as there are.
 
     An interface that came while the guest ran goes again, and its device with it.
     """
     first, second = pair
-    assert _send("192.0.2.1", 1 << 20) > 0
-    assert _send("192.0.2.2", 1 << 20) > 0
+    assert talkers.send("192.0.2.1", 1 << 20) > 0
+    assert talkers.send("192.0.2.2", 1 << 20) > 0
     assert first.stats()["net.0.tx.pkts"] > 0
     assert first.stats()["net.0.rx.bytes"] > 1 << 20
     tap = network.links()["vnet0"]["linkinfo"]["info_data"]
@@ -133,21 +83,21 @@ def test_guests_hear_one_another(network: Network, hosts: Hosts, pair: Any) -> N
         except OperationFailed:  # it takes as long as a busy machine takes to emulate it
             assert time.monotonic() < deadline
     network.wait_for("br0", "vnet0", "vnet1")
-    assert _send("192.0.2.2", 1 << 16) > 0
+    assert talkers.send("192.0.2.2", 1 << 16) > 0
 
 
-def test_what_a_guest_gets_is_limited(pair: Any) -> None:
+def test_what_a_guest_gets_is_limited(talkers: Talkers, pair: Any) -> None:
     """What is sent to a guest arrives at the rate that is set for it alone."""
     first, second = pair
     size = 300 * 1000
     first.tuning.set("domiftune", {"inbound.average": 50, "inbound.burst": 20}, "vnet0", live=True)
     # The window of TCP and the device's queue hold what is not sent yet: only the whole counts.
-    limited = _send("192.0.2.1", size)
+    limited = talkers.send("192.0.2.1", size)
     assert limited > 4
     assert second.tuning.get("domiftune", "vnet1") == {}
     first.tuning.set("domiftune", {"inbound.average": 0}, "vnet0", live=True)
     deadline = time.monotonic() + 120
-    while _send("192.0.2.1", size) >= limited:  # a busy machine may be as slow now and then
+    while talkers.send("192.0.2.1", size) >= limited:  # a busy machine may be as slow now and then
         assert time.monotonic() < deadline
 
 
@@ -203,40 +153,27 @@ def test_a_kernel_that_has_all_takes_the_limits(
     assert re.search(r"police 0x1 rate 2400Kbit burst 300Kb mtu 64Kb action drop", text), text
 
 
-def test_a_guest_behind_passt(
-    network: Network,
-    hosts: Hosts,
-    make_spec: Make,
-    linux_files: Path,
-    initramfs: Callable[..., Path],
-) -> None:
+def test_a_guest_behind_passt(network: Network, hosts: Hosts, talkers: Talkers) -> None:
     """A port of the host leads into the guest; passt ends with its QEMU, even if that is killed."""
     if shutil.which("passt") is None:
         pytest.skip("passt is missing: apt install passt")
     network.bridge("net0", "198.51.100.2/24")  # what passt takes for the way out
     network.ip("link", "set", "lo", "up")
     network.ip("route", "add", "default", "via", "198.51.100.1")
-    archive = initramfs(INIT, MODULES, {"/sink": SINK})
-    (kernel,) = linux_files.glob("boot/vmlinuz-*")
-    said = hosts.root / "said"
-    spec = make_spec(
-        memory=128,
-        boot=f"<kernel>{kernel}</kernel><initrd>{archive}</initrd>"
-        f"<cmdline>console=ttyS0 quiet own=198.51.100.2 other=198.51.100.2</cmdline>",
-        devices=f"<serial type='file'><source path='{said}'/><target port='0'/></serial>"
+    own = "198.51.100.2"
+    spec = talkers.spec(
+        "guest", [own], [own],
         "<interface type='user'><mac address='52:54:00:00:00:55'/><model type='virtio'/>"
         "<backend type='passt'/><portForward proto='tcp'><range start='8009' to='9'/>"
         "</portForward></interface>",
-    )
+    )  # fmt: skip
     domain = hosts.open().domains.define(spec)
     domain.start()
-    deadline = time.monotonic() + 300
-    while not said.exists() or "heard" not in said.read_text():
-        assert time.monotonic() < deadline, said.read_text()
-        time.sleep(0.2)
+    talkers.wait_until_heard("guest", own)
+    deadline = time.monotonic() + 120
     while True:
         try:
-            _send("127.0.0.1", 1 << 18, 8009)
+            talkers.send("127.0.0.1", 1 << 18, 8009)
             break
         except (OSError, AssertionError):
             assert time.monotonic() < deadline
@@ -260,3 +197,51 @@ def _helpers() -> list[str]:
                 state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
                 found += [name.partition(".")[0]] if "passt" in name and state not in "ZX" else []
     return found
+
+
+def test_guests_on_top_of_devices_and_routed_to(
+    network: Network, hosts: Hosts, talkers: Talkers
+) -> None:
+    """What a guest sends through macvtap comes out at the other end, whatever its mode.
+
+    What it gets and sends is told as the guest sees it. Through an interface with addresses
+    and routes of the host's side, the host reaches it.
+    """
+    modes = ("vepa", "bridge", "private", "passthrough")
+    macs = [f"52:54:00:00:01:0{n}" for n in range(5)]
+    devices = ""
+    for number, mode in enumerate(modes):
+        network.ip("link", "add", f"v{number}", "type", "veth", "peer", "name", f"w{number}")
+        network.ip("address", "add", f"192.0.{number}.254/24", "dev", f"w{number}")
+        network.ip("link", "set", f"w{number}", "up")
+        queues = "<driver queues='2'/>" if number == 1 else ""
+        devices += (
+            f"<interface type='direct'><mac address='{macs[number]}'/><model type='virtio'/>"
+            f"<source dev='v{number}' mode='{mode}'/>{queues}</interface>"
+        )
+    devices += (
+        f"<interface type='ethernet'><mac address='{macs[4]}'/><model type='virtio'/>"
+        f"<source><ip address='192.0.4.254' prefix='32' peer='192.0.4.1'/>"
+        f"<route address='198.51.100.0' prefix='24' gateway='192.0.4.1' metric='7'/></source>"
+        f"</interface>"
+    )
+    network.ip("link", "set", "lo", "up")
+    own = [f"192.0.{number}.1" for number in range(5)]
+    others = [f"192.0.{number}.254" for number in range(4)]
+    domain = hosts.open().domains.define(talkers.spec("guest", own, others, devices, vcpus=2))
+    domain.start()
+    talkers.wait_until_heard("guest", *others)
+    for number in range(4):
+        (seen,) = network.ip("neighbour", "show", f"192.0.{number}.1", "dev", f"w{number}")
+        assert seen["lladdr"] == macs[number]
+    assert talkers.send("192.0.1.1", 1 << 20) > 0
+    stats = domain.stats()
+    assert stats["net.1.rx.bytes"] > 1 << 20 > stats["net.1.tx.bytes"] > 0
+    (link,) = network.ip("address", "show", "dev", "vnet0")
+    given = [(one["local"], one.get("address")) for one in link["addr_info"]]
+    assert ("192.0.4.254", "192.0.4.1") in given
+    assert talkers.send("192.0.4.1", 1 << 16) > 0
+    (route,) = network.ip("route", "show", "198.51.100.0/24")
+    assert (route["gateway"], route["dev"], route["metric"]) == ("192.0.4.1", "vnet0", 7)
+    domain.destroy()
+    network.wait_for(*(f"{side}{number}" for side in "vw" for number in range(4)))

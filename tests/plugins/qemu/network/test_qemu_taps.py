@@ -111,22 +111,7 @@ def test_nothing_is_left_after_a_crash(network: Network, hosts: Hosts, who: str)
         assert domain.state is DomainState.SHUTOFF
         domain.start()
         return
-    path = hosts.root / "spec.xml"
-    path.write_text(spec.to_xml())
-    with hosts.start_process(
-        """
-        import polyvisor_qemu.launch as launch
-        def lived(*given):
-            print("made", flush=True)
-            os.kill(os.getpid(), 9)
-        launch.lived = lived
-        with polyvisor.open(uri) as host:
-            host.domains.define(open(sys.argv[1]).read()).start()
-        """,
-        str(path),
-    ) as process:
-        assert process.stdout.readline() == "made\n", process.stderr.read()
-        process.wait(20)
+    hosts.start_cut_off(spec)
     assert set(network.links()) == {"br0", "vnet0"}
     (domain,) = hosts.open().domains.list()
     domain.start()
@@ -176,14 +161,17 @@ def test_a_device_that_is_there_stays(network: Network, hosts: Hosts) -> None:
     [
         (BRIDGED.format(VIRTIO), "plug vnet0 into the bridge br0: No such device"),
         (
-            BRIDGED.format("<virtualport type='openvswitch'/>" + VIRTIO),
-            "ports of Open vSwitch are not made",
+            BRIDGED.format("<virtualport type='midonet'/>" + VIRTIO),
+            "ports of MidoNet are not made",
         ),
         (
             "<interface type='ethernet'><script path='/nowhere/script'/></interface>",
             "script /nowhere/script for vnet0",
         ),
-        ("<interface type='direct'><source dev='lo'/></interface>", "'direct' is not made"),
+        (
+            "<interface type='direct'><source dev='lo'/></interface>",
+            "make a macvtap device on lo: Invalid argument",
+        ),
     ],
     ids=["no bridge", "switch", "script", "direct"],
 )
