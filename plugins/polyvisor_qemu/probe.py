@@ -15,6 +15,8 @@ __all__ = ["emulator_for", "kept", "kvm_works", "usable", "version_of"]
 _PACKAGES = {"x86_64": "qemu-system-x86", "i686": "qemu-system-x86", "aarch64": "qemu-system-arm"}
 
 _asking = threading.RLock()
+#: The CPU that KVM is tried with.
+_KVM_CPU = "host"
 
 
 def emulator_for(architecture: str | None, settings: dict[str, Any] | None = None) -> str | None:
@@ -54,12 +56,14 @@ def kvm_works(emulator: str, cache_dir: str) -> tuple[bool, str]:
     """Say whether KVM runs guests with this emulator, and if not why.
 
     That /dev/kvm can be opened says too little: some machines have one that cannot run
-    real guests. So a boot sector is run with it, once for each boot of the host.
+    real guests. So a boot sector is run with it, once for each boot of the host, and with the
+    host's own CPU, which is what most clients ask for and the first to fail where KVM only
+    seems to be there.
     """
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         there = os.path.exists("/dev/kvm")
         return False, "/dev/kvm may not be opened" if there else "there is no /dev/kvm"
-    found = kept(emulator, cache_dir, "kvm", lambda: _try_kvm(emulator), per_boot=True)
+    found = kept(emulator, cache_dir, "kvm", lambda: _try_kvm(emulator), _KVM_CPU, per_boot=True)
     return found == "", str(found)
 
 
@@ -120,18 +124,21 @@ def _try_kvm(emulator: str) -> str:
     # mov dx, 0xf4; mov al, 0x10; out dx, al: with isa-debug-exit at 0xf4 QEMU then ends
     # with the code (0x10 << 1) | 1.
     sector = (b"\xba\xf4\x00\xb0\x10\xee\xf4\xeb\xfd").ljust(510, b"\0") + b"\x55\xaa"
-    with tempfile.NamedTemporaryFile(suffix=".img") as disk:
-        disk.write(sector)
-        disk.flush()
+    # Where KVM only seems to be there QEMU aborts, and may leave a core behind.
+    with tempfile.TemporaryDirectory(prefix="pv-") as folder:
+        disk = f"{folder}/disk.img"
+        with open(disk, "wb") as file:
+            file.write(sector)
         try:
             done = subprocess.run(
                 [
-                    emulator, "-accel", "kvm", "-cpu", "qemu64", "-m", "16", "-nodefaults",
+                    emulator, "-accel", "kvm", "-cpu", _KVM_CPU, "-m", "16", "-nodefaults",
                     "-no-user-config", "-display", "none", "-machine", "pc",
                     "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04",
-                    "-drive", f"file={disk.name},format=raw,if=ide,snapshot=on",
+                    "-drive", f"file={disk},format=raw,if=ide,snapshot=on",
                 ],
                 stdin=subprocess.DEVNULL,
+                cwd=folder,
                 capture_output=True,
                 text=True,
                 timeout=20,
