@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import builtins
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypeVar, cast, overload
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast, overload
 
+from polyvisor._sources import as_spec
 from polyvisor.errors import (
     ConnectionClosed,
     Denied,
     InternalError,
-    InvalidArgument,
     NotFound,
     PluginUnusable,
     PolyvisorError,
-    SpecError,
     Unsupported,
 )
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from polyvisor._sources import SpecSource as SpecSource
     from polyvisor.config import Config
     from polyvisor.domain import Domain
     from polyvisor.driver import Driver, OpenContext
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     from polyvisor.storage import StoragePoolCollection
     from polyvisor.support import SupportTable
     from polyvisor.uri import ConnectionUri
-
-    #: What describes a machine: a spec, XML as text or bytes, or the path of a file.
-    SpecSource: TypeAlias = DomainSpec | str | bytes | os.PathLike[str]
 
 __all__ = ["Connection", "DomainCollection", "as_spec", "open", "registry"]
 
@@ -448,14 +445,28 @@ class DomainCollection(Mapping["str | int | UUID", "Domain"]):
         return self._connection._driver.domains.summaries(active=active, inactive=inactive)
 
     def stats(
-        self, *, active: bool = True, inactive: bool = True
+        self,
+        *,
+        active: bool = True,
+        inactive: bool = True,
+        groups: Iterable[str] | None = None,
+        backing: bool = False,
     ) -> Sequence[tuple[DomainSummary, dict[str, Any]]]:
         """Return each domain of the wanted kinds with its figures, ordered by name.
 
         The figures are those of :meth:`Domain.stats`, much cheaper than asking each handle:
         all are asked at once.
+
+        Args:
+            active: those that are active.
+            inactive: the others.
+            groups: see :meth:`Domain.stats`.
+            backing: see there.
         """
-        return self._connection._driver.domains.all_stats(active=active, inactive=inactive)
+        chosen = None if groups is None else frozenset(groups)
+        return self._connection._driver.domains.all_stats(
+            active=active, inactive=inactive, groups=chosen, backing=backing
+        )
 
     def build(self, *, name: str, memory: int | str, **words: Any) -> DomainSpec:
         """Return a definition for this host made of a few words; it is not defined yet.
@@ -569,31 +580,3 @@ def _parse_uuid(text: str) -> UUID | None:
         return UUID(text)
     except ValueError:
         return None
-
-
-def as_spec(source: SpecSource) -> DomainSpec:
-    """Return the definition that a source gives; see :meth:`DomainCollection.define`.
-
-    Raises:
-        SpecError: it is wrong.
-        InvalidArgument: it is a ``str`` that is not XML.
-    """
-    from polyvisor.model import DomainSpec
-
-    if isinstance(source, DomainSpec):
-        return source
-    if isinstance(source, str) and not source.lstrip().startswith("<"):
-        raise InvalidArgument(
-            f"this is not XML: {source[:60]!r}; give a file as pathlib.Path, not as str"
-        )
-    if not isinstance(source, os.PathLike):
-        return DomainSpec.from_xml(source)
-    from polyvisor.model.paths import anchored
-
-    path = os.fspath(source)
-    try:
-        return anchored(DomainSpec.from_xml(source), os.path.dirname(path))
-    except SpecError as error:
-        if path not in error.message:
-            error.message = f"{path}: {error.message}"
-        raise

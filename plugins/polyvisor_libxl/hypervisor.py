@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
@@ -261,7 +261,13 @@ class LibxlHypervisor(
             raise OperationInvalid(f"{guest.name!r} is gone", domain=guest.name)
         return found.memory, found.cpu_time / 1e9
 
-    def figures(self, guests: Sequence[Guest]) -> Sequence[Figures | None]:
+    def figures(
+        self,
+        guests: Sequence[Guest],
+        *,
+        groups: Collection[str] | None = None,
+        backing: bool = False,
+    ) -> Sequence[Figures | None]:
         """Return what Xen has of guests, asked once."""
         if len(guests) == 1:
             return [self._figures(guests[0], self.facts(guests[0]))]

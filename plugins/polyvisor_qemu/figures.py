@@ -7,8 +7,7 @@ from cgroups and ``/proc`` comes from ``/proc`` here.
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +16,14 @@ import attrs
 from polyvisor.errors import HypervisorError
 from polyvisor.local import Figures
 from polyvisor.states import DomainState
-from polyvisor_qemu.naming import disk_names, interface_device, qdev_name
+from polyvisor_qemu import counters
+from polyvisor_qemu.blockfigures import blocks, local_sizes
+from polyvisor_qemu.naming import interface_device
 from polyvisor_qemu.qmp import QmpError, ask_all
 
 if TYPE_CHECKING:
     from polyvisor.local import Guest
     from polyvisor.model import DomainSpec
-    from polyvisor.model.devices.disk import Disk
     from polyvisor_qemu.hypervisor import QemuHypervisor
     from polyvisor_qemu.qmp import Command
 
@@ -50,16 +50,6 @@ _BALLOON = {
     "stat-htlb-pgalloc": ("hugetlb_pgalloc", 1),
     "stat-htlb-pgfail": ("hugetlb_pgfail", 1),
 }
-_BLOCK = {
-    "rd.reqs": "rd_operations",
-    "rd.bytes": "rd_bytes",
-    "rd.times": "rd_total_time_ns",
-    "wr.reqs": "wr_operations",
-    "wr.bytes": "wr_bytes",
-    "wr.times": "wr_total_time_ns",
-    "fl.reqs": "flush_operations",
-    "fl.times": "flush_total_time_ns",
-}
 #: Columns of /proc/net/dev (proc(5)); what the guest calls received, the host's end has sent.
 _NET = {
     "rx.bytes": 8, "rx.pkts": 9, "rx.errs": 10, "rx.drop": 11,
@@ -74,17 +64,36 @@ _AT_ONCE = 64
 # What QEMU said of the vCPUs of its guests, by its process, with how many these are.
 _KNOWN_MOST = 4096
 _threads: dict[tuple[int, int], tuple[int, list[dict[str, Any]]]] = {}
+# And of the types of KVM's counters.
+_schemas: dict[tuple[int, int], list[dict[str, Any]]] = {}
+#: Whether the kernel counts how long threads wait (sched_debug's ``wait_sum``).
+_WAITS = "/proc/sys/kernel/sched_schedstats"
 
 
-def figures(hypervisor: QemuHypervisor, guests: Sequence[Guest]) -> list[Figures | None]:
+def figures(
+    hypervisor: QemuHypervisor,
+    guests: Sequence[Guest],
+    *,
+    groups: Collection[str] | None = None,
+    backing: bool = False,
+) -> list[Figures | None]:
     """Return all that QEMU and the kernel tell of guests, in one round trip to all of them.
 
     A QEMU that does not answer in time leaves out what only it knows.
+
+    Args:
+        hypervisor: what runs them.
+        guests: active guests.
+        groups: see :meth:`polyvisor.driver.Domains.all_stats`.
+        backing: see there.
     """
     found: list[Figures | None] = []
     wires = _Wires()
     for begin in range(0, len(guests), _AT_ONCE):
-        some = [_Asked.of(one) for one in guests[begin : begin + _AT_ONCE]]
+        some = [
+            _Asked.of(one, None if groups is None else frozenset(groups), backing)
+            for one in guests[begin : begin + _AT_ONCE]
+        ]
         told = ask_all(
             [(f"{one.guest.run_dir}/control", tuple(one.commands.values())) for one in some],
             timeout=ANSWERS,
@@ -104,32 +113,56 @@ class _Asked:
         guest: the guest.
         commands: by what they are asked for.
         sizes: capacity and size of the image of each disk, if QEMU need not be asked for them.
+        groups: see :func:`figures`.
+        backing: see there.
     """
 
     guest: Guest
     commands: dict[str, Command]
     sizes: list[tuple[int, int]] | None
+    groups: frozenset[str] | None
+    backing: bool
 
     @classmethod
-    def of(cls, guest: Guest) -> _Asked:
+    def of(cls, guest: Guest, groups: frozenset[str] | None, backing: bool) -> _Asked:
         spec = guest.spec
         commands: dict[str, Command] = {"status": ("query-status", {})}
-        if _known_threads(guest) is None:
+
+        def wanted(*names: str) -> bool:
+            return groups is None or not groups.isdisjoint(names)
+
+        if wanted("vcpu", "cpu") and _known_threads(guest) is None:
             commands["cpus"] = ("query-cpus-fast", {})
         balloon = spec.devices.memballoon
-        if balloon is None or balloon.model != "none":
+        if wanted("balloon") and (balloon is None or balloon.model != "none"):
             path = f"/machine/peripheral/{(balloon and balloon.alias) or 'balloon0'}"
             commands["size"] = ("query-balloon", {})
             commands["balloon"] = ("qom-get", {"path": path, "property": "guest-stats"})
         sizes: list[tuple[int, int]] | None = []
-        if spec.devices.disks:
+        if spec.devices.disks and wanted("block"):
             commands["counts"] = ("query-blockstats", {})
-            known = [_local_sizes(disk) for disk in spec.devices.disks]
+            known = [local_sizes(disk) for disk in spec.devices.disks]
             sizes = [one for one in known if one is not None]
             if len(sizes) < len(known):
                 sizes = None
+            if sizes is None or backing:
                 commands["nodes"] = ("query-block", {})
-        return cls(guest, commands, sizes)
+        if wanted("iothread") and (spec.iothreads or spec.iothreadids is not None):
+            commands["iothreads"] = ("query-iothreads", {})
+        if wanted("dirtyrate"):
+            commands["dirtyrate"] = ("query-dirty-rate", {})
+        if spec.type == "kvm":
+            if wanted("vcpu", "cpu", "vm") and _identity(guest) not in _schemas:
+                commands["schemas"] = counters.SCHEMAS
+            if wanted("vcpu", "cpu"):
+                commands["kvm.vcpu"] = counters.kvm_asked("vcpu")
+            if wanted("vm"):
+                commands["kvm.vm"] = counters.kvm_asked("vm")
+        return cls(guest, commands, sizes, groups, backing)
+
+    def wants(self, group: str) -> bool:
+        """Say whether a group is wanted."""
+        return self.groups is None or group in self.groups
 
 
 def _figures(
@@ -140,14 +173,20 @@ def _figures(
     if seen.state is DomainState.SHUTOFF:
         return Figures(seen, 0, None)
     spec, pid = guest.spec, guest.runtime["pid"]
-    more = {**_cpu(pid), "balloon.rss": _rss(pid), **_interfaces(pid, spec, wires)}
+    more = _cpu(pid)
     cpu_time = more.get("cpu.time", 0) / 1e9
+    if asked.wants("balloon"):
+        more["balloon.rss"] = _rss(pid)
+    if asked.wants("net"):
+        more |= _interfaces(pid, spec, wires)
+    answers: dict[str, Any] = {}
     if not isinstance(told, HypervisorError):
         answers = {
             name: one
             for name, one in zip(asked.commands, told, strict=True)
             if not isinstance(one, QmpError)
         }
+    if answers:
         if "status" in answers:
             seen = hypervisor.seen(guest, answers["status"]["status"])
         if "size" in answers:
@@ -157,15 +196,54 @@ def _figures(
         if "cpus" in answers:
             _remember_threads(guest, answers["cpus"])
         cpus = answers.get("cpus", _known_threads(guest))
-        if cpus is not None:
+        if cpus is not None and asked.wants("vcpu"):
             more |= _vcpus(pid, cpus)
-        more |= _blocks(spec, answers.get("nodes"), answers.get("counts", ()), asked.sizes)
+        if asked.wants("block"):
+            more |= blocks(
+                spec,
+                answers.get("nodes"),
+                answers.get("counts", ()),
+                asked.sizes,
+                backing=asked.backing,
+            )
+        more |= counters.iothreads(answers.get("iothreads", ()))
+        if "dirtyrate" in answers:
+            more |= counters.dirty_rate(answers["dirtyrate"])
+        more |= _kvm(asked, answers, cpus or ())
     return Figures(seen, spec.current_memory or spec.memory, cpu_time, more)
+
+
+def _kvm(asked: _Asked, answers: dict[str, Any], cpus: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return what KVM counts, of which QEMU with TCG has nothing."""
+    found = {}
+    if asked.wants("cpu"):
+        # Of the parts of its caches that a guest has for itself, there is none.
+        found = {
+            "cpu.cache.monitor.count": 0,
+            "cpu.haltpoll.success.time": 0,
+            "cpu.haltpoll.fail.time": 0,
+        }
+    place = _identity(asked.guest)
+    if "schemas" in answers:
+        if len(_schemas) >= _KNOWN_MOST:
+            _schemas.clear()
+        _schemas[place] = answers["schemas"]
+    told = [*answers.get("kvm.vcpu", ()), *answers.get("kvm.vm", ())]
+    if told:
+        counted = dict(counters.of_kvm(told, _schemas.get(place, ()), cpus))
+        found |= {
+            name: value for name, value in counted.items() if asked.wants(name.partition(".")[0])
+        }
+    return found
+
+
+def _identity(guest: Guest) -> tuple[int, int]:
+    return guest.runtime["pid"], guest.runtime["started"]
 
 
 def _known_threads(guest: Guest) -> list[dict[str, Any]] | None:
     """Return what QEMU said of a guest's vCPUs, if there are as many as then."""
-    count, cpus = _threads.get((guest.runtime["pid"], guest.runtime["started"]), (0, None))
+    count, cpus = _threads.get(_identity(guest), (0, None))
     return cpus if count == guest.spec.vcpus else None
 
 
@@ -173,7 +251,7 @@ def _remember_threads(guest: Guest, cpus: list[dict[str, Any]]) -> None:
     if len(cpus) == guest.spec.vcpus:
         if len(_threads) >= _KNOWN_MOST:
             _threads.clear()
-        _threads[guest.runtime["pid"], guest.runtime["started"]] = len(cpus), cpus
+        _threads[_identity(guest)] = len(cpus), cpus
 
 
 def _fields(path: str) -> list[str]:
@@ -207,16 +285,36 @@ def _balloon(told: dict[str, Any]) -> dict[str, int]:
 
 def _vcpus(pid: int, cpus: list[dict[str, Any]]) -> dict[str, int]:
     figures = {"vcpu.current": len(cpus)}
+    waits = _on(_WAITS)
     for cpu in cpus:
         number, thread = cpu["cpu-index"], cpu["thread-id"]
         with suppress(OSError, ValueError, IndexError):
             fields = _fields(f"/proc/{pid}/task/{thread}/stat")
             figures[f"vcpu.{number}.state"] = _RUNNING
             figures[f"vcpu.{number}.time"] = (int(fields[11]) + int(fields[12])) * _TICK
+            figures[f"vcpu.{number}.wait"] = _wait(pid, thread) if waits else 0
             with open(f"/proc/{pid}/task/{thread}/schedstat", encoding="ascii") as file:
                 # Documentation/scheduler/sched-stats.rst: time on the CPU, time in the queue.
                 figures[f"vcpu.{number}.delay"] = int(file.read().split()[1])
     return figures
+
+
+def _on(switch: str) -> bool:
+    with suppress(OSError), open(switch, encoding="ascii") as file:
+        return file.read().strip() == "1"
+    return False
+
+
+def _wait(pid: int, thread: int) -> int:
+    """Return for how many nanoseconds a thread has waited for a CPU."""
+    with suppress(OSError), open(f"/proc/{pid}/task/{thread}/sched", encoding="ascii") as file:
+        for line in file:
+            name, _, value = line.partition(":")
+            if name.strip().rpartition(".")[2] == "wait_sum":
+                # Milliseconds, with six places.
+                whole, _, part = value.strip().partition(".")
+                return int(whole) * 1_000_000 + int(part.ljust(6, "0")[:6])
+    return 0
 
 
 class _Wires:
@@ -253,78 +351,3 @@ def _interfaces(pid: int, spec: DomainSpec, wires: _Wires) -> dict[str, Any]:
             columns = _NET_SAME if interface.type == "direct" else _NET
             figures |= {f"net.{number}.{ours}": counts[at] for ours, at in columns.items()}
     return figures
-
-
-def _blocks(
-    spec: DomainSpec,
-    nodes: Sequence[dict[str, Any]] | None,
-    counts: Sequence[dict[str, Any]],
-    sizes: Sequence[tuple[int, int]] | None,
-) -> dict[str, Any]:
-    figures: dict[str, Any] = {"block.count": len(spec.devices.disks)}
-    counted = {qdev_name(one): one["stats"] for one in counts}
-    by_device = {qdev_name(one): one for one in nodes or ()}
-    for number, disk in enumerate(spec.devices.disks):
-        prefix = f"block.{number}"
-        if disk.target is not None:
-            figures[f"{prefix}.name"] = disk.target.dev
-        path = disk.source.file or disk.source.dev if disk.source is not None else None
-        if path is not None:
-            figures[f"{prefix}.path"] = path
-        name = next((one for one in disk_names(disk) if one in counted or one in by_device), None)
-        if name is None:
-            continue
-        numbers = counted.get(name, {})
-        for ours, theirs in _BLOCK.items():
-            figures[f"{prefix}.{ours}"] = numbers.get(theirs, 0)
-        size = None
-        if sizes is not None:
-            size = sizes[number]
-        elif name in by_device and "inserted" in by_device[name]:
-            size = _told_sizes(path, by_device[name]["inserted"]["image"])
-        if size is not None:
-            # Of a raw image libvirt tells the highest place that the guest wrote to.
-            figures[f"{prefix}.allocation"] = numbers.get("wr_highest_offset", 0)
-            figures[f"{prefix}.capacity"], figures[f"{prefix}.physical"] = size
-    return figures
-
-
-def _told_sizes(path: str | None, image: dict[str, Any]) -> tuple[int, int]:
-    """Return capacity and size of an image that QEMU tells of."""
-    capacity: int = image["virtual-size"]
-    physical: int = image.get("actual-size", capacity)
-    if path is not None and image["format"] != "raw":
-        with suppress(OSError):
-            physical = os.stat(path).st_size
-    return capacity, physical
-
-
-def _local_sizes(disk: Disk) -> tuple[int, int] | None:
-    """Return capacity and size of a disk's image, if it is a file that says so itself.
-
-    A medium that the guest can take out may not be in; only QEMU knows.
-    """
-    source, driver = disk.source, disk.driver
-    form = driver.type if driver is not None else None
-    if disk.device not in (None, "disk") or source is None or source.file is None:
-        return None
-    if form not in ("raw", "qcow2") or source.slices is not None:
-        return None
-    if source.encryption is not None or disk.encryption is not None:
-        return None
-    with suppress(OSError):
-        fd = os.open(source.file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            seen = os.fstat(fd)
-            if not stat.S_ISREG(seen.st_mode):
-                return None
-            if form == "raw":
-                # QEMU counts sectors.
-                return -(-seen.st_size // 512) * 512, seen.st_blocks * 512
-            head = os.pread(fd, 32, 0)
-        finally:
-            os.close(fd)
-        # docs/interop/qcow2.txt: magic, and the size at byte 24.
-        if len(head) == 32 and head.startswith(b"QFI\xfb"):
-            return int.from_bytes(head[24:32], "big"), seen.st_size
-    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from math import inf
@@ -398,11 +398,23 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         seconds = process.cpu_time() if process is not None else None
         return spec.current_memory or spec.memory, seconds
 
-    def figures(self, guests: Sequence[Guest]) -> Sequence[Figures | None]:
+    def figures(
+        self,
+        guests: Sequence[Guest],
+        *,
+        groups: Collection[str] | None = None,
+        backing: bool = False,
+    ) -> Sequence[Figures | None]:
         """See :func:`polyvisor_qemu.figures.figures`."""
         from polyvisor_qemu.figures import figures
 
-        return figures(self, guests)
+        return figures(self, guests, groups=groups, backing=backing)
+
+    def measure_dirty_rate(self, guest: Guest, seconds: int, mode: str) -> None:
+        """See :func:`polyvisor_qemu.counters.measure`."""
+        from polyvisor_qemu.counters import measure
+
+        measure(self, guest, seconds, mode)
 
     # Waiting and watching
 

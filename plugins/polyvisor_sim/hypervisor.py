@@ -7,7 +7,7 @@ Everything about definitions, locks, events, files and recovery is in
 from __future__ import annotations
 
 import select
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -196,7 +196,13 @@ class SimHypervisor(SimChanges, LocalHypervisor, SavesGuests, MigratesGuests, Wa
         spent = machine.cpu_before + machine.at(self.clock()).run * machine.vcpus
         return machine.balloon, spent / 1e9
 
-    def figures(self, guests: Sequence[Guest]) -> Sequence[Figures | None]:
+    def figures(
+        self,
+        guests: Sequence[Guest],
+        *,
+        groups: Collection[str] | None = None,
+        backing: bool = False,
+    ) -> Sequence[Figures | None]:
         """Return what guests have done so far; what they have printed is in their files then."""
         time = self.clock()
         return [

@@ -50,6 +50,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"_loading", "_settings", "config", "driver", "hookspecs", "plugins"}),
     frozenset(
         {
+            "_sources",
             "connection",
             "domain",
             "families",

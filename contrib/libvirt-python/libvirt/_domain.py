@@ -168,6 +168,7 @@ class virDomain(Handle):
         """Have its server move it to another's, with parameters by name."""
         return _migration.sent(self, dconnuri, params, flags)
 
+    startDirtyRateCalc = uses("domain_start_dirty_rate_calc")
     abortJob = uses("domain_abort_job")
     attachDevice = uses("domain_attach_device")
     attachDeviceFlags = uses("domain_attach_device_flags")

@@ -20,12 +20,12 @@ from polyvisor.aio._stream import EventStream
 if TYPE_CHECKING:
     import builtins
     import os
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Iterable, Sequence
     from typing import Literal, Self
 
+    from polyvisor._sources import SpecSource as SpecSource
     from polyvisor.connection import Connection as SyncConnection
     from polyvisor.connection import DomainCollection as SyncDomainCollection
-    from polyvisor.connection import SpecSource
     from polyvisor.driver import Driver
     from polyvisor.events import AnyEvent, Event
     from polyvisor.host import CpuTimes, HostInfo, HostMemory
@@ -203,10 +203,17 @@ class DomainCollection(Items[str | int | UUID, Domain]):
         return await self._run(self.sync.summaries, active=active, inactive=inactive)
 
     async def stats(
-        self, *, active: bool = True, inactive: bool = True
+        self,
+        *,
+        active: bool = True,
+        inactive: bool = True,
+        groups: Iterable[str] | None = None,
+        backing: bool = False,
     ) -> Sequence[tuple[DomainSummary, dict[str, Any]]]:
         """Return each domain of the wanted kinds with its figures, ordered by name."""
-        return await self._run(self.sync.stats, active=active, inactive=inactive)
+        return await self._run(
+            self.sync.stats, active=active, inactive=inactive, groups=groups, backing=backing
+        )
 
     async def build(self, *, name: str, memory: int | str, **words: Any) -> DomainSpec:
         """Return a definition for this host made of a few words; it is not defined yet."""

@@ -19,7 +19,7 @@ from polyvisor.aio._handles import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Iterable, Sequence
     from uuid import UUID
 
     from polyvisor.aio._connection import Connection
@@ -340,9 +340,15 @@ class Domain(Changing, Moving, Seat):
         """Return its definition as XML; see :meth:`spec`."""
         return await self._run(self.sync.xml, inactive=inactive)
 
-    async def stats(self) -> dict[str, Any]:
+    async def stats(
+        self, *, groups: Iterable[str] | None = None, backing: bool = False
+    ) -> dict[str, Any]:
         """Return figures under the names of ``virsh domstats``."""
-        return await self._run(self.sync.stats)
+        return await self._run(self.sync.stats, groups=groups, backing=backing)
+
+    async def measure_dirty_rate(self, seconds: int = 1, *, mode: str = "page-sampling") -> None:
+        """Begin to measure how fast the guest writes to its memory, and return at once."""
+        await self._run(self.sync.measure_dirty_rate, seconds, mode=mode)
 
     async def start(
         self, *, paused: bool = False, force_boot: bool = False, bypass_cache: bool = False

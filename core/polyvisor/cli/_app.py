@@ -40,6 +40,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "domname": ("facts", "Print a domain's name."),
     "domuuid": ("facts", "Print a domain's UUID."),
     "domstats": ("facts", "Print statistics of domains."),
+    "domdirtyrate-calc": ("facts", "Measure how fast a domain writes to its memory."),
     "domjobinfo": ("facts", "Print how far a domain's job is."),
     "domjobabort": ("facts", "Cancel a domain's job."),
     "save": ("saving", "Save a running domain to a file."),

@@ -9,6 +9,9 @@ from polyvisor.cli._session import command, domain_argument, session
 
 __all__: list[str] = []
 
+#: First words of figures, where virsh's option has another name.
+_GROUPS = {"cpu_total": "cpu", "interface": "net"}
+
 
 @command("dumpxml")
 @domain_argument
@@ -79,15 +82,35 @@ def domuuid_command(domain: str) -> None:
 
 @command("domstats")
 @argument("domains", nargs=-1, metavar="[DOMAIN]...")
-def domstats_command(domains: tuple[str, ...]) -> None:
-    """Print statistics of the DOMAINs, or of all active ones."""
+@option("--state", is_flag=True, help="Its state.")
+@option("--cpu-total", is_flag=True, help="CPU time of all of it.")
+@option("--balloon", is_flag=True, help="Memory.")
+@option("--vcpu", is_flag=True, help="Each virtual CPU.")
+@option("--interface", is_flag=True, help="Each network interface.")
+@option("--block", is_flag=True, help="Each disk.")
+@option("--perf", is_flag=True, help="Events of the host's CPUs that are counted.")
+@option("--iothread", is_flag=True, help="Each I/O thread.")
+@option("--memory", is_flag=True, help="Use of the host's memory bandwidth.")
+@option("--dirtyrate", is_flag=True, help="What domdirtyrate-calc has measured.")
+@option("--vm", is_flag=True, help="What the hypervisor counts of all of it.")
+@option("--backing", is_flag=True, help="Count each image below a disk, too.")
+def domstats_command(domains: tuple[str, ...], backing: bool, **chosen: bool) -> None:
+    """Print statistics of the DOMAINs, or of all active ones; all groups unless some are named."""
     here = session()
+    groups = {_GROUPS.get(name, name) for name, wanted in chosen.items() if wanted} or None
     if domains:
         found = [here.domain(text) for text in domains]
-        all_of_it = {domain.name: domain.stats() for domain in found}
+        all_of_it = {one.name: one.stats(groups=groups, backing=backing) for one in found}
     else:
-        lines = here.connection.domains.stats(inactive=False)
+        lines = here.connection.domains.stats(inactive=False, groups=groups, backing=backing)
         all_of_it = {line.name: figures for line, figures in lines}
+    if groups is not None:
+        all_of_it = {
+            domain: {
+                name: value for name, value in stats.items() if name.partition(".")[0] in groups
+            }
+            for domain, stats in all_of_it.items()
+        }
 
     def plain() -> None:
         for name, stats in all_of_it.items():
@@ -97,6 +120,17 @@ def domstats_command(domains: tuple[str, ...]) -> None:
             echo()
 
     here.facts(all_of_it, plain)
+
+
+@command("domdirtyrate-calc")
+@domain_argument
+@option("--seconds", type=int, default=1, help="How long to measure, from 1 to 60.")
+@option("--mode", default="page-sampling", help="page-sampling, dirty-bitmap or dirty-ring.")
+def domdirtyrate_calc_command(domain: str, seconds: int, mode: str) -> None:
+    """Begin to measure how fast DOMAIN writes to its memory; domstats --dirtyrate has the rate."""
+    found = session().domain(domain)
+    found.measure_dirty_rate(seconds, mode=mode)
+    session().done(f"Domain '{found.name}' is being measured for {seconds} s", uuid=found.uuid)
 
 
 @command("domjobinfo")

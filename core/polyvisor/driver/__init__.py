@@ -76,6 +76,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ASKING_MODES",
+    "DIRTY_RATE_MODES",
     "Annotations",
     "Backups",
     "Begun",
@@ -131,6 +132,7 @@ __getattr__, __dir__ = attach(
     __name__,
     {
         "ASKING_MODES": "_options",
+        "DIRTY_RATE_MODES": "_options",
         "Annotations": "_parts",
         "Backups": "_block",
         "Begun": "_migration",

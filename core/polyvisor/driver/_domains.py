@@ -181,8 +181,16 @@ class Domains(ABC):
         """Mark a persistent domain to be started with the host, or not."""
 
     @abstractmethod
-    def stats(self, uuid: UUID) -> dict[str, Any]:
-        """Return figures under the names of ``virsh domstats``, such as ``"cpu.time"``."""
+    def stats(
+        self, uuid: UUID, *, groups: Collection[str] | None = None, backing: bool = False
+    ) -> dict[str, Any]:
+        """Return figures under the names of ``virsh domstats``, such as ``"cpu.time"``.
+
+        Args:
+            uuid: the domain.
+            groups: see :meth:`all_stats`.
+            backing: see there.
+        """
 
     def all_stats(
         self,
@@ -190,6 +198,7 @@ class Domains(ABC):
         active: bool = True,
         inactive: bool = True,
         groups: Collection[str] | None = None,
+        backing: bool = False,
     ) -> Sequence[tuple[DomainSummary, dict[str, Any]]]:
         """Return all domains with their figures, as :meth:`stats` has them, ordered by name.
 
@@ -200,6 +209,8 @@ class Domains(ABC):
             inactive: the others.
             groups: the first words of the figures that are wanted, such as ``"state"``; others
                 may be left out. ``None``: all are wanted.
+            backing: count each image of a disk's chain as a block device of its own, if the
+                driver knows them.
 
         Returns:
             Domains and figures; these mappings are not to be changed. Where nothing has changed
@@ -208,8 +219,26 @@ class Domains(ABC):
         found = []
         for one in self.summaries(active=active, inactive=inactive):
             with suppress(NotFound):  # It may have gone just now.
-                found.append((one, self.stats(one.uuid)))
+                found.append((one, self.stats(one.uuid, groups=groups, backing=backing)))
         return found
+
+    def measure_dirty_rate(self, uuid: UUID, seconds: int, mode: str) -> None:
+        """Begin to measure how fast a guest writes to its memory, and return at once.
+
+        The outcome is among the domain's figures, in the group ``dirtyrate``.
+
+        Args:
+            uuid: an active domain.
+            seconds: how long.
+            mode: one of ``DIRTY_RATE_MODES``.
+
+        Raises:
+            OperationInvalid: it is not active, or is measured already.
+            Unsupported: the driver or the guest's hypervisor cannot, or not so.
+        """
+        from polyvisor.errors import Unsupported
+
+        raise Unsupported("measure dirty rate: this driver has no means for that")
 
     def wait(self, uuid: UUID, *, timeout: float | None = None) -> DomainStatus:
         """Wait until the domain is no longer active and return its last status.

@@ -9,12 +9,21 @@ import attrs
 if TYPE_CHECKING:
     from polyvisor.model import DomainSpec, SnapshotSpec
 
-__all__ = ["ASKING_MODES", "DomainOptions", "SaveOptions", "SnapshotOptions", "UndefineOptions"]
+__all__ = [
+    "ASKING_MODES",
+    "DIRTY_RATE_MODES",
+    "DomainOptions",
+    "SaveOptions",
+    "SnapshotOptions",
+    "UndefineOptions",
+]
 
 #: How a guest can be asked to shut down or to reboot, in the order of libvirt's
 #: ``virDomainShutdownFlagValues``: by the power button, by the agent in it, through init's
 #: socket, by a signal to init, by a message between it and the hypervisor.
 ASKING_MODES = ("acpi", "agent", "initctl", "signal", "paravirt")
+#: How to measure how fast a guest writes to its memory, as QEMU has it (``DirtyRateMeasureMode``).
+DIRTY_RATE_MODES = ("page-sampling", "dirty-bitmap", "dirty-ring")
 
 
 @attrs.frozen

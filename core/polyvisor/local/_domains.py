@@ -167,8 +167,10 @@ class LocalDomains(Domains):
             return attrs.evolve(document.spec(), id=None).to_xml()
         return document.text()
 
-    def stats(self, uuid: UUID) -> dict[str, Any]:
-        for _, figures in self._stats([self._keeper.look(uuid)]):
+    def stats(
+        self, uuid: UUID, *, groups: Collection[str] | None = None, backing: bool = False
+    ) -> dict[str, Any]:
+        for _, figures in self._stats([self._keeper.look(uuid)], groups, backing):
             return figures
         raise missing(uuid)
 
@@ -178,6 +180,7 @@ class LocalDomains(Domains):
         active: bool = True,
         inactive: bool = True,
         groups: Collection[str] | None = None,
+        backing: bool = False,
     ) -> Sequence[tuple[DomainSummary, dict[str, Any]]]:
         if groups is not None and set(groups) <= {"state"}:
             from polyvisor.local._stats import states
@@ -191,17 +194,20 @@ class LocalDomains(Domains):
         records = self._store.records(active=active, inactive=inactive)
         return [
             (record.summary, figures)
-            for record, figures in self._stats(records)
+            for record, figures in self._stats(records, groups, backing)
             if (active if record.id is not None else inactive)
         ]
 
-    def _stats(self, records: Sequence[Record]) -> Iterator[tuple[Record, dict[str, Any]]]:
+    def _stats(
+        self, records: Sequence[Record], groups: Collection[str] | None, backing: bool
+    ) -> Iterator[tuple[Record, dict[str, Any]]]:
         """Yield records with their figures, after one look at all that are active."""
         from polyvisor.local._stats import stats
 
         keeper = self._keeper
         asked, guests = keeper.asked(records)
-        looks = self._hypervisor.figures(guests) if guests else ()
+        ask = self._hypervisor.figures
+        looks = ask(guests, groups=groups, backing=backing) if guests else ()
         told = dict(zip(asked, looks, strict=True))
         for record in records:
             figures = told.get(record)
@@ -215,6 +221,11 @@ class LocalDomains(Domains):
                 yield record, stats(record, figures.memory, figures.cpu_time, figures.more)
             else:
                 yield record, stats(record, _given(_document(record, False).spec()), None)
+
+    def measure_dirty_rate(self, uuid: UUID, seconds: int, mode: str) -> None:
+        with self._keeper.hold(uuid, "measure dirty rate") as hold:
+            hold.need_active()
+            self._hypervisor.measure_dirty_rate(hold.guest, seconds, mode)
 
     # Definitions
 

@@ -303,13 +303,21 @@ class LocalHypervisor(ABC):
         """Return figures beyond state, vCPUs, memory and CPU time, named as domstats does."""
         return {}
 
-    def figures(self, guests: Sequence[Guest]) -> Sequence[Figures | None]:
+    def figures(
+        self,
+        guests: Sequence[Guest],
+        *,
+        groups: Collection[str] | None = None,
+        backing: bool = False,
+    ) -> Sequence[Figures | None]:
         """Look at many guests and return what each does and uses, in their order.
 
         Asks one after another; a hypervisor that can ask all at once does so instead.
 
         Args:
             guests: active guests.
+            groups: see :meth:`polyvisor.driver.Domains.all_stats`.
+            backing: see there.
 
         Returns:
             For each guest its figures, ``None`` for one that is gone or does not answer.
@@ -322,6 +330,15 @@ class LocalHypervisor(ABC):
             except PolyvisorError:
                 found.append(None)
         return found
+
+    def measure_dirty_rate(self, guest: Guest, seconds: int, mode: str) -> None:
+        """See :meth:`polyvisor.driver.Domains.measure_dirty_rate`."""
+        from polyvisor.errors import Unsupported
+
+        raise Unsupported(
+            f"measure dirty rate of {guest.name!r}: {self.name} has no means for that",
+            domain=guest.name,
+        )
 
     # Waiting
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from polyvisor.driver import ASKING_MODES, Domains
+from polyvisor.driver import ASKING_MODES, DIRTY_RATE_MODES, Domains
 from polyvisor.errors import (
     NotFound,
     OperationInvalid,
@@ -35,6 +35,7 @@ _PAUSED, _AUTODESTROY, _BYPASS_CACHE, _FORCE_BOOT = 1, 2, 4, 8
 # virDomainXMLFlags
 _SECURE, _INACTIVE = 1, 2
 _TITLE = 1  # virDomainMetadataType
+_BACKING = 1 << 30  # VIR_CONNECT_GET_ALL_DOMAINS_STATS_BACKING
 # virDomainGetJobStatsFlags
 _COMPLETED, _KEEP_COMPLETED = 1, 2
 #: ``virDomainJobType``; 0 is none.
@@ -366,9 +367,12 @@ class RemoteDomains(Domains):
         """Have it started with the host, or not."""
         self.call(uuid, "domain_set_autostart", int(autostart))
 
-    def stats(self, uuid: UUID) -> dict[str, Any]:
+    def stats(
+        self, uuid: UUID, *, groups: Collection[str] | None = None, backing: bool = False
+    ) -> dict[str, Any]:
         """Ask for its figures."""
-        asked = ("connect_get_all_domain_stats", [self.reference(uuid)], 0, 0)
+        flags = _BACKING if backing else 0
+        asked = ("connect_get_all_domain_stats", [self.reference(uuid)], _bits(groups), flags)
         records = self._link.call(*asked).retStats
         if not records:
             self._lookup(uuid)
@@ -381,22 +385,28 @@ class RemoteDomains(Domains):
         active: bool = True,
         inactive: bool = True,
         groups: Collection[str] | None = None,
+        backing: bool = False,
     ) -> Sequence[tuple[DomainSummary, dict[str, Any]]]:
         """Ask for the figures of all at once."""
         flags = _kinds(active, inactive)
         if flags is None:
             return []
-        bits = 0
-        for group in groups or ():
-            bits |= int(STATS_GROUPS.get(group, 0))
+        flags |= _BACKING if backing else 0
         lines = {one.uuid.bytes: one for one in self.summaries(active=active, inactive=inactive)}
-        records = self._link.call("connect_get_all_domain_stats", [], bits, flags).retStats
+        records = self._link.call("connect_get_all_domain_stats", [], _bits(groups), flags).retStats
         found = [
             (lines[record.dom.uuid], {name: value for name, _, value in record.params})
             for record in records
             if record.dom.uuid in lines
         ]
         return sorted(found, key=lambda pair: pair[0].name)
+
+    def measure_dirty_rate(self, uuid: UUID, seconds: int, mode: str) -> None:
+        """Have it measured."""
+        # virDomainDirtyRateCalcFlags: no flag is the first mode, and each other has one.
+        number = DIRTY_RATE_MODES.index(mode)
+        flags = 1 << (number - 1) if number else 0
+        self.call(uuid, "domain_start_dirty_rate_calc", seconds, flags)
 
     def wait(self, uuid: UUID, *, timeout: float | None = None) -> DomainStatus:
         """Listen for what happens to it until it is not active."""
@@ -479,6 +489,11 @@ def _kinds(active: bool, inactive: bool) -> int | None:
     if not active and not inactive:
         return None
     return int(_L.ACTIVE if active else 0) | int(_L.INACTIVE if inactive else 0)
+
+
+def _bits(groups: Collection[str] | None) -> int:
+    """Return which groups of figures are asked for; 0 for all."""
+    return sum(int(STATS_GROUPS.get(group, 0)) for group in set(groups or ()))
 
 
 def _asking_flags(modes: Sequence[str]) -> int:

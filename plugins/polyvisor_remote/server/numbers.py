@@ -182,6 +182,7 @@ class Stats(IntFlag):
     IOTHREAD = 128
     MEMORY = 256
     DIRTYRATE = 512
+    VM = 1024
 
 
 #: Groups by the first word of a figure's name (``virDomainStatsTypes``).
@@ -196,6 +197,7 @@ STATS_GROUPS: Mapping[str, Stats] = {
     "iothread": Stats.IOTHREAD,
     "memory": Stats.MEMORY,
     "dirtyrate": Stats.DIRTYRATE,
+    "vm": Stats.VM,
 }
 
 

@@ -196,7 +196,8 @@ def test_a_viewer_is_handed_over(both: Both) -> None:
                 theirs.close()
                 ours.settimeout(60)
                 # RFC 6143, section 7.1: the server speaks first; 1 is a viewer without a password.
-                assert (version := ours.recv(12, socket.MSG_WAITALL)).startswith(b"RFB ")
+                version = ours.recv(12, socket.MSG_WAITALL)
+                assert version.startswith(b"RFB ")
                 ours.sendall(version)
                 assert ours.recv(2, socket.MSG_WAITALL) == b"\1\1"
             assert domain.active

@@ -76,6 +76,9 @@ iothreadpin g 7 0
 memtune g
 domcontrol g
 domjobinfo g
+domdirtyrate-calc g --seconds 0
+domdirtyrate-calc g --seconds 61 --mode dirty-bitmap
+domdirtyrate-calc g --seconds 1
 qemu-monitor-command g --hmp info name
 qemu-monitor-command g --return-value '{{"execute":"query-uuid"}}'
 qemu-monitor-command g --return-value '{{"execute":"query-nosuch"}}'
@@ -123,6 +126,8 @@ NAMES = (
     "freecell --cellno 0",
     "freecell --all",
     "domstats g --state --cpu-total --balloon --block --interface",
+    "domstats g",
+    "domstats --raw --list-active --iothread --vm --perf --dirtyrate",
 )
 
 #: What our own command line prints as virsh does.
@@ -229,7 +234,5 @@ def names(text: str) -> set[str]:
     found = set()
     for line in text.splitlines():
         name = re.split(r"[=:]|\s{2,}|\s(?=[\d-])", line.strip())[0]
-        # Images' own numbers, and what libvirt alone keeps account of.
-        if not re.search(r"backingIndex|haltpoll|cpu.cache|\.wait|^rss", name):
-            found.add(name)
+        found.add(name)
     return found

@@ -6,6 +6,7 @@ import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from polyvisor.driver import DIRTY_RATE_MODES
 from polyvisor.errors import NotFound
 from polyvisor_remote.server._families.arguments import check_flags, summary_reference
 from polyvisor_remote.server._families.domains import choice, kept_references, kinds
@@ -13,21 +14,33 @@ from polyvisor_remote.server.dispatch import serves
 from polyvisor_remote.server.failures import Failure
 from polyvisor_remote.server.numbers import STATS_GROUPS, ListDomains, Stats
 from polyvisor_remote.wire import Packer
-from polyvisor_remote.wire.params import INT, UINT
+from polyvisor_remote.wire.params import INT, LLONG, UINT
 
 if TYPE_CHECKING:
     from polyvisor_remote.server.session import Session
 
 _ENFORCE = 1 << 31
 _NOWAIT, _BACKING = 1 << 29, 1 << 30
+# virDomainDirtyRateCalcFlags
+_DIRTY_BITMAP, _DIRTY_RING = 1, 2
 _CHOOSE = int(~ListDomains(0)) | _ENFORCE | _NOWAIT | _BACKING
 
 _ALL = int(~Stats(0))
 #: Figures that libvirt sends as an int or an unsigned int, by their last words; others are
 #: unsigned long, or what their value says (``src/qemu/qemu_driver.c``, documented with
 #: ``virConnectGetAllDomainStats``).
-_INTS = frozenset({"state.state", "state.reason"})
-_UINTS = frozenset({"vcpu.current", "vcpu.maximum", "net.count", "block.count", "iothread.count"})
+_INTS = frozenset({"state.state", "state.reason", "dirtyrate.calc_status", "dirtyrate.calc_period"})
+_UINTS = frozenset(
+    {
+        "vcpu.current",
+        "vcpu.maximum",
+        "net.count",
+        "block.count",
+        "iothread.count",
+        "cpu.cache.monitor.count",
+    }
+)
+_LONGS = frozenset({"dirtyrate.calc_start_time", "dirtyrate.megabytes_per_second"})
 
 #: By the groups that are wanted.
 _packers: dict[int, Packer] = {}
@@ -44,8 +57,10 @@ def _kind(name: str, wanted: int) -> int | None:
         return None
     if name in _INTS or (first == "vcpu" and rest.endswith(".state")):
         return INT
-    if name in _UINTS or rest.endswith((".backingIndex", ".iothread")):
+    if name in _UINTS or rest.endswith((".backingIndex", ".poll-grow", ".poll-shrink")):
         return UINT
+    if name in _LONGS:
+        return LLONG
     return 0
 
 
@@ -67,16 +82,18 @@ def get_all_domain_stats(session: Session, arguments: Any) -> tuple[list[Any]] |
         raise Failure(8, f"stats types bits 0x{wanted & ~_ALL:x} are not supported by this daemon")
     domains = session.driver.domains
     packer = _packer(wanted & _ALL)
+    groups = {word for word, bit in STATS_GROUPS.items() if bit & wanted}
+    backing = bool(flags & _BACKING)
     if arguments.doms:
         records = []
         for dom in arguments.doms:
             with suppress(NotFound):
                 one = domains.summary(session.uuid(dom))
-                records.append((summary_reference(one), packer.pack(domains.stats(one.uuid))))
+                figures = domains.stats(one.uuid, groups=groups, backing=backing)
+                records.append((summary_reference(one), packer.pack(figures)))
         return (records,)
     test = choice(session, flags)
-    groups = {word for word, bit in STATS_GROUPS.items() if bit & wanted}
-    found = domains.all_stats(**kinds(flags), groups=groups)
+    found = domains.all_stats(**kinds(flags), groups=groups, backing=backing)
     if test is not None:
         found = [pair for pair in found if test(pair[0])]
     # Of what does not change from call to call a driver gives the same object.
@@ -92,3 +109,21 @@ def get_all_domain_stats(session: Session, arguments: Any) -> tuple[list[Any]] |
     answer = _pack_count(len(found)) + b"".join(parts)
     kept["figures"] = (found, wanted, answer)
     return answer
+
+
+@serves("domain_start_dirty_rate_calc", slow=True)
+def start_dirty_rate_calc(session: Session, arguments: Any) -> None:
+    """Begin to measure how fast a guest writes to its memory."""
+    seconds, flags = arguments.seconds, arguments.flags
+    check_flags(flags, _DIRTY_BITMAP | _DIRTY_RING, "virDomainStartDirtyRateCalc")
+    if flags == _DIRTY_BITMAP | _DIRTY_RING:
+        raise Failure(
+            8,
+            "flags 'VIR_DOMAIN_DIRTYRATE_MODE_DIRTY_BITMAP' and "
+            "'VIR_DOMAIN_DIRTYRATE_MODE_DIRTY_RING' in function virDomainStartDirtyRateCalc are "
+            "mutually exclusive",
+        )
+    if not 1 <= seconds <= 60:
+        raise Failure(67, f"seconds={seconds} is invalid, please choose value within [1, 60].")
+    mode = DIRTY_RATE_MODES[flags]
+    session.driver.domains.measure_dirty_rate(session.uuid(arguments.dom), seconds, mode)
