@@ -82,16 +82,23 @@ def title(display: str, wanted: str) -> str | None:
     return None if found is None else found[1]
 
 
-def picture(display: str, folder: Path) -> bytes | None:
-    """Return a picture of the screen as PNG, once there is something on it."""
+def picture(display: str, folder: Path, *, below: int = 0, colours: int = 50) -> bytes | None:
+    """Return a picture of the screen as PNG, once there is something on it.
+
+    Args:
+        display: the screen.
+        folder: where a file may be.
+        below: number of the first row in which something must be.
+        colours: how many colours must be exceeded there.
+    """
     shot = folder / "shot.xwd"
     run("xwd", "-root", "-display", display, "-out", str(shot))
-    made, colours = png(shot.read_bytes())
-    return made if colours > 50 else None
+    made, seen = png(shot.read_bytes(), below)
+    return made if seen > colours else None
 
 
-def png(xwd: bytes) -> tuple[bytes, int]:
-    """Return a dump of a screen as PNG, and how many colours it has.
+def png(xwd: bytes, below: int) -> tuple[bytes, int]:
+    """Return a dump of a screen as PNG, and how many colours it has from a row on.
 
     The dump's header is ``XWDFileHeader`` of ``X11/XWDFile.h``; pixels have 4 bytes, blue first.
     """
@@ -104,7 +111,8 @@ def png(xwd: bytes) -> tuple[bytes, int]:
         plain = bytearray(width * 3)
         plain[0::3], plain[1::3], plain[2::3] = pixels[2::4], pixels[1::4], pixels[0::4]
         rows.append(b"\0" + bytes(plain))
-        seen.update(memoryview(pixels).cast("I"))
+        if row >= below:
+            seen.update(memoryview(pixels).cast("I"))
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (

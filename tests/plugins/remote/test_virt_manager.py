@@ -97,7 +97,10 @@ def test_creates_a_guest(tmp_path: Path) -> None:
                 # What the firmware shows: text of 80 by 25, or first VGA's own.
                 assert wait_for(seen, f"screen of the guest; {log}") in ("720x400", "640x480")
                 assert title(display, "made on .*?") == "made on QEMU/KVM User session"
-                made = wait_for(lambda: picture(display, tmp_path), "picture with a window in it")
+                # Below the window's own bars there is the firmware's text, grey on black.
+                made = wait_for(
+                    lambda: picture(display, tmp_path, below=100, colours=1), "text of the guest"
+                )
                 assert virsh("domstate", "made").stdout.strip() == "running"
                 told = virsh("dumpxml", "made").stdout
                 listed = virsh("list", "--all", "--persistent", "--name").stdout
