@@ -143,7 +143,7 @@ class ChangingQemu(QemuHypervisor, ChangesGuests, TunesGuests):
             from polyvisor_qemu.shaping import change
 
             assert device is not None
-            change(guest, device, values)
+            change(guest, device, values, self.settings.get("ovs_timeout", 5))
             return
         from polyvisor_qemu.placing import tune
 

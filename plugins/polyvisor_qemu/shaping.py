@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from polyvisor.local import Guest
     from polyvisor.model.devices.interface import Bandwidth, BandwidthLimit, Interface
 
-__all__ = ["change", "commands", "shape"]
+__all__ = ["change", "commands", "shape", "shape_port"]
 
 #: Types whose device of the host is ours (virNetDevSupportsBandwidth).
 _SHAPED = ("bridge", "network", "ethernet", "direct")
@@ -85,12 +85,7 @@ def shape(
         _tc([f"qdisc del dev {device} root", f"qdisc del dev {device} ingress"], what, force=True)
     if bandwidth is None:
         return
-    if bandwidth.inbound is not None and bandwidth.inbound.floor:
-        # virDomainActualNetDefValidate: a bridge's share-out is its network's own affair.
-        raise Unsupported(
-            f"{what}: inbound.floor needs a network that shares its bridge out; leave it out",
-            feature="domains.tuning",
-        )
+    _refuse_floor(bandwidth, what)
     if same_side:
         bandwidth = attrs.evolve(bandwidth, inbound=bandwidth.outbound, outbound=bandwidth.inbound)
     needed, spare = commands(device, bandwidth)
@@ -98,6 +93,38 @@ def shape(
         _tc(needed, what)
     if spare:
         _tc(spare, what, force=True)
+
+
+def _refuse_floor(bandwidth: Bandwidth, what: str) -> None:
+    if bandwidth.inbound is not None and bandwidth.inbound.floor:
+        # virDomainActualNetDefValidate: a bridge's share-out is its network's own affair.
+        raise Unsupported(
+            f"{what}: inbound.floor needs a network that shares its bridge out; leave it out",
+            feature="domains.tuning",
+        )
+
+
+def shape_port(name: str, bandwidth: Bandwidth, what: str, uuid: str, timeout: int) -> None:
+    """Set the limits of a port of Open vSwitch, in place of what it has.
+
+    Args:
+        name: its device.
+        bandwidth: its limits.
+        what: what they are set for, for the error.
+        uuid: the guest's UUID.
+        timeout: seconds that the switch has for an answer.
+
+    Raises:
+        HypervisorError: the switch refuses.
+        Unsupported: a floor is asked for.
+    """
+    from polyvisor_qemu.cmdline.switches import limit_port
+
+    _refuse_floor(bandwidth, what)
+    try:
+        limit_port(name, bandwidth, uuid, timeout)
+    except OSError as error:
+        raise HypervisorError(f"{what}: Open vSwitch: {error.strerror}") from error
 
 
 def _tc(lines: Sequence[str], what: str, *, force: bool = False) -> None:
@@ -117,17 +144,20 @@ def _tc(lines: Sequence[str], what: str, *, force: bool = False) -> None:
         raise HypervisorError(f"{what}: tc: {said}", native_message=said or None)
 
 
-def change(guest: Guest, interface: Interface, values: Mapping[str, int | str]) -> None:
+def change(
+    guest: Guest, interface: Interface, values: Mapping[str, int | str], timeout: int
+) -> None:
     """Change the limits of an interface of a guest that runs; as before if that fails.
 
     Args:
         guest: the guest.
         interface: the interface as it is.
         values: what is to change, by libvirt's names; a way that is named is set as a whole.
+        timeout: seconds that Open vSwitch has for an answer, if it is a port of that.
 
     Raises:
         OperationInvalid: its device of the host is not ours.
-        Unsupported: it is a port of a switch of its own, or a floor is asked for.
+        Unsupported: a floor is asked for.
         HypervisorError: the kernel refuses.
     """
     from polyvisor.model.devices.interface import Bandwidth
@@ -139,17 +169,15 @@ def change(guest: Guest, interface: Interface, values: Mapping[str, int | str]) 
             f"could be limited",
             domain=guest.name,
         )
-    if interface.virtualport is not None and interface.virtualport.type == "openvswitch":
-        raise Unsupported(
-            f"{what}: limits of ports of Open vSwitch are that switch's own and not set by this "
-            f"driver; set them with ovs-vsctl",
-            feature="domains.tuning",
-        )
     old = interface.bandwidth or Bandwidth()
     changes: dict[str, Any] = {
         way: _limit(way, values, getattr(old, way)) for way in ("inbound", "outbound")
     }
     new = attrs.evolve(old, **changes)
+    if interface.virtualport is not None and interface.virtualport.type == "openvswitch":
+        # The switch does all at once, or nothing.
+        shape_port(interface.target, new, what, str(guest.uuid), timeout)
+        return
     same_side = interface.type == "direct"
     try:
         shape(interface.target, new, what, anew=True, same_side=same_side)

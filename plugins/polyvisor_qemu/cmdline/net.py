@@ -182,11 +182,6 @@ def _unmade(one: Any, mode: str | None) -> str | None:
             "VLANs are those of a port of Open vSwitch; leave <vlan> out and use a bridge that "
             "is in the VLAN"
         )
-    if port == "openvswitch" and one.bandwidth is not None:
-        return (
-            "limits of ports of Open vSwitch are not set by this driver; leave <bandwidth> out "
-            "and set them with ovs-vsctl"
-        )
     return None
 
 

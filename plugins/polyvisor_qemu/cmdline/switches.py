@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from polyvisor.model.devices.interface import Vlan
+    from polyvisor.model.devices.interface import Bandwidth, Vlan
     from polyvisor_qemu.cmdline.words import SwitchPort
 
-__all__ = ["add_port", "remove_port", "vlan_words"]
+__all__ = ["add_port", "limit_port", "remove_port", "vlan_words"]
+
+# What limits are in, KiB/s and KiB, as Open vSwitch has them: bits a second and bits for what it
+# sends, kilobits for what it gets (KBYTE_TO_BITS, KIBIBYTE_TO_BITS, VIR_NETDEV_RX_TO_OVS).
+_RATE, _BURST, _POLICING = 8000, 8192, 8
 
 
 def vlan_words(vlan: Vlan | None) -> list[str]:
@@ -55,11 +59,74 @@ def add_port(name: str, bridge: str, mac: str | None, port: SwitchPort, uuid: st
     )  # fmt: skip
 
 
+def limit_port(name: str, bandwidth: Bandwidth, uuid: str, timeout: int) -> None:
+    """Limit what goes through a port; limits that it has go.
+
+    Args:
+        name: the device.
+        bandwidth: the limits, as the guest sees them.
+        uuid: the guest's UUID.
+        timeout: seconds that the switch has for an answer.
+
+    Raises:
+        OSError: the switch refuses, in its words.
+    """
+    words = _unlimited(name, uuid, timeout)
+    gets, sends = bandwidth.inbound, bandwidth.outbound
+    if gets is not None and gets.average:
+        rates = {"min-rate": gets.average * _RATE}
+        rates |= {"burst": gets.burst * _BURST} if gets.burst else {}
+        rates |= {"max-rate": gets.peak * _RATE} if gets.peak else {}
+        config = [f"other_config:{key}={value}" for key, value in rates.items()]
+        whose = _whose(name, uuid)
+        words += [
+            "--", "set", "port", name, "qos=@qos", *whose,
+            "--", "--id=@qos", "create", "qos", "type=linux-htb", *config, "queues:0=@queue",
+            *whose, "--", "--id=@queue", "create", "queue", *config, *whose,
+        ]  # fmt: skip
+    average, burst = (sends.average or 0, sends.burst or 0) if sends is not None else (0, 0)
+    _vsctl(
+        timeout, *words, "--", "set", "Interface", name,
+        f"ingress_policing_rate={average * _POLICING}",
+        f"ingress_policing_burst={burst * _POLICING}",
+    )  # fmt: skip
+
+
+def _whose(name: str, uuid: str) -> list[str]:
+    return [f'external-ids:vm-id="{uuid}"', f'external-ids:ifname="{name}"']
+
+
+def _unlimited(name: str, uuid: str, timeout: int, *, there: bool = True) -> list[str]:
+    """Return what takes the limits of what a guest's port sends away, if there are any.
+
+    Args:
+        name: its device.
+        uuid: the guest's UUID.
+        timeout: seconds that the switch has for an answer.
+        there: whether the port is there, and still that guest's.
+    """
+    found = [
+        (table, row)
+        for table in ("qos", "queue")
+        for row in _vsctl(
+            timeout, "--bare", "--columns=_uuid", "find", table, *_whose(name, uuid)
+        ).split()
+    ]
+    words = ["--", "--if-exists", "clear", "Port", name, "qos"] if found and there else []
+    for table, row in found:
+        words += ["--", "--if-exists", "destroy", table, row]
+    return words
+
+
 def remove_port(name: str, uuid: str, timeout: int) -> None:
     """Remove a guest's port, if it is there and has not become another guest's."""
     try:
         whose = _vsctl(timeout, "--if-exists", "get", "Interface", name, "external-ids:vm-id")
-        if whose.strip().strip('"') == uuid:
+        ours = whose.strip().strip('"') == uuid
+        words = _unlimited(name, uuid, timeout, there=ours)
+        if words:  # the database takes its limits for used while it is removed
+            _vsctl(timeout, *words)
+        if ours:
             _vsctl(timeout, "--", "--if-exists", "del-port", name)
     except OSError:
         return

@@ -151,7 +151,12 @@ class _Making:
                     flags = struct.unpack("16sH22x", found)[1] | _IFF_UP
                     request = struct.pack("16sH22x", name.encode(), flags)
                     fcntl.ioctl(control, _SIOCSIFFLAGS, request)
-        if wanted.bandwidth is not None:
+        if wanted.bandwidth is not None and wanted.port is not None:
+            from polyvisor_qemu.shaping import shape_port
+
+            what, timeout = f"start {self._spec.name!r}", wanted.port.timeout
+            shape_port(name, wanted.bandwidth, what, str(self._spec.uuid), timeout)
+        elif wanted.bandwidth is not None:
             from polyvisor_qemu.shaping import shape
 
             shape(

@@ -307,6 +307,19 @@ BROKEN: list[tuple[str, str, str, str]] = [
         "interface/port",
     ),
     (
+        "interface-port",
+        "",
+        "<interface type='bridge'><source bridge='b'/><vlan><tag/></vlan></interface>",
+        "interface/vlan/tag[1]",
+    ),
+    (
+        "interface-port",
+        "",
+        "<interface type='bridge'><source bridge='b'/><virtualport type='midonet'>"
+        "<parameters profileid='a'/></virtualport></interface>",
+        "interface/virtualport/parameters",
+    ),
+    (
         "interface-teaming",
         "",
         "<interface type='user'><teaming type='transient'/></interface>",

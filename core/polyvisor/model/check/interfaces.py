@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from polyvisor.model._codecs import Fault
+from polyvisor.model._network_rules import check_virtualport, check_vlan
 from polyvisor.model.check._rule import Problem, Severity, at, once, rule, rules_of
 
 if TYPE_CHECKING:
@@ -106,6 +108,16 @@ def _options(spec: DomainSpec) -> Iterator[Problem]:
             reconnect = source.reconnect if source is not None else None
             if source is not None and source.mode == "server" and reconnect and reconnect.enabled:
                 yield Problem(f"{where}/source", "a server does not reconnect", "remove it")
+
+
+@rule("interface-port", "A virtual port and VLANs have what their kinds take.")
+def _port(spec: DomainSpec) -> Iterator[Problem]:
+    for where, one in _each(spec):
+        try:
+            check_virtualport(one.virtualport)
+            check_vlan(one.vlan)
+        except Fault as fault:
+            yield Problem("/".join((where, *fault.trail)), fault.fault, fault.advice)
 
 
 @rule("interface-teaming", "Of two interfaces that stand in for each other one names the other.")

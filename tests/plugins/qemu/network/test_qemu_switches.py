@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 
-from polyvisor.errors import HypervisorError
+from polyvisor.errors import HypervisorError, Unsupported
 from polyvisor.states import DomainState
 
 if TYPE_CHECKING:
@@ -135,19 +135,57 @@ def test_ports_of_a_switch(switch: Switch, hosts: Hosts) -> None:
     assert switch.ports() == []
 
 
+def test_limits_of_a_port(switch: Switch, hosts: Hosts) -> None:
+    """The switch keeps limits, which can be changed, as libvirt has it; they go with the port."""
+    limits = (
+        "<bandwidth><inbound average='100' peak='200' burst='50'/><outbound average='300' "
+        "burst='40'/></bandwidth>"
+    )
+    domain = hosts.open().domains.define(hosts.counting(more=PORT.format(1, "", limits)))
+    domain.start()
+
+    def told() -> tuple[Any, ...]:
+        port, interface = switch.row("Port", "vnet0"), switch.row("Interface", "vnet0")
+        policing = [interface[f"ingress_policing_{one}"] for one in ("rate", "burst")]
+        if port["qos"] == ["set", []]:
+            return None, policing
+        qos = switch.row("qos", port["qos"][1])
+        assert qos["type"] == "linux-htb"
+        ((_, queue),) = qos["queues"].items()
+        assert switch.row("queue", queue[1])["other_config"] == qos["other_config"]
+        return qos["other_config"], policing
+
+    rates = {"min-rate": "800000", "max-rate": "1600000", "burst": "409600"}
+    assert told() == (rates, [2400, 320])
+    domain.tuning.set("domiftune", {"inbound.average": 10}, "vnet0", live=True)
+    assert told() == ({"min-rate": "80000"}, [2400, 320])
+    domain.tuning.set("domiftune", {"inbound.average": 0}, "vnet0", live=True)
+    assert told() == (None, [2400, 320])
+    domain.tuning.set("domiftune", {"outbound.average": 0}, "vnet0", live=True)
+    assert told() == (None, [0, 0])
+    with pytest.raises(Unsupported, match=r"inbound\.floor"):
+        domain.tuning.set(
+            "domiftune", {"inbound.average": 1, "inbound.floor": 1}, "vnet0", live=True
+        )
+    domain.tuning.set("domiftune", {"inbound.average": 5}, "vnet0", live=True)
+    domain.destroy()
+    assert [switch.vsctl("list", table)["data"] for table in ("qos", "queue")] == [[], []]
+
+
 @pytest.mark.parametrize("who", ["qemu", "starter"])
 def test_no_port_is_left_after_a_crash(
     switch: Switch, network: Network, hosts: Hosts, who: str
 ) -> None:
     """A port goes with its guest, whoever was killed; another guest's of its name stays."""
-    spec = hosts.counting(more=PORT.format(1, "", ""))
+    limits = "<bandwidth><inbound average='100'/></bandwidth>"
+    spec = hosts.counting(more=PORT.format(1, "", limits))
     host = hosts.open()
     if who == "qemu":
         domain = host.domains.define(spec)
         domain.start()
         (pid,) = hosts.processes()
         os.kill(pid, signal.SIGKILL)
-        other = host.domains.define(hosts.counting("other", more=PORT.format(2, "", "")))
+        other = host.domains.define(hosts.counting("other", more=PORT.format(2, "", limits)))
         deadline = time.monotonic() + 30
         while "vnet0" in network.links():
             assert time.monotonic() < deadline
@@ -155,6 +193,8 @@ def test_no_port_is_left_after_a_crash(
         other.start()
         assert domain.state is DomainState.SHUTOFF
         assert switch.ports() == ["vnet0"]
+        (qos,) = switch.vsctl("list", "qos")["data"]
+        assert switch.row("Port", "vnet0")["qos"] == qos[0]
         whose = switch.row("Interface", "vnet0")["external_ids"]["vm-id"]
         assert whose == str(other.uuid)
         return
