@@ -34,10 +34,20 @@ SETTINGS = (
     Setting(
         "schemes", list, [], "polyvisord: URI schemes that clients may open; empty: all there are"
     ),
-    Setting("unix_mode", str, "0700", "polyvisord: permissions of local sockets"),
+    Setting(
+        "unix_mode",
+        str,
+        "0700",
+        "polyvisord: permissions of local sockets; `0777` unless set where polkit is asked",
+    ),
     Setting("unix_ro_mode", str, "0777", "polyvisord: permissions of read-only ones"),
     Setting("unix_group", str, None, "polyvisord: group that local sockets are given to"),
-    Setting("auth_unix", str, "none", f"polyvisord: how local clients {_AUTH}"),
+    Setting(
+        "auth_unix",
+        str,
+        "none",
+        f"polyvisord: how local clients {_AUTH}, or `polkit`, which is asked of them",
+    ),
     Setting("auth_tcp", str, "sasl", f"polyvisord: how clients over TCP {_AUTH}"),
     Setting("auth_tls", str, "none", f"polyvisord: how clients over TLS {_AUTH}"),
     Setting("users", str, "/etc/polyvisor/users", f"{_KEY}names and password hashes of SASL users"),

@@ -51,6 +51,7 @@ class Identity:
         uid: user, for a local one.
         gid: group, for a local one.
         address: of the other side, as text.
+        started: when the process began, in the ticks of proc(5), where polkit is to know.
     """
 
     name: str | None = None
@@ -58,6 +59,7 @@ class Identity:
     uid: int | None = None
     gid: int | None = None
     address: str = ""
+    started: int | None = None
 
 
 class Client:
@@ -70,6 +72,7 @@ class Client:
         readonly: whether it may only look.
         identity: who it is, as far as known.
         authenticated: whether it need not say.
+        polkit: whether polkit is asked who it may be.
 
     Attributes:
         session: what it has opened; set by who makes the client.
@@ -92,6 +95,7 @@ class Client:
         readonly: bool,
         identity: Identity,
         authenticated: bool,
+        polkit: bool = False,
     ) -> None:
         self.transport = transport
         self.readonly = readonly
@@ -100,6 +104,7 @@ class Client:
         self.pings: int | None = None
         self.connected = self.heard = time.monotonic()
         self.closed = False
+        self.polkit = polkit
         self._authenticated = authenticated
         self._loop = loop
         self._handle = handle

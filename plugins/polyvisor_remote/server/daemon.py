@@ -126,6 +126,7 @@ class Daemon:
                 group=_group(settings.unix_group),
                 readonly=address.readonly,
                 authenticate=settings.auth_unix == "sasl",
+                polkit=settings.auth_unix == "polkit",
             )
         if address.transport == "tls":
             from polyvisor_remote.server.tls import TlsListener, context
@@ -176,6 +177,7 @@ def handed_over(settings: Settings, environ: dict[str, str] | None = None) -> li
                     made,
                     readonly=readonly,
                     authenticate=settings.auth_unix == "sasl",
+                    polkit=settings.auth_unix == "polkit",
                     unlink=False,
                 )
             )

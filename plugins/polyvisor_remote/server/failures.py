@@ -45,10 +45,12 @@ PREFIXES = {
     72: "Domain snapshot not found",
     74: "argument unsupported",
     78: "operation aborted",
+    79: "authentication cancelled",
     80: "metadata not found",
     84: "Operation not supported",
     86: "Guest agent is not responding",
     88: "access denied",
+    94: "authentication unavailable",
     103: "Domain checkpoint not found",
     104: "Domain backup job id not found",
 }

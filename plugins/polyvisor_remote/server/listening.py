@@ -11,6 +11,8 @@ import stat
 import struct
 from typing import TYPE_CHECKING
 
+import attrs
+
 from polyvisor.errors import ConfigError
 from polyvisor_remote.server._transport import PlainTransport, UnixTransport
 from polyvisor_remote.server.client import Identity
@@ -42,6 +44,8 @@ class Listener:
     """
 
     where = ""
+    #: Whether it is polkit that says of whoever must authenticate here that they may come in.
+    polkit = False
 
     def __init__(
         self, bound: socket.socket, *, readonly: bool = False, authenticate: bool = False
@@ -98,6 +102,7 @@ class Listener:
             readonly=self.readonly,
             identity=identity,
             authenticated=not self.authenticate,
+            polkit=self.polkit,
         )
 
 
@@ -110,9 +115,11 @@ class UnixListener(Listener):
         *,
         readonly: bool = False,
         authenticate: bool = False,
+        polkit: bool = False,
         unlink: bool = True,
     ) -> None:
-        super().__init__(bound, readonly=readonly, authenticate=authenticate)
+        super().__init__(bound, readonly=readonly, authenticate=authenticate or polkit)
+        self.polkit = polkit
         self._path = str(bound.getsockname())
         self._unlink = unlink
         self.where = f"unix:{self._path}"
@@ -126,6 +133,7 @@ class UnixListener(Listener):
         group: int | None = None,
         readonly: bool = False,
         authenticate: bool = False,
+        polkit: bool = False,
     ) -> UnixListener:
         """Make a socket at a path; one that a dead process left there is replaced.
 
@@ -135,6 +143,7 @@ class UnixListener(Listener):
             group: number of the group that the socket is given to.
             readonly: see :class:`Listener`.
             authenticate: see :class:`Listener`.
+            polkit: whether polkit is asked who may come in.
 
         Raises:
             ConfigError: there is something else, somebody listens there, or it cannot be.
@@ -159,7 +168,7 @@ class UnixListener(Listener):
         except ConfigError:
             made.close()
             raise
-        return cls(made, readonly=readonly, authenticate=authenticate)
+        return cls(made, readonly=readonly, authenticate=authenticate, polkit=polkit)
 
     def end(self) -> None:
         """Take nobody in any more, and remove the socket's file."""
@@ -175,6 +184,11 @@ class UnixListener(Listener):
         credentials = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         pid, uid, gid = struct.unpack("3i", credentials)
         identity = Identity(f"uid:{uid}", pid, uid, gid)
+        if self.polkit:
+            from polyvisor_remote.server.polkit import started
+
+            # Now, so that it is still the process that has connected.
+            identity = attrs.evolve(identity, started=started(pid))
         self.welcome(UnixTransport(connected), identity)
 
 

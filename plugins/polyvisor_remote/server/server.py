@@ -139,7 +139,13 @@ class Server:
     # Clients
 
     def welcome(
-        self, transport: Transport, *, readonly: bool, identity: Identity, authenticated: bool
+        self,
+        transport: Transport,
+        *,
+        readonly: bool,
+        identity: Identity,
+        authenticated: bool,
+        polkit: bool = False,
     ) -> None:
         """Take a client in."""
         if self._stopping or len(self.clients) >= self._most:
@@ -154,6 +160,7 @@ class Server:
             readonly=readonly,
             identity=identity,
             authenticated=authenticated,
+            polkit=polkit,
         )
         client.session = Session(self, client)
         self.clients.add(client)

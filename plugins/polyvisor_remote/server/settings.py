@@ -18,8 +18,9 @@ __all__ = ["Address", "Settings"]
 
 _TRANSPORTS = ("unix", "tcp", "tls")
 _AUTH = ("none", "sasl")
+_AUTH_UNIX = (*_AUTH, "polkit")
 # What the client reads of the same table.
-_CLIENTS = ("user", "password")
+_CLIENTS = ("user", "password", "open_timeout")
 
 
 @attrs.frozen
@@ -74,7 +75,8 @@ class Settings:
     Attributes:
         listen: addresses.
         schemes: URI schemes that clients may open; empty: all that plugins have.
-        unix_mode: permissions of local sockets.
+        unix_mode: permissions of local sockets; where polkit is asked, everybody may connect
+            unless something else is said.
         unix_ro_mode: those of read-only ones.
         unix_group: group that local sockets are given to, or ``None``.
         auth_unix: how local clients authenticate, beside the kernel's word.
@@ -137,6 +139,8 @@ class Settings:
         values: dict[str, Any] = {}
         for name in table:
             values[name] = reader.value(name, known[name].default)
+        if values.get("auth_unix") == "polkit":
+            values.setdefault("unix_mode", 0o777)
         values["listen"] = (
             *values.get("listen", ()),
             *(Address.parse(text) for text in listen),
@@ -169,8 +173,9 @@ class _Reader:
         if name in ("unix_mode", "unix_ro_mode"):
             return self._mode(name, given)
         if name.startswith("auth_"):
-            if given not in _AUTH:
-                self.fail(name, f"{given!r} is none of {', '.join(_AUTH)}")
+            known = _AUTH_UNIX if name == "auth_unix" else _AUTH
+            if given not in known:
+                self.fail(name, f"{given!r} is none of {', '.join(known)}")
             return given
         if isinstance(default, bool):
             wanted: tuple[type, ...] = (bool,)

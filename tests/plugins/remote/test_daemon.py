@@ -105,7 +105,9 @@ def test_settings_are_checked_and_printed(tmp_path: Path) -> None:
 def test_what_the_client_reads_of_the_same_table_is_no_mistake(tmp_path: Path) -> None:
     """A daemon's configuration may also say how its user goes to others."""
     file = tmp_path / "polyvisor.toml"
-    file.write_text("[plugins.remote]\nuser = 'fred'\npassword = 'pencil'\nworkers = 3\n")
+    file.write_text(
+        "[plugins.remote]\nuser = 'fred'\npassword = 'pencil'\nopen_timeout = 3\nworkers = 3\n"
+    )
     assert Settings.of(load(file)) == Settings(workers=3)
 
 
