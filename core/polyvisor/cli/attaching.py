@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.cli._declare import argument, choice, echo, option
+from polyvisor.cli._devices import device_xml, persistent_option, print_option
 from polyvisor.cli._session import command, domain_argument, session
 from polyvisor.cli._where import where, where_options
 
@@ -12,9 +13,6 @@ if TYPE_CHECKING:
     from polyvisor.domain import Domain
 
 __all__: list[str] = []
-
-
-_persistent = option("--persistent", is_flag=True, help="The definition, and the guest if it runs.")
 
 
 @command("attach-disk")
@@ -29,8 +27,8 @@ _persistent = option("--persistent", is_flag=True, help="The definition, and the
 @option("--sourcetype", "kind", type=choice("file", "block"), help="A file, or a device.")
 @option("--mode", type=choice("readonly", "shareable"), help="What may be done with it.")
 @option("--serial", help="Its serial number.")
-@option("--print-xml", "shown", is_flag=True, help="Print the device and attach nothing.")
-@_persistent
+@print_option
+@persistent_option
 @where_options
 def attach_disk_command(
     domain: str,
@@ -63,13 +61,7 @@ def attach_disk_command(
         shareable=mode == "shareable",
         serial=serial,
     )
-    _attach(domain, _xml(disk, "disk"), "Disk", shown, persistent, flags)
-
-
-def _xml(device: Any, tag: str) -> str:
-    from polyvisor.model.binding import write_document
-
-    return write_document(device, tag)
+    _attach(domain, device_xml(disk, "disk"), "Disk", shown, persistent, flags)
 
 
 def _attach(
@@ -176,8 +168,8 @@ def _leased(found: Domain) -> list[dict[str, Any]]:
 @option("--target", help="Its name on the host.")
 @option("--mac", help="Its address.")
 @option("--model", help="Such as virtio or e1000e.")
-@option("--print-xml", "shown", is_flag=True, help="Print the device and attach nothing.")
-@_persistent
+@print_option
+@persistent_option
 @where_options
 def attach_interface_command(
     domain: str,
@@ -207,4 +199,4 @@ def attach_interface_command(
         mac=None if mac is None else Mac(address=mac),
         model=model,
     )
-    _attach(domain, _xml(device, "interface"), "Interface", shown, persistent, flags)
+    _attach(domain, device_xml(device, "interface"), "Interface", shown, persistent, flags)

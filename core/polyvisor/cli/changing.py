@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.cli._declare import argument, echo, option, path
+from polyvisor.cli._devices import persistent_option
 from polyvisor.cli._session import command, domain_argument, session
 from polyvisor.cli._where import size, where, where_options
 
@@ -71,13 +72,10 @@ def _device(how: str, said: str, domain: str, file: str, **flags: Any) -> None:
     session().done(f"Device {said} successfully", uuid=found.uuid)
 
 
-_persistent = option("--persistent", is_flag=True, help="The definition, and the guest if it runs.")
-
-
 @command("attach-device")
 @domain_argument
 @argument("file", type=path())
-@_persistent
+@persistent_option
 @where_options
 def attach_device_command(domain: str, file: str, **flags: bool) -> None:
     """Add the device described by FILE to DOMAIN."""
@@ -87,7 +85,7 @@ def attach_device_command(domain: str, file: str, **flags: bool) -> None:
 @command("detach-device")
 @domain_argument
 @argument("file", type=path())
-@_persistent
+@persistent_option
 @where_options
 def detach_device_command(domain: str, file: str, **flags: bool) -> None:
     """Remove the device that matches FILE from DOMAIN."""
@@ -108,7 +106,7 @@ def detach_device_alias_command(domain: str, alias: str, **flags: bool) -> None:
 @command("update-device")
 @domain_argument
 @argument("file", type=path())
-@_persistent
+@persistent_option
 @where_options
 def update_device_command(domain: str, file: str, **flags: bool) -> None:
     """Change the device of DOMAIN that matches FILE into it."""

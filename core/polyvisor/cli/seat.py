@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from polyvisor.cli._declare import argument, choice, echo, option, path
 from polyvisor.cli._session import command, domain_argument, session
+
+if TYPE_CHECKING:
+    from polyvisor.domain import Domain
 
 __all__: list[str] = []
 
@@ -182,3 +186,55 @@ def ttyconsole_command(domain: str) -> None:
             session().facts({"tty": tty}, lambda tty=tty: echo(tty))  # type: ignore[misc]
             return
     raise NotFound(f"{found.name!r} has no console that is a terminal", key="console")
+
+
+def _displays(found: Domain) -> list[tuple[str, str, int | None]]:
+    """Return kind, address and port of each display that waits for viewers."""
+    from polyvisor.errors import OperationInvalid
+
+    if not found.active:
+        raise OperationInvalid(f"{found.name!r} is not running", domain=found.name)
+    told: list[tuple[str, str, int | None]] = []
+    for one in found.spec().devices.graphics:
+        if one.type in ("vnc", "spice", "rdp"):
+            host = one.listen or next((each.address for each in one.listens if each.address), None)
+            port = one.port if one.port is not None and one.port > 0 else one.tls_port
+            told.append((one.type, host or "127.0.0.1", port))
+    return told
+
+
+@command("vncdisplay")
+@domain_argument
+def vncdisplay_command(domain: str) -> None:
+    """Print address and number of DOMAIN's VNC display."""
+    from polyvisor.errors import NotFound
+
+    found = session().domain(domain)
+    for kind, host, port in _displays(found):
+        if kind == "vnc" and port is not None:
+            text = f"{'' if host in ('0.0.0.0', '::') else host}:{port - 5900}"  # noqa: S104
+            session().facts({"host": host, "port": port}, lambda text=text: echo(text))  # type: ignore[misc]
+            return
+    raise NotFound(f"{found.name!r} has no VNC display with a port", key="vnc")
+
+
+@command("domdisplay")
+@domain_argument
+@option("--type", "wanted", help="vnc, spice or rdp; the first there is unless it is said.")
+@option("--all", "everything", is_flag=True, help="All of them.")
+def domdisplay_command(domain: str, wanted: str | None, everything: bool) -> None:
+    """Print where viewers find DOMAIN's display."""
+    from polyvisor.errors import NotFound
+
+    found = session().domain(domain)
+    uris = []
+    for kind, host, port in _displays(found):
+        if wanted not in (None, kind) or port is None:
+            continue
+        where = "localhost" if host in ("0.0.0.0", "::") else host  # noqa: S104
+        where = f"[{where}]" if ":" in where else where
+        uris.append(f"{kind}://{where}:{port - 5900 if kind == 'vnc' else port}")
+    if not uris:
+        raise NotFound(f"{found.name!r} has no display with a port", key=wanted or "display")
+    shown = uris if everything else uris[:1]
+    session().facts(shown, lambda: echo("\n".join(shown)))

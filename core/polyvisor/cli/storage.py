@@ -9,35 +9,34 @@ import attrs
 
 from polyvisor.cli._declare import argument, echo, option, path
 from polyvisor.cli._families import Family, read_document, yes_no
+from polyvisor.cli._pools import POOLS, pool_option, volume_of
 from polyvisor.cli._session import command, session
 
 if TYPE_CHECKING:
     from polyvisor.cli._declare import Command
-    from polyvisor.storage import StorageVolume
 
 __all__: list[str] = []
 
-_POOLS = Family("pool", "storage pool", lambda connection: connection.storage_pools)
 _SECRETS = Family("secret", "secret", lambda connection: connection.secrets)
 
-pool_list_command: Command = _POOLS.list()
-pool_define_command: Command = _POOLS.define()
-pool_create_command: Command = _POOLS.create()
-pool_start_command: Command = _POOLS.verb("start", "started", "Start a defined storage pool.")
-pool_destroy_command: Command = _POOLS.verb(
+pool_list_command: Command = POOLS.list()
+pool_define_command: Command = POOLS.define()
+pool_create_command: Command = POOLS.create()
+pool_start_command: Command = POOLS.verb("start", "started", "Start a defined storage pool.")
+pool_destroy_command: Command = POOLS.verb(
     "destroy", "destroyed", "Stop a storage pool; what is in it stays."
 )
-pool_undefine_command: Command = _POOLS.verb(
+pool_undefine_command: Command = POOLS.verb(
     "undefine", "has been undefined", "Forget a storage pool's definition."
 )
-pool_delete_command: Command = _POOLS.verb(
+pool_delete_command: Command = POOLS.verb(
     "delete", "deleted", "Remove what lies below a storage pool."
 )
-pool_refresh_command: Command = _POOLS.verb(
+pool_refresh_command: Command = POOLS.verb(
     "refresh", "refreshed", "Look through a storage pool anew."
 )
-pool_autostart_command: Command = _POOLS.autostart()
-pool_dumpxml_command: Command = _POOLS.dumpxml()
+pool_autostart_command: Command = POOLS.autostart()
+pool_dumpxml_command: Command = POOLS.dumpxml()
 
 
 @command("pool-build")
@@ -45,7 +44,7 @@ pool_dumpxml_command: Command = _POOLS.dumpxml()
 @option("--overwrite", is_flag=True, help="Destroy what is there already.")
 def pool_build_command(name: str, overwrite: bool) -> None:
     """Make what lies below a storage pool: its folder, file system or partition table."""
-    _POOLS.object(name).build(overwrite=overwrite)
+    POOLS.object(name).build(overwrite=overwrite)
     session().done(f"Storage pool {name} built", name=name)
 
 
@@ -53,7 +52,7 @@ def pool_build_command(name: str, overwrite: bool) -> None:
 @argument("name")
 def pool_info_command(name: str) -> None:
     """Print facts about a storage pool."""
-    pool = _POOLS.object(name)
+    pool = POOLS.object(name)
     summary, info = pool.summary(), pool.info()
     rows = [
         ("Name", summary.name),
@@ -71,28 +70,11 @@ def pool_info_command(name: str) -> None:
 # Volumes
 
 
-def _volume(name: str, pool: str | None) -> StorageVolume:
-    """Return the volume that a person means: by name in a pool, by path or by key."""
-    from polyvisor.errors import NotFound
-
-    if pool is not None:
-        found: StorageVolume = _POOLS.object(pool).volume(name)
-        return found
-    pools = session().connection.storage_pools
-    try:
-        return pools.volume(path=name)
-    except NotFound:
-        return pools.volume(key=name)
-
-
-_pool_option = option("--pool", help="The pool that it is in.")
-
-
 @command("vol-list")
 @argument("pool")
 def vol_list_command(pool: str) -> None:
     """List the volumes of POOL."""
-    found = _POOLS.object(pool).volumes()
+    found = POOLS.object(pool).volumes()
     session().facts(
         [attrs.asdict(one.ref) for one in found],
         lambda: session().table(["Name", "Path"], [[one.name, one.path] for one in found]),
@@ -104,7 +86,7 @@ def vol_list_command(pool: str) -> None:
 @argument("file", type=path())
 def vol_create_command(pool: str, file: str) -> None:
     """Make a volume in POOL from FILE."""
-    found = _POOLS.object(pool)
+    found = POOLS.object(pool)
     with session().progress("create volume") as progress:
         made = found.create_volume(read_document(file), progress=progress)
     session().done(f"Vol {made.name} created from {file}", **attrs.asdict(made.ref))
@@ -129,7 +111,7 @@ def vol_create_as_command(
         form["allocation"] = allocation
     if kind is not None:
         form["target"] = {"format": kind}
-    found = _POOLS.object(pool)
+    found = POOLS.object(pool)
     with session().progress("create volume") as progress:
         made = found.create_volume(StorageVolumeSpec.from_dict(form), progress=progress)
     session().done(f"Vol {made.name} created", **attrs.asdict(made.ref))
@@ -137,28 +119,28 @@ def vol_create_as_command(
 
 @command("vol-delete")
 @argument("volume")
-@_pool_option
+@pool_option
 def vol_delete_command(volume: str, pool: str | None) -> None:
     """Remove VOLUME and what it holds."""
-    _volume(volume, pool).delete()
+    volume_of(volume, pool).delete()
     session().done(f"Vol {volume} deleted", name=volume)
 
 
 @command("vol-dumpxml")
 @argument("volume")
-@_pool_option
+@pool_option
 def vol_dumpxml_command(volume: str, pool: str | None) -> None:
     """Print the document of VOLUME."""
-    text = _volume(volume, pool).xml()
+    text = volume_of(volume, pool).xml()
     session().facts({"xml": text}, lambda: echo(text))
 
 
 @command("vol-info")
 @argument("volume")
-@_pool_option
+@pool_option
 def vol_info_command(volume: str, pool: str | None) -> None:
     """Print facts about VOLUME."""
-    found = _volume(volume, pool)
+    found = volume_of(volume, pool)
     info = found.info()
     rows = [
         ("Name", found.name),
@@ -173,17 +155,17 @@ def vol_info_command(volume: str, pool: str | None) -> None:
 
 @command("vol-path")
 @argument("volume")
-@_pool_option
+@pool_option
 def vol_path_command(volume: str, pool: str | None) -> None:
     """Print where domains find VOLUME."""
-    path = _volume(volume, pool).path
+    path = volume_of(volume, pool).path
     session().facts({"path": path}, lambda: echo(path))
 
 
 @command("vol-resize")
 @argument("volume")
 @argument("capacity")
-@_pool_option
+@pool_option
 @option("--allocate", is_flag=True, help="Take the room at once.")
 @option("--shrink", is_flag=True, help="It may become smaller.")
 def vol_resize_command(
@@ -193,16 +175,16 @@ def vol_resize_command(
     from polyvisor.model import StorageVolumeSpec
 
     size = StorageVolumeSpec.from_dict({"name": volume, "capacity": capacity}).capacity
-    _volume(volume, pool).resize(size, allocate=allocate, shrink=shrink)
+    volume_of(volume, pool).resize(size, allocate=allocate, shrink=shrink)
     session().done(f"Size of volume '{volume}' successfully changed to {capacity}", name=volume)
 
 
 @command("vol-wipe")
 @argument("volume")
-@_pool_option
+@pool_option
 def vol_wipe_command(volume: str, pool: str | None) -> None:
     """Overwrite the content of VOLUME with zeros."""
-    found = _volume(volume, pool)
+    found = volume_of(volume, pool)
     with session().progress("wipe volume") as progress:
         found.wipe(progress=progress)
     session().done(f"Vol {volume} wiped", name=volume)

@@ -13,6 +13,12 @@ import pytest
 
 from polyvisor.cli import main
 
+NETWORKED = """<domain type='test'><name>n</name><memory unit='MiB'>8</memory><vcpu>1</vcpu>
+<os><type>hvm</type></os><devices><disk type='file' device='disk'><source file='/images/n'/>
+<target dev='vda' bus='virtio'/></disk><disk type='file' device='cdrom'>
+<target dev='hdc' bus='ide'/><readonly/></disk>
+<interface type='network'><mac address='52:54:00:00:00:01'/><source network='default'/>
+<model type='virtio'/></interface></devices></domain>"""
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
@@ -50,4 +56,12 @@ def tick(polyvisor) -> Callable[..., Ran]:
     """Hold the same, with a domain ``tick`` defined on the host that is the default."""
     done = polyvisor("define", "examples/tick.xml")
     assert done == Ran(0, "Domain 'tick' defined from examples/tick.xml\n", "")
+    return polyvisor
+
+
+@pytest.fixture
+def networked(polyvisor, tmp_path):
+    """Hold the command line with a domain ``n`` that has disks and an interface."""
+    (tmp_path / "n.xml").write_text(NETWORKED.replace("'test'", "'sim'"))
+    assert polyvisor("define", "n.xml").code == 0
     return polyvisor

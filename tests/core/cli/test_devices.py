@@ -4,21 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-NETWORKED = """<domain type='test'><name>n</name><memory unit='MiB'>8</memory><vcpu>1</vcpu>
-<os><type>hvm</type></os><devices><disk type='file' device='disk'><source file='/images/n'/>
-<target dev='vda' bus='virtio'/></disk><disk type='file' device='cdrom'>
-<target dev='hdc' bus='ide'/><readonly/></disk>
-<interface type='network'><mac address='52:54:00:00:00:01'/><source network='default'/>
-<model type='virtio'/></interface></devices></domain>"""
-
-
-@pytest.fixture
-def networked(polyvisor, tmp_path):
-    """Hold the command line with a domain ``n`` that has disks and an interface."""
-    (tmp_path / "n.xml").write_text(NETWORKED.replace("'test'", "'sim'"))
-    assert polyvisor("define", "n.xml").code == 0
-    return polyvisor
-
 
 def test_disks_and_interfaces_are_listed_as_virsh_does(networked) -> None:
     """An empty drive has a dash; with details there are types, as JSON all of it."""

@@ -141,6 +141,12 @@ OWN = (
     "blockjob g vda",
     "qemu-monitor-command g --hmp info name",
     "iothreadinfo g",
+    "vcpucount g",
+    "vcpucount g --maximum --config",
+    "domblkstat g vda",
+    "domif-getlink g 52:54:00:11:22:33",
+    "maxvcpus",
+    "cpu-models x86_64",
 )
 
 #: Asked of an agent that does not run: refused in libvirt's words, behind which are ours.
