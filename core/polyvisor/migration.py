@@ -96,7 +96,7 @@ def migrate(
         here = source._driver.domains.summary(domain.uuid)
         if options.persistent is None:
             options = attrs.evolve(options, persistent=here.persistent)
-        if here.state is DomainState.PAUSED:
+        if here.state is DomainState.PAUSED and not options.post_copy_resume:
             options = attrs.evolve(options, paused=True)
         with Job("migration", progress) as job, _aborting(job, options):
             uuid = _Run(source, over_there, domain.uuid, options, job).run()
@@ -113,6 +113,8 @@ def migrate(
 
 #: Seconds that a destination has to settle who has a domain, after its connection broke.
 SETTLING = 30.0
+#: Seconds in which a destination has seen that the last page came.
+_LEARNING = 5.0
 #: What an option other than its default needs on both sides.
 _NEEDED = {
     "offline": "migration.offline",
@@ -303,6 +305,11 @@ class _Run:
         except ConnectError as error:
             finished_uuid = self._ask_afresh(error)
         except BaseException as error:
+            if isinstance(error, MigrationError) and error.owner == "destination":
+                # It has one half of the domain, and the source the other.
+                with suppress(PolyvisorError):
+                    leaving.confirm(uuid, None, options, cancelled=True)
+                raise
             # It may have failed after it had taken the domain over: giving up tells.
             try:
                 finished_uuid = arriving.finish(uuid, None, options, cancelled=True).uuid
@@ -343,9 +350,20 @@ class _Run:
                 operation="migrate",
             ) from error
         if options.post_copy:
-            with suppress(PolyvisorError):  # So that it learns that all memory is there.
-                self._destination._driver.domains.status(finished_uuid)
+            self._learn(finished_uuid)
         return finished_uuid
+
+    def _learn(self, uuid: UUID) -> None:
+        """Have the destination see that all memory is there, which takes it a moment longer."""
+        from polyvisor.states import StateReason
+
+        domains = self._destination._driver.domains
+        deadline = time.monotonic() + _LEARNING
+        with suppress(PolyvisorError):
+            while domains.status(uuid).reason is StateReason.POSTCOPY:
+                if time.monotonic() > deadline:
+                    return
+                time.sleep(0.01)
 
     @property
     def _name(self) -> str:

@@ -257,7 +257,8 @@ def stop_serving(monitor: Monitor, guest: Guest) -> None:
     served = guest.runtime.pop("served", None)
     if served is None:
         return
-    monitor.execute("nbd-server-stop")
+    with suppress(QmpError):  # One that was killed may have done this much.
+        monitor.execute("nbd-server-stop")
     forget_certificates(monitor, DISK_CREDENTIALS)
     if served["socket"] is not None:
         with suppress(OSError):

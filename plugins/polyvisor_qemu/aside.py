@@ -5,7 +5,8 @@ none of its monitors; but some commands it takes out of band (QEMU's docs/intero
 That must have been agreed on before, at the monitor that is used, so it is not one of those that
 are opened for a moment, but a pair of FIFOs, which stay open on QEMU's side: whichever process
 works on the guest writes into the one and reads the other. What QEMU tells of by itself lies
-there until somebody reads it.
+there until somebody reads it, so whoever is started anew finds it; a watch is told that there is
+something, and leaves it to the one who looks.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import os
 import select
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from polyvisor.errors import Timeout
@@ -23,7 +25,7 @@ from polyvisor_qemu.qmp import Gone, QmpError, json_object
 if TYPE_CHECKING:
     from polyvisor.local import Guest
 
-__all__ = ["Aside"]
+__all__ = ["Aside", "Murmur"]
 
 #: Seconds that QEMU has for an answer.
 ANSWER = 10.0
@@ -62,6 +64,12 @@ class Aside:
             "-chardev", f"pipe,id={_NAME},path=/proc/self/fd/{RUN_FD}/{_NAME}",
             "-mon", f"chardev={_NAME},mode=control",
         ]  # fmt: skip
+
+    @staticmethod
+    def end(guest: Guest) -> None:
+        """Nobody is to use it any more: the guest is whole."""
+        with suppress(OSError):
+            os.unlink(f"{guest.run_dir}/{_NAME}.in")
 
     def __enter__(self) -> Self:
         return self
@@ -131,3 +139,40 @@ class Aside:
             self._buffer += os.read(self._fds[1], 1 << 16)
         line, self._buffer = self._buffer.split(b"\n", 1)
         return json_object(line, "QEMU's monitor")
+
+
+class Murmur:
+    """What QEMU says beside its other monitors, for a poll object: readable with each new word.
+
+    Args:
+        guest: the guest.
+
+    Raises:
+        OSError: it has no such monitor.
+    """
+
+    def __init__(self, guest: Guest) -> None:
+        self._path = f"{guest.run_dir}/{_NAME}"
+        self._fd = os.open(f"{self._path}.out", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        # It stays readable as long as nobody reads it: that something new came is told once.
+        self._new = select.epoll()
+        self._new.register(self._fd, select.EPOLLIN | select.EPOLLET)
+
+    def fileno(self) -> int:
+        """Return what is readable."""
+        return self._new.fileno()
+
+    def heard(self) -> bool:
+        """Take note of it; say whether it is of a guest that is still to be whole."""
+        self._new.poll(0)
+        if os.path.exists(f"{self._path}.in"):
+            return True
+        with suppress(OSError):  # Lest it fill up, for nobody else reads it.
+            while os.read(self._fd, 1 << 16):
+                pass
+        return False
+
+    def close(self) -> None:
+        """Leave it."""
+        self._new.close()
+        os.close(self._fd)

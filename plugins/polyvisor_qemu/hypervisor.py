@@ -288,6 +288,12 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
             from polyvisor_qemu import wires
 
             wires.start(guest.run_dir, f"resume {guest.name!r}")
+        if "served" in guest.runtime:
+            # Whoever received it was killed after the switch of a post-copy.
+            from polyvisor_qemu.along import stop_serving
+
+            with self.monitor(guest) as monitor:
+                stop_serving(monitor, guest)
         deadline = time.monotonic() + FINALIZING
         while True:
             try:

@@ -223,16 +223,17 @@ def received(hypervisor: QemuHypervisor, guest: Guest, timeout: float) -> None:
             info, *asked = monitor.ask(("query-migrate", {}), *ASKED)
             if isinstance(info, QmpError):
                 raise info
+            missing = False
             if "switches" in guest.runtime:
                 from polyvisor_qemu.postcopy import wait_run
 
-                if wait_run(monitor, timeout):
-                    return
+                missing = wait_run(monitor, timeout)
             elif info.get("status") != "completed":
                 status = monitor.execute("query-status")["status"]
                 if status == "inmigrate":
                     stream.wait_in(monitor, None, timeout)
-            plain(monitor, asked)
+            if not missing:
+                plain(monitor, asked)
             if "served" in guest.runtime:
                 from polyvisor_qemu.along import stop_serving
 

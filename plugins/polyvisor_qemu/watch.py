@@ -15,6 +15,7 @@ import attrs
 
 from polyvisor.errors import Timeout
 from polyvisor.events import EventKind
+from polyvisor_qemu.aside import Murmur
 from polyvisor_qemu.powering import pending
 from polyvisor_qemu.qmp import MAX_LINE, Gone, connect
 
@@ -46,8 +47,6 @@ _KINDS = {
     "SUSPEND": (EventKind.PMSUSPENDED, "memory"),
     "WAKEUP": (EventKind.STARTED, "wakeup"),
 }
-#: States of a migration (qapi/migration.json) at which a guest that came by post-copy is looked at.
-_LOOK = ("postcopy-paused", "postcopy-recover", "completed")
 
 
 @attrs.define(eq=False)
@@ -55,6 +54,7 @@ class _Watched:
     guest: Guest
     process_fd: int
     monitor: socket.socket | None
+    murmur: Murmur | None = None
     buffer: bytearray = attrs.field(factory=bytearray)
 
 
@@ -112,6 +112,9 @@ class Watch:
                     self._read(watched)
                     self._drop(watched)
                     self._report(watched.guest, EventKind.STOPPED, "", {})
+                elif watched.murmur is not None and fd == watched.murmur.fileno():
+                    if watched.murmur.heard():
+                        self._follow(watched.guest)
                 else:
                     self._read(watched)
 
@@ -138,9 +141,12 @@ class Watch:
         except (Gone, Timeout):
             monitor.close()
             monitor = None
-        watched = _Watched(guest, fd, monitor)
+        murmur: Murmur | None = None
+        with suppress(OSError):  # Most have none.
+            murmur = Murmur(guest)
+        watched = _Watched(guest, fd, monitor, murmur)
         self._watched[guest.uuid] = watched
-        for number in (fd, *([monitor.fileno()] if monitor is not None else [])):
+        for number in (fd, *(one.fileno() for one in (monitor, murmur) if one is not None)):
             self._by_fd[number] = watched
             self._poller.register(number, select.POLLIN)
         if pending(guest):
@@ -151,10 +157,18 @@ class Watch:
         """Have a guest looked at, which is then started afresh if it is to be."""
         self._report(guest, EventKind.STOPPED, "", {})
 
+    def _follow(self, guest: Guest) -> None:
+        """Have a guest looked at, whose migration by post-copy may be at another point."""
+        self._report(guest, EventKind.RESUMED, "post-copy", {})
+
     def _drop(self, watched: _Watched) -> None:
         if self._watched.pop(watched.guest.uuid, None) is None:
             return
         self._silence(watched)
+        if watched.murmur is not None:
+            self._poller.unregister(watched.murmur)
+            del self._by_fd[watched.murmur.fileno()]
+            watched.murmur.close()
         self._poller.unregister(watched.process_fd)
         del self._by_fd[watched.process_fd]
         os.close(watched.process_fd)
@@ -194,8 +208,6 @@ class Watch:
             return
         kind, detail = _KINDS.get(answer.get("event", ""), (None, ""))
         data = answer.get("data", {})
-        if answer.get("event") == "MIGRATION" and data.get("status") in _LOOK:
-            kind, detail = EventKind.RESUMED, "post-copy"
         if kind is None:
             return
         if answer["event"] == "RESET" and not data.get("guest"):

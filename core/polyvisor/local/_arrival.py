@@ -22,7 +22,7 @@ from polyvisor.jobs import Job
 from polyvisor.local._cookie import Cookie, agree, need_same
 from polyvisor.local._jobs import arrived, final, now, travelling
 from polyvisor.local._switch import PostCopy
-from polyvisor.local._switched import ARRIVED, how_far, is_switched
+from polyvisor.local._switched import ARRIVED, follow, how_far, is_switched
 from polyvisor.state import Document, Record
 from polyvisor.states import StateReason
 
@@ -44,6 +44,7 @@ class Arrival:
 
     Attributes:
         uuid: its UUID.
+        from_ours: the source waits in confirm until all memory is here (post-copy).
         prepared: what prepare gives.
     """
 
@@ -58,6 +59,7 @@ class Arrival:
         self._hypervisor = migrates_guests(keeper.hypervisor)
         facts, versions = self._hypervisor.unwrap_cookie(cookie, name=spec.name, uuid=spec.uuid)
         self._cookie = Cookie.from_bytes(facts, "prepare", "destination")
+        self.from_ours = self._cookie is not None
         self._migration = self._cookie.migration if self._cookie is not None else str(uuid4())
         if versions is None:
             versions = self._cookie.versions if self._cookie is not None else ()
@@ -215,6 +217,8 @@ class Arrival:
             if not self._options.offline:
                 with suppress(PolyvisorError):  # Recorded, and tried anew at the next look.
                     self._run()
+                    if ARRIVED in hold.guest.runtime:
+                        follow(hold)  # What came before it was ours was not listened to.
             with suppress(PolyvisorError):
                 statistics = self._statistics(cookie, received)
                 return Finished(self.uuid, self._told("finish", statistics=statistics))

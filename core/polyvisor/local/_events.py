@@ -22,6 +22,7 @@ from polyvisor.states import DomainState, StateReason
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from uuid import UUID
 
     from polyvisor.events import AnyEvent
     from polyvisor.local._hypervisor import Guest
@@ -187,6 +188,9 @@ class _Watch:
         self._watcher: threading.Thread | None = None
         self.hears = threading.Event()
         self._looks = 0
+        self._mutex = threading.Lock()
+        self._waiting: set[UUID] = set()
+        self._followers: list[threading.Thread] = []
         self._thread.start()
 
     def close(self) -> None:
@@ -219,6 +223,8 @@ class _Watch:
         finally:
             if self._watcher is not None:
                 self._watcher.join()
+            for follower in self._followers:
+                follower.join()
             claim.close()
             if claim.granted is not None:
                 claim.granted.release()
@@ -260,9 +266,7 @@ class _Watch:
                 with keeper.hold(guest.uuid, "watch"):
                     return  # Being held has put it right, events and all.
             if detail == "post-copy":
-                record = keeper.home.store.get(guest.uuid)
-                if record is not None and "post_copy" in record.runtime:
-                    keeper.fresh(record, deep=True)
+                self._follow(guest.uuid)
                 return
             if kind is EventKind.DEVICE_REMOVED:
                 # Whoever records it tells of it: an operation that waits for it, or we.
@@ -282,6 +286,43 @@ class _Watch:
             lock = keeper.home.locks.try_acquire(str(guest.uuid), "watch")
             if lock is not None:
                 self._note(guest, lock, kind, detail, changed)
+
+    def _follow(self, uuid: UUID) -> None:
+        """Look at a guest that comes by post-copy, at the latest when nobody works on it."""
+        lock = self._keeper.home.locks.try_acquire(str(uuid), "watch")
+        if lock is not None:
+            self._settle(uuid, lock)
+            return
+        with self._mutex:
+            if uuid in self._waiting:
+                return
+            self._waiting.add(uuid)
+        follower = threading.Thread(
+            target=self._follow_later, args=(uuid,), name="polyvisor-follower", daemon=True
+        )
+        self._followers = [one for one in self._followers if one.is_alive()] + [follower]
+        follower.start()
+
+    def _follow_later(self, uuid: UUID) -> None:
+        claim = self._keeper.home.locks.claim(str(uuid), "watch")
+        try:
+            poller = select.poll()
+            poller.register(claim, select.POLLIN)
+            poller.register(self._stop_fd, select.POLLIN)
+            poller.poll()
+        finally:
+            with self._mutex:  # What comes from here on is not seen by this look.
+                self._waiting.discard(uuid)
+            claim.close()
+        if claim.granted is not None:
+            with suppress(PolyvisorError):
+                self._settle(uuid, claim.granted)
+
+    def _settle(self, uuid: UUID, lock: Lock) -> None:
+        from polyvisor.local._hold import Hold
+
+        with Hold(self._keeper, uuid, "watch", lock) as hold:
+            hold.settle()
 
     def _notice(self, guest: Guest) -> None:
         """Have what the guest did to its devices recorded, unless an operation does that."""

@@ -25,9 +25,9 @@ from polyvisor.driver import (
     Steering,
 )
 from polyvisor.errors import MigrationError, OperationInvalid, PolyvisorError
+from polyvisor.jobs import Job
 
 if TYPE_CHECKING:
-    from polyvisor.jobs import Job
     from polyvisor.local._arrival import Arrival
     from polyvisor.local._departure import Departure
     from polyvisor.local._keeper import Keeper
@@ -46,6 +46,7 @@ class LocalMigration(Migration):
         self._arrivals: dict[UUID, Arrival | ResumedArrival] = {}
         # Which domains arrived here last: asking again gives the same answer.
         self._arrived: set[UUID] = set()
+        self._waiting: set[Job] = set()
 
     # Source
 
@@ -148,6 +149,9 @@ class LocalMigration(Migration):
             finished = arrival.finish(cookie, cancelled=cancelled)
             if finished.uuid is not None:
                 self._arrived.add(uuid)
+                if options.post_copy and not arrival.from_ours and not cancelled:
+                    # Once told that it is here, another's source ends its half.
+                    self._wait_for_rest(uuid)
             return finished
         if uuid in self._arrived:
             return Finished(uuid)
@@ -164,6 +168,16 @@ class LocalMigration(Migration):
             side="destination",
             owner="source",
         )
+
+    def _wait_for_rest(self, uuid: UUID) -> None:
+        from polyvisor.local._switched import wait_for_rest
+
+        with Job("migration in") as job:
+            self._waiting.add(job)
+            try:
+                wait_for_rest(self._keeper, uuid, job)
+            finally:
+                self._waiting.discard(job)
 
     def outcome(self, migration: str) -> Outcome:
         store = self._keeper.home.store
@@ -196,6 +210,8 @@ class LocalMigration(Migration):
 
     def close(self) -> None:
         """Give up what is open on either side."""
+        for job in list(self._waiting):
+            job.cancel("the connection is closed")
         while self._arrivals:
             _, arrival = self._arrivals.popitem()
             with suppress(PolyvisorError):

@@ -137,6 +137,7 @@ class ResumedArrival:
 
     Attributes:
         uuid: the domain's UUID.
+        from_ours: the source waits in confirm until all memory is here.
         prepared: what prepare gives.
     """
 
@@ -145,7 +146,7 @@ class ResumedArrival:
     ) -> None:
         hypervisor = switches_guests(keeper.hypervisor)
         facts, _ = hypervisor.unwrap_cookie(cookie, name=spec.name, uuid=spec.uuid)
-        Cookie.from_bytes(facts, "prepare", "destination")
+        self.from_ours = Cookie.from_bytes(facts, "prepare", "destination") is not None
         assert spec.uuid is not None
         self.uuid = spec.uuid
         self._hold = keeper.hold(spec.uuid, "migrate")

@@ -8,6 +8,7 @@ not ended before the last page has left it. Which of both it is the hypervisor i
 
 from __future__ import annotations
 
+import select
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
@@ -19,9 +20,12 @@ from polyvisor.local._switch import PostCopy, SwitchesGuests
 from polyvisor.states import DomainState, StateReason
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from polyvisor.jobs import Job
     from polyvisor.local._hold import Hold
     from polyvisor.local._hypervisor import LocalHypervisor
+    from polyvisor.local._keeper import Keeper
 
 __all__ = [
     "ARRIVED",
@@ -33,6 +37,7 @@ __all__ = [
     "send_rest",
     "settle_leaving",
     "switches_guests",
+    "wait_for_rest",
 ]
 
 #: A guest's runtime fact at the destination: some of its memory may still be at the source.
@@ -212,6 +217,63 @@ def _noted(hold: Hold, far: PostCopy, **more: Any) -> None:
 
 
 # Destination
+
+
+def wait_for_rest(keeper: Keeper, uuid: UUID, job: Job) -> None:
+    """Destination: wait until all of a guest's memory is here.
+
+    Others may work on the domain meanwhile; what its migration does is heard of by events.
+
+    Raises:
+        MigrationError: the stream was cut off, or the guest is gone.
+        Cancelled: the job was; the migration is not.
+    """
+    from polyvisor.local._events import LocalEvents
+
+    store, bell = keeper.home.store, keeper.home.bells.hang()
+    listening = LocalEvents(keeper)
+    stream = listening.stream()  # Somebody has to watch the guest as long as this is here.
+    poller = select.poll()
+    for waited in (bell, job):
+        poller.register(waited, select.POLLIN)
+    try:
+        record = store.get(uuid)
+        if record is not None:
+            keeper.fresh(record, deep=True)
+        while True:
+            job.check()
+            bell.silence()
+            record = store.get(uuid)
+            if record is None or not record.active:
+                raise _not_whole(keeper, uuid, "its guest was lost here")
+            if ARRIVED not in record.runtime:
+                return
+            if record.reason is StateReason.POSTCOPY_FAILED:
+                raise _not_whole(
+                    keeper,
+                    uuid,
+                    "the stream was cut off; its guest may stand still here until the migration "
+                    "is taken up again with post_copy_resume",
+                )
+            poller.poll()
+    finally:
+        del stream
+        listening.close()
+        bell.close()
+
+
+def _not_whole(keeper: Keeper, uuid: UUID, why: str) -> MigrationError:
+    record = keeper.home.store.get(uuid)
+    name = str(uuid) if record is None else record.name
+    return MigrationError(
+        f"migrate {name!r}: {keeper.uri} has the domain, but before all of its memory had "
+        f"arrived {why}",
+        phase="finish",
+        side="destination",
+        owner="destination",
+        domain=name,
+        operation="migrate",
+    )
 
 
 def follow(hold: Hold) -> None:

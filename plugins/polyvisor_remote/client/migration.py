@@ -108,7 +108,8 @@ class RemoteMigration(Migration):
             return Prepared(tunnel.uri, answer.cookie_out or None)
         answer = self._driver.link.call("domain_migrate_prepare3_params", *asked)
         self._arriving[spec.uuid] = name
-        return Prepared(answer.uri_out, answer.cookie_out or None)
+        # libvirt does not say again where it was told to listen.
+        return Prepared(answer.uri_out or options.uri, answer.cookie_out or None)
 
     def perform(
         self,

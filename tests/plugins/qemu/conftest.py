@@ -30,6 +30,8 @@ from polyvisor.testing.counting import write_image
 if TYPE_CHECKING:
     from polyvisor.jobs import JobProgress
 
+sys.path.insert(0, str(Path(__file__).parent))
+
 #: From linux/prctl.h.
 PR_SET_CHILD_SUBREAPER = 36
 #: From linux/sched.h.
