@@ -29,6 +29,7 @@ from polyvisor.model import DomainSpec
 from polyvisor_qemu.cmdline import Host, build
 from polyvisor_qemu.cmdline.helping import Helpers
 from polyvisor_qemu.cmdline.opening import open_all
+from polyvisor_qemu.wires import release
 
 __all__ = ["Start", "starts"]
 
@@ -93,6 +94,7 @@ def _start(case: CommandLine, *, kvm: bool) -> Start:
             for fd in opened.fds.values():
                 os.close(fd)
             helpers.close()
+            release(name)
 
 
 def _moved(word: str, folder: Path) -> str:

@@ -1,7 +1,8 @@
 """Devices of macvtap: made on top of another device, opened through their character device.
 
-Made and set as libvirt does (virNetDevMacVLanCreateWithVPortProfile), but without udev: where
-nobody has made ``/dev/tapN``, a node is made that nobody else sees.
+Made and set as libvirt does (virNetDevMacVLanCreateWithVPortProfile). ``/dev/tapN`` need not be
+there, and may be of another network namespace, where another device has the same index: then a
+node is made that nobody else sees.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
+import subprocess
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,13 +47,14 @@ def _targets(domain: Any) -> list[str | None]:
     return [one.target for one in domain.spec().devices.interfaces]
 
 
-def _queues(hosts: Hosts) -> int:
-    """Return how many character devices of macvtap the one QEMU there is has open."""
+def _queues(hosts: Hosts) -> list[int]:
+    """Return the character devices of macvtap that the one QEMU there is has open."""
     (pid,) = hosts.processes()
     words = Path("/proc/devices").read_text().split()
     major = int(words[words.index("macvtap") - 1])
     held = [one.stat() for one in Path(f"/proc/{pid}/fd").iterdir()]
-    return sum(stat.S_ISCHR(one.st_mode) and os.major(one.st_rdev) == major for one in held)
+    found = [one.st_rdev for one in held if stat.S_ISCHR(one.st_mode)]
+    return [one for one in found if os.major(one) == major]
 
 
 def test_devices_on_top_of_others(network: Network, hosts: Hosts) -> None:
@@ -65,7 +67,7 @@ def test_devices_on_top_of_others(network: Network, hosts: Hosts) -> None:
     more = (
         _direct(0, "bridge", f"{VIRTIO}<driver queues='2'/><mtu size='1300'/>")
         + _direct(0, "bridge", "<model type='e1000'/><target dev='mine'/>", mac=9)
-        + _direct(1, "passthrough")
+        + _direct(1, "passthrough").replace("'direct'", "'direct' trustGuestRxFilters='yes'")
     )
     domain = hosts.open().domains.define(hosts.counting(more=more))
     domain.start()
@@ -83,7 +85,9 @@ def test_devices_on_top_of_others(network: Network, hosts: Hosts) -> None:
         assert "UP" in links[lower]["flags"]
     assert [links[name]["mtu"] for name in ("macvtap0", "mine")] == [1300, 1500]
     assert links["v1"]["address"] == MAC.format(2)
-    assert _queues(hosts) == 4
+    groups = ["ALLMULTI" in links[name]["flags"] for name in ("macvtap0", "mine", "macvtap1")]
+    assert groups == [False, False, True]
+    assert len(_queues(hosts)) == 4
     assert domain.stats()["net.1.name"] == "mine"
     domain.suspend()
     assert all("UP" not in network.links()[one]["flags"] for one in ("macvtap0", "mine", "v1"))
@@ -93,6 +97,28 @@ def test_devices_on_top_of_others(network: Network, hosts: Hosts) -> None:
     assert set(network.links()) == {"v0", "v1", "w0", "w1"}
     assert network.links()["v1"]["address"] == own
     assert _targets(domain) == [None, "mine", None]
+
+
+def test_a_device_of_another_namespace_is_not_taken(network: Network, hosts: Hosts) -> None:
+    """The kernel's one node for a number may be that of a device elsewhere with that index."""
+    _veth(network, 0)
+    index = max(one["ifindex"] for one in network.links().values()) + 1
+    elsewhere = (
+        "ip link add v0 type veth peer name w0 && "
+        f"ip link add link v0 name m0 index {index} type macvtap && echo made && read _"
+    )
+    line = ["unshare", "--net", "sh", "-c", elsewhere]
+    with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "made\n"
+        domain = hosts.open().domains.define(hosts.counting(more=_direct(0)))
+        domain.start()
+        assert network.links()["macvtap0"]["ifindex"] == index
+        (used,) = _queues(hosts)
+        node = Path(f"/dev/tap{index}")
+        assert not node.exists() or node.stat().st_rdev != used
+        domain.destroy()
+        other.communicate("\n", timeout=30)
 
 
 @pytest.mark.parametrize("who", ["qemu", "launch:lived", "cmdline.macvtaps:open_queue"])
@@ -270,7 +296,7 @@ def test_a_given_macvtap_stays(network: Network, hosts: Hosts) -> None:
     more = f"<interface type='ethernet'><target dev='given' managed='no'/>{VIRTIO}</interface>"
     domain = hosts.open().domains.define(hosts.counting(more=more))
     domain.start()
-    assert _queues(hosts) == 1
+    assert len(_queues(hosts)) == 1
     domain.destroy()
     after = network.links()["given"]
     assert (after["address"], after["flags"]) == (before["address"], before["flags"])

@@ -200,12 +200,16 @@ def _helpers() -> list[str]:
 
 
 def test_guests_on_top_of_devices_and_routed_to(
-    network: Network, hosts: Hosts, talkers: Talkers
+    network: Network,
+    hosts: Hosts,
+    talkers: Talkers,
+    until_let_go: Callable[[Callable[[], None]], None],
 ) -> None:
     """What a guest sends through macvtap comes out at the other end, whatever its mode.
 
     What it gets and sends is told as the guest sees it. Through an interface with addresses
-    and routes of the host's side, the host reaches it.
+    and routes of the host's side, the host reaches it. An interface that came while the guest
+    ran goes again, and its device with it.
     """
     modes = ("vepa", "bridge", "private", "passthrough")
     macs = [f"52:54:00:00:01:0{n}" for n in range(5)]
@@ -243,5 +247,17 @@ def test_guests_on_top_of_devices_and_routed_to(
     assert talkers.send("192.0.4.1", 1 << 16) > 0
     (route,) = network.ip("route", "show", "198.51.100.0/24")
     assert (route["gateway"], route["dev"], route["metric"]) == ("192.0.4.1", "vnet0", 7)
+    driver = domain.connection._driver
+    xml = (
+        "<interface type='direct'><mac address='52:54:00:00:01:09'/><model type='virtio'/>"
+        "<source dev='v1' mode='bridge'/></interface>"
+    )
+    driver.devices.attach(domain.uuid, xml, live=True, config=False)
+    assert "macvtap4" in network.links()
+    until_let_go(lambda: driver.devices.detach(domain.uuid, xml, live=True, config=False))
+    assert len(domain.spec().devices.interfaces) == 5
+    assert {name for name in network.links() if name.startswith("macvtap")} == {
+        f"macvtap{number}" for number in range(4)
+    }
     domain.destroy()
     network.wait_for(*(f"{side}{number}" for side in "vw" for number in range(4)))
