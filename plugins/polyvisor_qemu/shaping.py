@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from polyvisor.local import Guest
     from polyvisor.model.devices.interface import Bandwidth, BandwidthLimit, Interface
 
-__all__ = ["change", "commands", "shape", "shape_port"]
+__all__ = ["change", "commands", "reshape", "shape", "shape_port"]
 
 #: Types whose device of the host is ours (virNetDevSupportsBandwidth).
 _SHAPED = ("bridge", "network", "ethernet", "direct")
@@ -162,21 +162,42 @@ def change(
     """
     from polyvisor.model.devices.interface import Bandwidth
 
+    old = interface.bandwidth or Bandwidth()
+    changes: dict[str, Any] = {
+        way: _limit(way, values, getattr(old, way)) for way in ("inbound", "outbound")
+    }
     what = f"domiftune of {guest.name!r}"
+    reshape(guest, interface, attrs.evolve(old, **changes), what, timeout)
+
+
+def reshape(
+    guest: Guest, interface: Interface, new: Bandwidth | None, what: str, timeout: int
+) -> None:
+    """Give an interface of a guest that runs other limits; as before if that fails.
+
+    Args:
+        guest: the guest.
+        interface: the interface as it is.
+        new: its limits from now on; ``None``: none.
+        what: what they are set for, for the error.
+        timeout: seconds that Open vSwitch has for an answer, if it is a port of that.
+
+    Raises:
+        OperationInvalid: its device of the host is not ours.
+        Unsupported: a floor is asked for.
+        HypervisorError: the kernel refuses.
+    """
+    from polyvisor.model.devices.interface import Bandwidth
+
     if interface.type not in _SHAPED or interface.target is None:
         raise OperationInvalid(
             f"{what}: an interface of type {interface.type!r} has no device of the host's that "
             f"could be limited",
             domain=guest.name,
         )
-    old = interface.bandwidth or Bandwidth()
-    changes: dict[str, Any] = {
-        way: _limit(way, values, getattr(old, way)) for way in ("inbound", "outbound")
-    }
-    new = attrs.evolve(old, **changes)
     if interface.virtualport is not None and interface.virtualport.type == "openvswitch":
         # The switch does all at once, or nothing.
-        shape_port(interface.target, new, what, str(guest.uuid), timeout)
+        shape_port(interface.target, new or Bandwidth(), what, str(guest.uuid), timeout)
         return
     same_side = interface.type == "direct"
     try:

@@ -26,7 +26,7 @@ __all__ = ["update"]
 _OPENING = 5.0
 #: What of each kind can change, by its field; of drives the medium, with what describes it.
 _CHANGING = {
-    "interfaces": ("link",),
+    "interfaces": ("link", "bandwidth"),
     "graphics": ("passwd", "passwd_valid_to", "connected"),
     "memories": ("target",),
     "memballoon": ("stats_period",),
@@ -53,6 +53,8 @@ def update(hypervisor: ChangingQemu, guest: Guest, kind: str, old: Any, new: Any
         new = attrs.evolve(new, target=new.target or old.target)
     drive = kind == "disks" and old.device in ("cdrom", "floppy")
     may = _MEDIUM if drive else _CHANGING.get(kind, ())
+    if kind == "interfaces" and old.virtualport and old.virtualport.type == "openvswitch":
+        may = (*may, "vlan")
     others = [
         field.name
         for field in attrs.fields(type(old))
@@ -73,6 +75,7 @@ def update(hypervisor: ChangingQemu, guest: Guest, kind: str, old: Any, new: Any
         if drive:
             _medium_changed(hypervisor, guest, monitor, plugged, old, new)
         elif kind == "interfaces":
+            _rewired(hypervisor, guest, old, new)
             up = new.link != "down"
             monitor.execute("set_link", name=plugged.name(kind, old), up=up)
         elif kind == "graphics":
@@ -92,6 +95,23 @@ def update(hypervisor: ChangingQemu, guest: Guest, kind: str, old: Any, new: Any
             action = new.action or "reset"
             monitor.execute("watchdog-set-action", action=ACTIONS.get(action, action))
     return new
+
+
+def _rewired(hypervisor: ChangingQemu, guest: Guest, old: Any, new: Any) -> None:
+    """Change what an interface is plugged into on the host."""
+    what = f"update a device of {guest.name!r}"
+    timeout = hypervisor.settings.get("ovs_timeout", 5)
+    if new.bandwidth != old.bandwidth:
+        from polyvisor_qemu.shaping import reshape
+
+        reshape(guest, old, new.bandwidth, what, timeout)
+    if new.vlan != old.vlan:
+        from polyvisor_qemu.cmdline.switches import change_vlan
+
+        try:
+            change_vlan(old.target, new.vlan, timeout)
+        except OSError as error:
+            raise HypervisorError(f"{what}: Open vSwitch: {error.strerror}") from error
 
 
 def _one(kind: str) -> str:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from polyvisor.model.devices.interface import Bandwidth, Vlan
     from polyvisor_qemu.cmdline.words import SwitchPort
 
-__all__ = ["add_port", "limit_port", "remove_port", "vlan_words"]
+__all__ = ["add_port", "change_vlan", "limit_port", "remove_port", "vlan_words"]
 
 # What limits are in, KiB/s and KiB, as Open vSwitch has them: bits a second and bits for what it
 # sends, kilobits for what it gets (KBYTE_TO_BITS, KIBIBYTE_TO_BITS, VIR_NETDEV_RX_TO_OVS).
@@ -57,6 +57,18 @@ def add_port(name: str, bridge: str, mac: str | None, port: SwitchPort, uuid: st
         "--", "add-port", bridge, name, *vlan_words(port.vlan),
         "--", "set", "Interface", name, *told,
     )  # fmt: skip
+
+
+def change_vlan(name: str, vlan: Vlan | None, timeout: int) -> None:
+    """Put a port into other VLANs (virNetDevOpenvswitchUpdateVlan).
+
+    Raises:
+        OSError: the switch refuses, in its words.
+    """
+    words = ["--", "clear", "Port", name, "tag", "trunks", "vlan_mode"]
+    told = vlan_words(vlan)
+    words += ["--", "set", "Port", name, *told] if told else []
+    _vsctl(timeout, *words)
 
 
 def limit_port(name: str, bandwidth: Bandwidth, uuid: str, timeout: int) -> None:

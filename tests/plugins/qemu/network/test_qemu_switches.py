@@ -172,6 +172,32 @@ def test_limits_of_a_port(switch: Switch, hosts: Hosts) -> None:
     assert [switch.vsctl("list", table)["data"] for table in ("qos", "queue")] == [[], []]
 
 
+def test_a_port_changes_while_the_guest_runs(switch: Switch, hosts: Hosts) -> None:
+    """VLANs and limits of a port are updated with its interface, in the switch too."""
+    domain = hosts.open().domains.define(hosts.counting(more=PORT.format(1, "", "")))
+    domain.start()
+    driver = domain.connection._driver
+    told = domain.spec().devices.interfaces[0].virtualport.parameters.interfaceid
+
+    def update(more: str) -> dict[str, Any]:
+        xml = PORT.format(1, f"<parameters interfaceid='{told}'/>", more)
+        driver.devices.update(domain.uuid, xml, live=True, config=False)
+        return switch.row("Port", "vnet0")
+
+    nothing = ["set", []]
+    port = update("<vlan><tag id='7' nativeMode='tagged'/><tag id='8'/></vlan>")
+    shown = (port["tag"], port["trunks"], port["vlan_mode"])
+    assert shown == (7, ["set", [7, 8]], "native-tagged")
+    limits = "<bandwidth><inbound average='100'/></bandwidth>"
+    port = update(f"<vlan><tag id='9'/></vlan>{limits}")
+    assert (port["tag"], port["trunks"], port["vlan_mode"]) == (9, nothing, nothing)
+    assert switch.row("qos", port["qos"][1])["other_config"] == {"min-rate": "800000"}
+    assert domain.spec().devices.interfaces[0].vlan.tags[0].id == 9
+    port = update("")
+    assert (port["tag"], port["qos"]) == (nothing, nothing)
+    assert switch.vsctl("list", "qos")["data"] == []
+
+
 @pytest.mark.parametrize("who", ["qemu", "starter"])
 def test_no_port_is_left_after_a_crash(
     switch: Switch, network: Network, hosts: Hosts, who: str
