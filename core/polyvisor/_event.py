@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from polyvisor.events import EventKind, ObjectEventKind
 
-__all__ = ["AnyEvent", "DomainRef", "Event", "ObjectEvent"]
+__all__ = ["AnyEvent", "DomainRef", "Event", "MonitorEvent", "ObjectEvent"]
 
 
 @attrs.frozen
@@ -46,6 +46,23 @@ class Event:
     detail: str
     time: datetime
     data: Mapping[str, Any] = attrs.field(factory=dict, converter=frozen_mapping)
+
+
+@attrs.frozen
+class MonitorEvent:
+    """One thing that a hypervisor's own monitor told of one domain.
+
+    Attributes:
+        domain: which domain.
+        name: the hypervisor's word for it, such as ``"RTC_CHANGE"``.
+        time: when, in seconds since 1970, by the hypervisor's clock.
+        details: what it says of it, as JSON text; ``None``: nothing.
+    """
+
+    domain: DomainRef
+    name: str
+    time: float
+    details: str | None = None
 
 
 @attrs.frozen

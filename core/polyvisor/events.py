@@ -11,9 +11,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from polyvisor._event import AnyEvent, DomainRef, Event, ObjectEvent
+    from polyvisor._event import AnyEvent, DomainRef, Event, MonitorEvent, ObjectEvent
 
-__all__ = ["AnyEvent", "DomainRef", "Event", "EventKind", "ObjectEvent", "ObjectEventKind"]
+__all__ = [
+    "AnyEvent",
+    "DomainRef",
+    "Event",
+    "EventKind",
+    "MonitorEvent",
+    "ObjectEvent",
+    "ObjectEventKind",
+]
 
 
 class EventKind(StrEnum):
@@ -57,5 +65,5 @@ __getattr__: Callable[[str], Any]
 __dir__: Callable[[], list[str]]
 __getattr__, __dir__ = attach(
     __name__,
-    dict.fromkeys(("AnyEvent", "DomainRef", "Event", "ObjectEvent"), "_event"),
+    dict.fromkeys(("AnyEvent", "DomainRef", "Event", "MonitorEvent", "ObjectEvent"), "_event"),
 )

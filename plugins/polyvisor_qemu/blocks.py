@@ -23,6 +23,7 @@ from polyvisor.errors import (
     Timeout,
     Unsupported,
 )
+from polyvisor_qemu.layers import committed, layer, relative_name
 from polyvisor_qemu.nodes import Opened, chain_of, disk_of, drop, opened
 from polyvisor_qemu.qmp import QmpError
 from polyvisor_qemu.settling import refuse_transient
@@ -82,9 +83,20 @@ class QemuBlockJobs(BlockJobs):
                 given: dict[str, Any] = {"node-name": chain[0].node, "size": size}
                 monitor.execute("block_resize", **given)
 
+    def set_threshold(self, uuid: UUID, disk: str, threshold: int) -> None:
+        """See :meth:`polyvisor.driver.BlockJobs.set_threshold`."""
+        from polyvisor_qemu.thresholds import set_threshold
+
+        with self._driver.hold(uuid, "set a threshold") as hold:
+            monitor, chain, target = self._begin(hold, disk)
+            with monitor:
+                set_threshold(monitor, hold.guest, target, chain[0].path, threshold)
+
     # Jobs
 
-    def pull(self, uuid: UUID, disk: str, *, base: str | None, bandwidth: int) -> None:
+    def pull(
+        self, uuid: UUID, disk: str, *, base: str | None, bandwidth: int, relative: bool = False
+    ) -> None:
         """See :meth:`polyvisor.driver.BlockJobs.pull`."""
         with self._driver.hold(uuid, "pull a disk") as hold:
             monitor, chain, target = self._begin(hold, disk)
@@ -92,7 +104,10 @@ class QemuBlockJobs(BlockJobs):
                 self._alone(monitor, hold, target)
                 given: dict[str, Any] = {}
                 if base is not None:
-                    given["base_node"] = _layer(hold, chain, base).node
+                    lower = layer(hold, chain, target, base)
+                    given["base_node"] = lower.node
+                    if relative:
+                        given["backing_file"] = relative_name(hold, chain, chain[0], lower)
                 monitor.execute(
                     "block-stream", job_id=f"pull-{target}", device=chain[0].node,
                     speed=bandwidth, **given,
@@ -108,6 +123,8 @@ class QemuBlockJobs(BlockJobs):
         bandwidth: int,
         active: bool,
         delete: bool,
+        shallow: bool = False,
+        relative: bool = False,
     ) -> None:
         """See :meth:`polyvisor.driver.BlockJobs.commit`.
 
@@ -117,8 +134,8 @@ class QemuBlockJobs(BlockJobs):
             monitor, chain, target = self._begin(hold, disk)
             with monitor:
                 self._alone(monitor, hold, target)
-                upper = chain[0] if top is None else _layer(hold, chain, top)
-                lower = chain[-1] if base is None else _layer(hold, chain, base)
+                upper = chain[0] if top is None else layer(hold, chain, target, top)
+                lower = committed(hold, chain, target, upper, base, shallow=shallow)
                 if chain.index(upper) >= chain.index(lower):
                     raise OperationInvalid(
                         f"commit {disk!r} of {hold.known.name!r}: {upper.path} does not lie above "
@@ -139,12 +156,16 @@ class QemuBlockJobs(BlockJobs):
                         feature="block.jobs",
                     )
                 kind = "active-commit" if active else "commit"
+                given: dict[str, Any] = {}
+                if relative and not active:
+                    above = chain[chain.index(upper) - 1]
+                    given["backing_file"] = relative_name(hold, chain, above, lower)
                 if delete:
                     kept = hold.guest.runtime.setdefault("delete", {})
                     kept[target] = [one.path for one in chain[: chain.index(lower)]]
                 monitor.execute(
                     "block-commit", job_id=f"{kind}-{target}", device=chain[0].node,
-                    top_node=upper.node, base_node=lower.node, speed=bandwidth,
+                    top_node=upper.node, base_node=lower.node, speed=bandwidth, **given,
                 )  # fmt: skip
 
     def copy(
@@ -401,16 +422,6 @@ def _wait(monitor: Monitor, hold: Hold, job: str) -> None:
                 native_message=words,
             )
     raise Timeout(f"{hold.operation} of {hold.known.name!r}: {job} did not end in {_ENDING:g} s")
-
-
-def _layer(hold: Hold, chain: list[Opened], path: str) -> Opened:
-    for one in chain:
-        if one.path == path:
-            return one
-    raise InvalidArgument(
-        f"{hold.operation} of {hold.known.name!r}: {path} is not in the chain "
-        f"{', '.join(one.path for one in chain)}"
-    )
 
 
 def _path(disk: Disk) -> str | None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from polyvisor.errors import HypervisorError, Unsupported
 from polyvisor.local import ChangesGuests, TunesGuests
@@ -123,6 +123,25 @@ class ChangingQemu(QemuHypervisor, ChangesGuests, TunesGuests):
             self._close(guest, kind, device, spec)
         return (spec, gone) if gone or spec != before else None
 
+    def set_lifecycle_action(self, guest: Guest, event: str, spec: DomainSpec) -> None:
+        """Tell QEMU (``set-action``); what it is to do for a reboot that is under way stays."""
+        from polyvisor_qemu.cmdline.machine import action_words
+        from polyvisor_qemu.hotplug import refused
+        from polyvisor_qemu.powering import pending
+
+        key = {"poweroff": "shutdown", "reboot": "reboot", "crash": "panic"}[event]
+        words = action_words(spec)
+        if key not in words or (key == "shutdown" and pending(guest)):
+            return
+        with refused(guest, "set lifecycle action"), self.monitor(guest) as monitor:
+            monitor.execute("set-action", **cast("Any", {key: words[key]}))
+
+    def check_lifecycle(self, spec: DomainSpec) -> None:
+        """Refuse what QEMU does not do of itself."""
+        from polyvisor_qemu.cmdline.machine import action_words
+
+        action_words(spec)
+
     def set_vcpus(self, guest: Guest, count: int) -> None:
         """See :func:`polyvisor_qemu.unplugging.set_vcpus`."""
         from polyvisor_qemu.unplugging import set_vcpus
@@ -134,6 +153,35 @@ class ChangingQemu(QemuHypervisor, ChangesGuests, TunesGuests):
 
             with self.monitor(guest) as monitor:
                 place(guest, spec, monitor)
+
+    def set_memory_stats_period(self, guest: Guest, seconds: int) -> None:
+        """Have the balloon ask its guest so often (``guest-stats-polling-interval``)."""
+        from polyvisor_qemu.cmdline.others import polling
+        from polyvisor_qemu.hotplug import refused
+
+        balloon = guest.spec.devices.memballoon
+        name = (balloon and balloon.alias) or "balloon0"
+        what = "set a period of memory's figures"
+        with refused(guest, what), self.monitor(guest) as monitor:
+            monitor.execute("qom-set", **polling(name, seconds))
+
+    def add_iothread(self, guest: Guest, number: int, spec: DomainSpec) -> None:
+        """See :func:`polyvisor_qemu.iothreads.add`."""
+        from polyvisor_qemu.iothreads import add
+
+        add(self, guest, number, spec)
+
+    def remove_iothread(self, guest: Guest, number: int) -> None:
+        """See :func:`polyvisor_qemu.iothreads.remove`."""
+        from polyvisor_qemu.iothreads import remove
+
+        remove(self, guest, number)
+
+    def set_iothread(self, guest: Guest, number: int, values: Mapping[str, int]) -> None:
+        """See :func:`polyvisor_qemu.iothreads.set_values`."""
+        from polyvisor_qemu.iothreads import set_values
+
+        set_values(self, guest, number, values)
 
     def tune(
         self, guest: Guest, group: str, values: Mapping[str, int | str], device: Any | None

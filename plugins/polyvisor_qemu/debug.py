@@ -13,8 +13,10 @@ from polyvisor_qemu.nodes import disk_of
 from polyvisor_qemu.qmp import QmpError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from uuid import UUID
 
+    from polyvisor.events import MonitorEvent
     from polyvisor_qemu.driver import QemuDriver
 
 __all__ = ["QemuDebug"]
@@ -92,6 +94,26 @@ class QemuDebug(Debug):
             raise StorageError(
                 f"read disk {disk!r} of {spec.name!r}: {path}: {error.strerror}", path=path
             ) from error
+
+    def events(self, *, timeout: float | None = None) -> Iterator[MonitorEvent]:
+        """See :meth:`polyvisor.driver.Debug.events`."""
+        from polyvisor_qemu.overhearing import Overhearing
+
+        return Overhearing(self._driver, timeout)
+
+    def wakeup(self, uuid: UUID) -> None:
+        """See :meth:`polyvisor.driver.Debug.wakeup`."""
+        with self._driver.hold(uuid, "wake up") as hold:
+            hold.need_active()
+            with self._driver.hypervisor.monitor(hold.guest) as monitor:
+                try:
+                    monitor.execute("system_wakeup")
+                except QmpError as error:
+                    raise OperationInvalid(
+                        f"wake up {hold.guest.name!r}: {error.native_message}",
+                        domain=hold.guest.name,
+                        native_message=error.native_message,
+                    ) from error
 
     def nmi(self, uuid: UUID) -> None:
         """See :meth:`polyvisor.driver.Debug.nmi`."""

@@ -33,12 +33,14 @@ class Opened:
         path: its file or device.
         format: its format.
         size: what a guest sees of it, in bytes.
+        backing: the name that it has written down of the image below it, if there is one.
     """
 
     node: str
     path: str
     format: str
     size: int
+    backing: str | None = None
 
 
 def disk_of(spec: DomainSpec, name: str) -> Disk:
@@ -72,7 +74,8 @@ def chain_of(monitor: Monitor, spec: DomainSpec, disk: Disk) -> list[Opened]:
     chain: list[Opened] = []
     while image is not None:
         path = plain_path(image["filename"])
-        chain.append(Opened(node, path, image["format"], image["virtual-size"]))
+        below_it = image.get("backing-filename")
+        chain.append(Opened(node, path, image["format"], image["virtual-size"], below_it))
         image = image.get("backing-image")
         if image is None:
             # The layer under it may be in a chain that is told no further.

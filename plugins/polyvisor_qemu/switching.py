@@ -8,7 +8,7 @@ from polyvisor.local import SwitchesGuests
 from polyvisor_qemu.changing import ChangingQemu
 
 if TYPE_CHECKING:
-    from polyvisor.driver import MigrationOptions
+    from polyvisor.driver import MigrationLimits, MigrationOptions
     from polyvisor.jobs import Job
     from polyvisor.local import Guest, PostCopy
 
@@ -17,6 +17,13 @@ __all__ = ["SwitchingQemu"]
 
 class SwitchingQemu(ChangingQemu, SwitchesGuests):
     """Migrates guests by post-copy as well."""
+
+    def usual_limits(self) -> MigrationLimits:
+        """Return what counts unless it is said otherwise; the cache's size is QEMU's own."""
+        from polyvisor.driver import MigrationLimits
+        from polyvisor_qemu.stream import DOWNTIME
+
+        return MigrationLimits(downtime=DOWNTIME, xbzrle_cache=64 << 20)
 
     def post_copy(self, guest: Guest) -> PostCopy | None:
         """See :func:`polyvisor_qemu.postcopy.how_far`."""

@@ -15,7 +15,9 @@ import attrs
 
 from polyvisor.errors import Timeout
 from polyvisor.events import EventKind
+from polyvisor.local import MONITOR
 from polyvisor_qemu.aside import Murmur
+from polyvisor_qemu.overhearing import plain, wanted
 from polyvisor_qemu.powering import pending
 from polyvisor_qemu.qmp import MAX_LINE, Gone, connect
 
@@ -37,6 +39,7 @@ _KINDS = {
     "BLOCK_JOB_READY": (EventKind.GUEST, "block-job-ready"),
     "BLOCK_JOB_COMPLETED": (EventKind.GUEST, "block-job-completed"),
     "BLOCK_JOB_CANCELLED": (EventKind.GUEST, "block-job-canceled"),
+    "BLOCK_WRITE_THRESHOLD": (EventKind.GUEST, "block-threshold"),
     "WATCHDOG": (EventKind.GUEST, "watchdog"),
     "RTC_CHANGE": (EventKind.GUEST, "rtc-change"),
     "BALLOON_CHANGE": (EventKind.GUEST, "balloon-change"),
@@ -206,6 +209,8 @@ class Watch:
             with suppress(OSError):
                 watched.monitor.sendall(b'{"execute":"qmp_capabilities"}\n')
             return
+        if "event" in answer and wanted(watched.guest.run_dir):
+            self._report(watched.guest, EventKind.GUEST, MONITOR, plain(answer))
         kind, detail = _KINDS.get(answer.get("event", ""), (None, ""))
         data = answer.get("data", {})
         if kind is None:
@@ -225,6 +230,13 @@ class Watch:
             if device is None:
                 return  # The guest has told of something else.
             data = {"device": device}
+        if detail == "block-threshold":
+            from polyvisor_qemu.thresholds import crossed
+
+            told = crossed(watched.guest, data)
+            if told is None:
+                return
+            data = told
         if detail.startswith("block-job"):
             # Jobs are called by what they do and their disk's target.
             job, _, disk = str(data.get("device", "")).rpartition("-")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -34,6 +34,7 @@ class SimChanges(ChangesGuests, TunesGuests, TracksDisks):
     scheduler: ClassVar[str] = "fair"  # testDomainGetSchedulerType
 
     rack: Rack
+    clock: Callable[[], int]
 
     @abstractmethod
     def _present(self, guest: Guest) -> tuple[Machine, Moment]:
@@ -53,11 +54,33 @@ class SimChanges(ChangesGuests, TunesGuests, TracksDisks):
         self._present(guest)
         return new
 
+    def set_lifecycle_action(self, guest: Guest, event: str, spec: DomainSpec) -> None:
+        """Let the machine end in another way from now on."""
+        machine, _ = self._present(guest)
+        now = self.clock()
+        self.rack.put(guest, machine.with_actions(spec, now))
+
     def set_vcpus(self, guest: Guest, count: int) -> None:
         """Give it more clocks or fewer; what the old ones have counted stays counted."""
         machine, moment = self._present(guest)
         before = machine.cpu_before + moment.run * (machine.vcpus - count)
         self.rack.put(guest, attrs.evolve(machine, vcpus=count, cpu_before=before))
+
+    def set_memory_stats_period(self, guest: Guest, seconds: int) -> None:
+        """Refuse nothing of a guest that is there."""
+        self._present(guest)
+
+    def add_iothread(self, guest: Guest, number: int, spec: DomainSpec) -> None:
+        """Refuse nothing of a guest that is there."""
+        self._present(guest)
+
+    def remove_iothread(self, guest: Guest, number: int) -> None:
+        """Refuse nothing of a guest that is there."""
+        self._present(guest)
+
+    def set_iothread(self, guest: Guest, number: int, values: Mapping[str, int]) -> None:
+        """Refuse nothing of a guest that is there."""
+        self._present(guest)
 
     def set_memory(self, guest: Guest, size: int) -> None:
         """Set how much of its memory the guest says it uses."""

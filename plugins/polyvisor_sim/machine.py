@@ -204,6 +204,10 @@ class Machine:
         settled = self._settled(time)
         return attrs.evolve(settled, boots=settled.boots + 1, booted=settled.run, due=None)
 
+    def with_actions(self, spec: DomainSpec, time: int) -> Machine:
+        """Return it so that it ends as a definition says; what has happened so far stays."""
+        return attrs.evolve(self._settled(time), after=_actions(spec))
+
     def _settled(self, time: int) -> Machine:
         stopped = self.stop(time)
         return stopped if self.resumed is None else stopped.resume(time)
@@ -236,11 +240,15 @@ def machine_for(spec: DomainSpec) -> Machine:
         balloon=spec.current_memory or spec.memory,
         vcpus=spec.vcpus,
         console=console_file(spec)[0],
-        after=(
-            _action(spec.on_poweroff, "destroy"),
-            _action(spec.on_reboot, "restart"),
-            _action(spec.on_crash, "destroy"),
-        ),
+        after=_actions(spec),
+    )
+
+
+def _actions(spec: DomainSpec) -> tuple[str, str, str]:
+    return (
+        _action(spec.on_poweroff, "destroy"),
+        _action(spec.on_reboot, "restart"),
+        _action(spec.on_crash, "destroy"),
     )
 
 

@@ -37,12 +37,14 @@ ROOMS: dict[str, tuple[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
         "Connections and their domains",
         (("connection", ("Connection", "DomainCollection")),),
     ),
+    "_changing": (
+        "What changes a domain, and who sits at its machine",
+        (("handles._changing", ("Changing",)), ("handles._seat", ("Seat",))),
+    ),
     "_domain": (
         "Domains and their snapshots",
         (
-            ("handles._changing", ("Changing",)),
             ("handles._moving", ("Moving",)),
-            ("handles._seat", ("Seat",)),
             ("domain", ("Domain", "DomainSnapshots")),
         ),
     ),
@@ -104,24 +106,24 @@ PLAIN = frozenset(
     }
 )
 
+_STREAM = """stream: EventStream[{}] = EventStream(lambda: {})
+self._crew.add_stream(stream)
+return stream"""
 # What no rule gives: the body of the method, which is a coroutine unless it stands in STREAMS.
 SPECIAL = {
     ("Connection", "close"): "await self._own_crew.close(self.sync.close)",
-    ("Connection", "events"): (
-        "stream: EventStream[Any] = EventStream(\n"
-        "    lambda: iter(self.sync.events(timeout=timeout, objects=True))\n"
-        "    if objects\n"
-        "    else iter(self.sync.events(timeout=timeout))\n"
-        ")\n"
-        "self._own_crew.add_stream(stream)\n"
-        "return stream"
+    ("Connection", "events"): _STREAM.format(
+        "Any",
+        "iter(self.sync.events(timeout=timeout, objects=True)) if objects "
+        "else iter(self.sync.events(timeout=timeout))",
     ),
+    ("DomainDebug", "events"): _STREAM.format("MonitorEvent", "self.sync.events(timeout=timeout)"),
     ("Domain", "connection"): "return self._host",
     ("Domain", "wait"): (
         "return await self._crew.wait(lambda left: self.sync.wait(timeout=left), timeout)"
     ),
 }
-STREAMS = frozenset({("Connection", "events")})
+STREAMS = frozenset({("Connection", "events"), ("DomainDebug", "events")})
 ITEMS = frozenset({"get"})  # given by Items
 
 # What is done with a result when the task that waited for it is gone.

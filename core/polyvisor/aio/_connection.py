@@ -171,7 +171,7 @@ class Connection(Face):
                 else iter(self.sync.events(timeout=timeout))
             )
         )
-        self._own_crew.add_stream(stream)
+        self._crew.add_stream(stream)
         return stream
 
 

@@ -5,10 +5,10 @@ Written by ``tests/house/aio_faces.py`` from the blocking handles; change those.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.aio._base import Face, inner
+from polyvisor.aio._changing import Changing, Seat
 from polyvisor.aio._handles import (
     DomainAgent,
     DomainBackup,
@@ -19,6 +19,7 @@ from polyvisor.aio._handles import (
 )
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Awaitable, Iterable, Sequence
     from uuid import UUID
 
@@ -26,96 +27,14 @@ if TYPE_CHECKING:
     from polyvisor.connection import SpecSource
     from polyvisor.domain import Domain as SyncDomain
     from polyvisor.domain import DomainSnapshots as SyncDomainSnapshots
-    from polyvisor.driver import SnapshotInfo, SnapshotOptions
-    from polyvisor.handles._changing import Changing as SyncChanging
+    from polyvisor.driver import MigrationLimits, SnapshotInfo, SnapshotOptions
     from polyvisor.handles._moving import Moving as SyncMoving
-    from polyvisor.handles._seat import Seat as SyncSeat
     from polyvisor.jobs import JobProgress, ProgressCallback
     from polyvisor.jobstats import JobStatistics
     from polyvisor.model import DomainSpec
     from polyvisor.states import DomainInfo, DomainState, DomainStatus
 
-__all__ = ["Changing", "Domain", "DomainSnapshots", "Moving", "Seat"]
-
-
-class Changing(Face):
-    """What changes a domain that goes on to be the same one."""
-
-    __slots__ = ()
-
-    sync: SyncChanging
-
-    async def attach_device(
-        self, xml: str, *, live: bool | None = None, config: bool = False
-    ) -> None:
-        """Add a device."""
-        await self._run(self.sync.attach_device, xml, live=live, config=config)
-
-    async def detach_device(
-        self, xml: str, *, live: bool | None = None, config: bool = False
-    ) -> None:
-        """Remove the device that matches ``xml``; see :meth:`attach_device`."""
-        await self._run(self.sync.detach_device, xml, live=live, config=config)
-
-    async def detach_device_alias(
-        self, alias: str, *, live: bool | None = None, config: bool = False
-    ) -> None:
-        """Remove the device that is called ``alias``; see :meth:`attach_device`."""
-        await self._run(self.sync.detach_device_alias, alias, live=live, config=config)
-
-    async def update_device(
-        self, xml: str, *, live: bool | None = None, config: bool = False
-    ) -> None:
-        """Change the device that matches ``xml`` into it; see :meth:`attach_device`."""
-        await self._run(self.sync.update_device, xml, live=live, config=config)
-
-    async def set_vcpus(
-        self, count: int, *, live: bool | None = None, config: bool = False
-    ) -> None:
-        """Set how many virtual CPUs are on; see :meth:`attach_device` for the rest."""
-        await self._run(self.sync.set_vcpus, count, live=live, config=config)
-
-    async def set_memory(
-        self, size: int, *, live: bool | None = None, config: bool = False
-    ) -> None:
-        """Set how many bytes of memory it has; see :meth:`attach_device` for the rest."""
-        await self._run(self.sync.set_memory, size, live=live, config=config)
-
-    async def set_max_vcpus(self, count: int, *, live: bool = False, config: bool = True) -> None:
-        """Set how many virtual CPUs it may have, from its next start on."""
-        await self._run(self.sync.set_max_vcpus, count, live=live, config=config)
-
-    async def set_max_memory(self, size: int, *, live: bool = False, config: bool = True) -> None:
-        """Set how many bytes of memory it may have, from its next start on."""
-        await self._run(self.sync.set_max_memory, size, live=live, config=config)
-
-    async def set_title(
-        self, text: str | None, *, live: bool | None = None, config: bool | None = None
-    ) -> None:
-        """Set its title, which is one line; ``None`` removes it."""
-        await self._run(self.sync.set_title, text, live=live, config=config)
-
-    async def set_description(
-        self, text: str | None, *, live: bool | None = None, config: bool | None = None
-    ) -> None:
-        """Set its description; see :meth:`set_title`."""
-        await self._run(self.sync.set_description, text, live=live, config=config)
-
-    async def metadata(self, uri: str, *, inactive: bool = False) -> str | None:
-        """Return the element of a namespace in its metadata, without prefix, or ``None``."""
-        return await self._run(self.sync.metadata, uri, inactive=inactive)
-
-    async def set_metadata(
-        self,
-        uri: str,
-        prefix: str | None,
-        xml: str | None,
-        *,
-        live: bool | None = None,
-        config: bool | None = None,
-    ) -> None:
-        """Set the element of a namespace in its metadata."""
-        await self._run(self.sync.set_metadata, uri, prefix, xml, live=live, config=config)
+__all__ = ["Domain", "DomainSnapshots", "Moving"]
 
 
 class Moving(Face):
@@ -233,57 +152,25 @@ class Moving(Face):
             post_copy_pause=post_copy_pause,
         )
 
+    async def migration_limits(self) -> MigrationLimits:
+        """Return the limits of its migrations from here that state none of their own."""
+        return await self._run(self.sync.migration_limits)
 
-class Seat(Face):
-    """Console, screen, keyboard and core of a domain."""
-
-    __slots__ = ()
-
-    sync: SyncSeat
-
-    async def open_console(self, device: str | None = None, *, force: bool = False) -> int:
-        """Return a file descriptor of a console, which is the caller's to close."""
-        return await self._crew.run(
-            lambda: self.sync.open_console(device, force=force), discard=os.close
-        )
-
-    async def screenshot(self, path: str | os.PathLike[str], *, screen: int = 0) -> str:
-        """Write a picture of a screen to a file and return its media type (``image/png``)."""
-        return await self._run(self.sync.screenshot, path, screen=screen)
-
-    async def send_keys(
-        self, codes: Sequence[int], *, codeset: str = "linux", hold: float = 0.0
-    ) -> None:
-        """Press keys together and let them go."""
-        await self._run(self.sync.send_keys, codes, codeset=codeset, hold=hold)
-
-    async def open_graphics(self, fd: int, *, screen: int = 0, skip_auth: bool = False) -> None:
-        """Have its display serve the viewer at the other end of a socket."""
-        await self._run(self.sync.open_graphics, fd, screen=screen, skip_auth=skip_auth)
-
-    async def dump(
+    async def set_migration_limits(
         self,
-        path: str | os.PathLike[str],
         *,
-        live: bool = False,
-        crash: bool = False,
-        reset: bool = False,
-        memory_only: bool = False,
-        core_format: str = "raw",
-        progress: ProgressCallback | None = None,
+        bandwidth: int | None = None,
+        post_copy_bandwidth: int | None = None,
+        downtime: float | None = None,
+        xbzrle_cache: int | None = None,
     ) -> None:
-        """Write its memory into a file for a debugger; the file appears when it is whole."""
-        await self._crew.job(
-            lambda control: self.sync.dump(
-                path,
-                live=live,
-                crash=crash,
-                reset=reset,
-                memory_only=memory_only,
-                core_format=core_format,
-                progress=control,
-            ),
-            progress,
+        """Limit its migration that is under way, else those from here that are to come."""
+        await self._run(
+            self.sync.set_migration_limits,
+            bandwidth=bandwidth,
+            post_copy_bandwidth=post_copy_bandwidth,
+            downtime=downtime,
+            xbzrle_cache=xbzrle_cache,
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.aio._base import Face
+from polyvisor.aio._stream import EventStream
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from polyvisor.driver import BlockJobInfo, DiskInfo
+    from polyvisor.events import MonitorEvent
     from polyvisor.handles import AgentResult
     from polyvisor.handles import DomainAgent as SyncDomainAgent
     from polyvisor.handles import DomainBackup as SyncDomainBackup
@@ -49,6 +51,10 @@ class DomainAgent(Face):
     ) -> Any:
         """Send a command by name and return what the agent returned, as plain values."""
         return await self._run(self.sync.ask, name, arguments, timeout=timeout)
+
+    async def suspend(self, target: str = "ram", *, timeout: float = 5.0) -> None:
+        """Have the guest put itself to sleep; :meth:`DomainDebug.wakeup` ends that."""
+        await self._run(self.sync.suspend, target, timeout=timeout)
 
     async def ping(self, *, timeout: float | None = 5.0) -> None:
         """Return if it answers."""
@@ -173,6 +179,16 @@ class DomainDebug(Face):
         """Return what is in the file or device behind a disk, whatever its format."""
         return await self._run(self.sync.disk, disk, offset, size)
 
+    def events(self, *, timeout: float | None = None) -> EventStream[MonitorEvent]:
+        """Yield all that its hypervisor's own monitor tells of it from now on."""
+        stream: EventStream[MonitorEvent] = EventStream(lambda: self.sync.events(timeout=timeout))
+        self._crew.add_stream(stream)
+        return stream
+
+    async def wakeup(self) -> None:
+        """Wake the machine, which its guest has put to sleep."""
+        await self._run(self.sync.wakeup)
+
     async def nmi(self) -> None:
         """Interrupt the machine in the way that cannot be masked."""
         await self._run(self.sync.nmi)
@@ -243,9 +259,15 @@ class DomainDisks(Face):
         """Change what the guest sees of the disk to ``size`` bytes."""
         await self._run(self.sync.resize, disk, size)
 
-    async def pull(self, disk: str, *, base: str | None = None, bandwidth: int = 0) -> None:
+    async def set_threshold(self, disk: str, threshold: int) -> None:
+        """Have one event tell when something is written beyond an offset of the disk's file."""
+        await self._run(self.sync.set_threshold, disk, threshold)
+
+    async def pull(
+        self, disk: str, *, base: str | None = None, bandwidth: int = 0, relative: bool = False
+    ) -> None:
         """Begin to bring the backing chain above ``base`` into the disk's own file."""
-        await self._run(self.sync.pull, disk, base=base, bandwidth=bandwidth)
+        await self._run(self.sync.pull, disk, base=base, bandwidth=bandwidth, relative=relative)
 
     async def commit(
         self,
@@ -256,6 +278,8 @@ class DomainDisks(Face):
         bandwidth: int = 0,
         active: bool = False,
         delete: bool = False,
+        shallow: bool = False,
+        relative: bool = False,
     ) -> None:
         """Begin to bring the data from ``top`` down into ``base``."""
         await self._run(
@@ -266,6 +290,8 @@ class DomainDisks(Face):
             bandwidth=bandwidth,
             active=active,
             delete=delete,
+            shallow=shallow,
+            relative=relative,
         )
 
     async def copy(

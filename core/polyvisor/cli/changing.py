@@ -49,6 +49,32 @@ def setmaxmem_command(domain: str, size: str, live: bool, config: bool, current:
     found.set_max_memory(_bytes(size), **where(found, live, config, current))
 
 
+@command("domrename")
+@domain_argument
+@argument("name")
+def domrename_command(domain: str, name: str) -> None:
+    """Give DOMAIN, which must be off, another NAME."""
+    found = session().domain(domain)
+    found.rename(name)
+    session().done("Domain successfully renamed", uuid=found.uuid)
+
+
+@command("set-lifecycle-action")
+@domain_argument
+@argument("event")
+@argument("action")
+@where_options
+def set_lifecycle_action_command(
+    domain: str, event: str, action: str, live: bool, config: bool, current: bool
+) -> None:
+    """Set what happens at EVENT of DOMAIN: poweroff, reboot or crash.
+
+    ACTION is destroy, restart, rename-restart, preserve, coredump-destroy or coredump-restart.
+    """
+    found = session().domain(domain)
+    found.set_lifecycle_action(event, action, **where(found, live, config, current))
+
+
 def _bytes(text: str) -> int:
     return size(text)
 

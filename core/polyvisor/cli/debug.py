@@ -48,3 +48,40 @@ def inject_nmi_command(domain: str) -> None:
     found = session().domain(domain)
     found.debug.nmi()
     session().done(f"Domain '{found.name}' was interrupted", uuid=found.uuid)
+
+
+@command("qemu-monitor-event")
+@domain_argument
+@argument("events", nargs=-1, metavar="[EVENT]...")
+@option("--loop", is_flag=True, help="Go on after the first event.")
+@option("--timeout", type=float, help="Seconds to wait for the next event of any domain.")
+@option("--pretty", is_flag=True, help="Print what an event says on several lines.")
+def qemu_monitor_event_command(
+    domain: str, events: tuple[str, ...], loop: bool, timeout: float | None, pretty: bool
+) -> None:
+    """Wait for an event of the monitor of DOMAIN's QEMU, one of EVENT if given, and print it.
+
+    With --json each event is one line.
+    """
+    import json
+
+    here = session()
+    count = 0
+    for event in here.domain(domain).debug.events(timeout=timeout):
+        if events and event.name not in events:
+            continue
+        told = None if event.details is None else json.loads(event.details)
+        if here.json:
+            facts = {"event": event.name, "time": event.time, "domain": event.domain.name}
+            echo(json.dumps({**facts, "details": told}))
+        else:
+            text = json.dumps(told, indent=2) if pretty else event.details
+            words = "" if told is None else f": {text}"
+            echo(f"event {event.name} at {event.time:.6f} for domain '{event.domain.name}'{words}")
+        count += 1
+        if not loop:
+            break
+    if count == 0:
+        here.exit_code = 1
+    if not (here.json or here.quiet):
+        echo(f"events received: {count}")

@@ -120,10 +120,26 @@ def blockresize_command(domain: str, disk: str, new_size: str) -> None:
     session().done(f"Block device '{disk}' is resized", uuid=found.uuid)
 
 
+@command("domblkthreshold")
+@domain_argument
+@argument("disk")
+@argument("threshold")
+def domblkthreshold_command(domain: str, disk: str, threshold: str) -> None:
+    """Have an event tell when DOMAIN writes beyond THRESHOLD of the file of DISK.
+
+    THRESHOLD is an offset in bytes or with a unit: 2GiB; 0 takes it away.
+    """
+    found = session().domain(domain)
+    found.disks.set_threshold(disk, size(threshold, unit=1))
+
+
 # Jobs
 
 _bandwidth = option("--bandwidth", default="0", help="Most per second, in MiB or with a unit.")
 _wait = option("--wait", is_flag=True, help="Return when it has ended, or both sides are alike.")
+_relative = option(
+    "--keep-relative", "relative", is_flag=True, help="Relative names in the chain stay so."
+)
 _verbose = option("--verbose", is_flag=True, help="Print how far it is.")
 
 
@@ -167,15 +183,22 @@ def _begun(
 @domain_argument
 @argument("disk")
 @argument("base", required=False)
+@_relative
 @_bandwidth
 @_wait
 @_verbose
 def blockpull_command(
-    domain: str, disk: str, base: str | None, bandwidth: str, wait: bool, verbose: bool
+    domain: str,
+    disk: str,
+    base: str | None,
+    relative: bool,
+    bandwidth: str,
+    wait: bool,
+    verbose: bool,
 ) -> None:
     """Bring the data of DISK's backing files, or of those above BASE, into its own file."""
     found = session().domain(domain)
-    found.disks.pull(disk, base=base, bandwidth=_rate(bandwidth))
+    found.disks.pull(disk, base=base, bandwidth=_rate(bandwidth), relative=relative)
     _begun(found, disk, "Block Pull started", "Pull complete", wait, verbose, None)
 
 
@@ -186,6 +209,8 @@ def blockpull_command(
 @option("--top", help="Topmost file that is merged; the disk's own unless it is said.")
 @option("--active", is_flag=True, help="The topmost file is the disk's own.")
 @option("--delete", is_flag=True, help="Remove files that are no longer needed.")
+@option("--shallow", is_flag=True, help="The base is the file right below the top.")
+@_relative
 @option("--pivot", is_flag=True, help="Wait, and go over to the base; means --active.")
 @option("--keep-overlay", "keep", is_flag=True, help="Wait, and stay; means --active.")
 @_bandwidth
@@ -198,6 +223,8 @@ def blockcommit_command(
     top: str | None,
     active: bool,
     delete: bool,
+    shallow: bool,
+    relative: bool,
     pivot: bool,
     keep: bool,
     bandwidth: str,
@@ -214,6 +241,8 @@ def blockcommit_command(
         bandwidth=_rate(bandwidth),
         active=active or end is not None,
         delete=delete,
+        shallow=shallow,
+        relative=relative,
     )
     _begun(found, disk, "Block Commit started", "Commit complete", wait, verbose, end)
 

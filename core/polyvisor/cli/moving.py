@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from polyvisor.cli._declare import argument, number, option, path
+from polyvisor.cli._declare import argument, echo, number, option, path
 from polyvisor.cli._session import command, domain_argument, session
 
 if TYPE_CHECKING:
@@ -173,12 +173,12 @@ def migrate_postcopy_command(domain: str) -> None:
 @argument("bandwidth", type=number(int, 1), metavar="MIB")
 @option("--postcopy", is_flag=True, help="The limit after the switch to post-copy.")
 def migrate_setspeed_command(domain: str, bandwidth: int, postcopy: bool) -> None:
-    """Limit the migration of DOMAIN, under way from here, to so many MiB/s."""
+    """Limit the migration of DOMAIN that is under way, or those to come, to so many MiB/s."""
     found = session().domain(domain)
     if postcopy:
-        found.steer_migration(post_copy_bandwidth=bandwidth << 20)
+        found.set_migration_limits(post_copy_bandwidth=bandwidth << 20)
     else:
-        found.steer_migration(bandwidth=bandwidth << 20)
+        found.set_migration_limits(bandwidth=bandwidth << 20)
     session().done(f"Domain '{found.name}' is limited to {bandwidth} MiB/s", uuid=found.uuid)
 
 
@@ -186,7 +186,39 @@ def migrate_setspeed_command(domain: str, bandwidth: int, postcopy: bool) -> Non
 @domain_argument
 @argument("downtime", type=number(float, 1), metavar="MS")
 def migrate_setmaxdowntime_command(domain: str, downtime: float) -> None:
-    """Let DOMAIN stand still for so many milliseconds in its migration from here."""
+    """Let DOMAIN stand still for so many milliseconds in its migrations from here."""
     found = session().domain(domain)
-    found.steer_migration(downtime=downtime / 1000)
+    found.set_migration_limits(downtime=downtime / 1000)
     session().done(f"Domain '{found.name}' may stand still for {downtime:g} ms", uuid=found.uuid)
+
+
+@command("migrate-getspeed")
+@domain_argument
+@option("--postcopy", is_flag=True, help="The limit after the switch to post-copy.")
+def migrate_getspeed_command(domain: str, postcopy: bool) -> None:
+    """Print to how many MiB/s migrations of DOMAIN are limited; nothing if they are not."""
+    limits = session().domain(domain).migration_limits()
+    found = limits.post_copy_bandwidth if postcopy else limits.bandwidth
+    session().facts({"bandwidth": found}, lambda: echo("" if found is None else str(found >> 20)))
+
+
+@command("migrate-getmaxdowntime")
+@domain_argument
+def migrate_getmaxdowntime_command(domain: str) -> None:
+    """Print for how many milliseconds DOMAIN may stand still in its migrations."""
+    found = session().domain(domain).migration_limits().downtime
+    shown = "" if found is None else f"{found * 1000:g}"
+    session().facts({"downtime": found}, lambda: echo(shown))
+
+
+@command("migrate-compcache")
+@domain_argument
+@option("--size", type=number(int, 1), metavar="BYTES", help="Keep so much from now on.")
+def migrate_compcache_command(domain: str, size: int | None) -> None:
+    """Print or set how much memory is kept to compare with when migrations are packed."""
+    found = session().domain(domain)
+    if size is not None:
+        found.set_migration_limits(xbzrle_cache=size)
+    kept = found.migration_limits().xbzrle_cache
+    shown = "" if kept is None else f"Compression cache: {kept / (1 << 20):.3f} MiB"
+    session().facts({"xbzrle_cache": kept}, lambda: echo(shown))

@@ -90,6 +90,62 @@ def iothreadpin_command(domain: str, iothread: int, cpulist: str, **flags: bool)
     _pin(domain, f"iothread{iothread}", cpulist, flags)
 
 
+@command("iothreadadd")
+@domain_argument
+@argument("iothread", type=int)
+@where_options
+def iothreadadd_command(domain: str, iothread: int, **flags: bool) -> None:
+    """Add an I/O thread with the number IOTHREAD to DOMAIN."""
+    found = session().domain(domain)
+    found.add_iothread(iothread, **where(found, **flags))
+
+
+@command("iothreaddel")
+@domain_argument
+@argument("iothread", type=int)
+@where_options
+def iothreaddel_command(domain: str, iothread: int, **flags: bool) -> None:
+    """Remove the I/O thread IOTHREAD, which nothing uses, from DOMAIN."""
+    found = session().domain(domain)
+    found.remove_iothread(iothread, **where(found, **flags))
+
+
+@command("iothreadset")
+@domain_argument
+@argument("iothread", type=int)
+@option("--poll-max-ns", type=int, help="Nanoseconds that it looks for work at most.")
+@option("--poll-grow", type=int, help="By what that time grows.")
+@option("--poll-shrink", type=int, help="By what that time shrinks.")
+@option("--thread-pool-min", type=int, help="Least threads of its pool.")
+@option("--thread-pool-max", type=int, help="Most threads of its pool.")
+@where_options
+def iothreadset_command(
+    domain: str,
+    iothread: int,
+    poll_max_ns: int | None,
+    poll_grow: int | None,
+    poll_shrink: int | None,
+    thread_pool_min: int | None,
+    thread_pool_max: int | None,
+    **flags: bool,
+) -> None:
+    """Set how the I/O thread IOTHREAD of DOMAIN works."""
+    from polyvisor.errors import InvalidArgument
+
+    given = {
+        "poll_max_ns": poll_max_ns,
+        "poll_grow": poll_grow,
+        "poll_shrink": poll_shrink,
+        "thread_pool_min": thread_pool_min,
+        "thread_pool_max": thread_pool_max,
+    }
+    values = {name: value for name, value in given.items() if value is not None}
+    if not values:
+        raise InvalidArgument("iothreadset: say what is to be set; --help shows what there is")
+    found = session().domain(domain)
+    found.set_iothread(iothread, values, **where(found, **flags))
+
+
 def _tune(
     group: str,
     domain: str,

@@ -64,15 +64,51 @@ class BlockJobs(ABC):
     def resize(self, uuid: UUID, disk: str, size: int) -> None:
         """Change what the guest sees of the disk to ``size`` bytes."""
 
+    def set_threshold(self, uuid: UUID, disk: str, threshold: int) -> None:
+        """Have an event tell when something is written beyond an offset of the disk's own file.
+
+        It is of the kind ``guest`` with the detail ``block-threshold`` and has ``disk``, ``path``,
+        ``threshold`` and ``excess``, the bytes beyond it; and it comes once.
+
+        Args:
+            uuid: an active domain.
+            disk: the disk.
+            threshold: an offset in the file or device, in bytes; 0: none any more.
+
+        Raises:
+            NotFound: there is no such disk.
+            OperationInvalid: the domain is not active, or the disk is empty.
+            Unsupported: the driver cannot.
+        """
+        from polyvisor.errors import Unsupported
+
+        raise Unsupported(
+            "set a threshold: this driver does not watch what disks write", feature="block.jobs"
+        )
+
     @abstractmethod
-    def pull(self, uuid: UUID, disk: str, *, base: str | None, bandwidth: int) -> None:
+    def pull(
+        self,
+        uuid: UUID,
+        disk: str,
+        *,
+        base: str | None,
+        bandwidth: int,
+        relative: bool = False,
+    ) -> None:
         """Begin to bring data from the backing chain above ``base`` into the disk's own file.
 
         Args:
             uuid: an active domain.
             disk: the disk.
-            base: path of the file that stays as backing file; ``None``: none stays.
+            base: path of the file that stays as backing file, or its place in the chain, such as
+                ``vda[2]``; ``None``: none stays.
             bandwidth: bytes per second at most; 0: no limit.
+            relative: names that are relative in the chain stay so. A driver that does not know
+                this need not have it.
+
+        Raises:
+            OperationInvalid: ``relative``, and a name in the chain is not.
         """
 
     @abstractmethod
@@ -86,18 +122,27 @@ class BlockJobs(ABC):
         bandwidth: int,
         active: bool,
         delete: bool,
+        shallow: bool = False,
+        relative: bool = False,
     ) -> None:
         """Begin to bring the data from ``top`` down to above ``base`` into ``base``.
 
         Args:
             uuid: an active domain.
             disk: the disk.
-            base: path of the file that takes the data; ``None``: the chain's last.
-            top: path of the topmost file that is merged; ``None``: the disk's own.
+            base: path of the file that takes the data, or its place in the chain, such as
+                ``vda[2]``; ``None``: the chain's last.
+            top: the same of the topmost file that is merged; ``None``: the disk's own.
             bandwidth: bytes per second at most; 0: no limit.
             active: ``top`` is the disk's own file; the job gets ready and is ended with
                 :meth:`abort` and ``pivot``.
             delete: remove the files that are no longer needed.
+            shallow: ``base`` is, or must be, the one right below ``top``.
+            relative: names that are relative in the chain stay so. A driver that does not know
+                these two need not have them.
+
+        Raises:
+            OperationInvalid: ``relative``, and a name in the chain is not.
         """
 
     @abstractmethod

@@ -6,7 +6,10 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from uuid import UUID
+
+    from polyvisor.events import MonitorEvent
 
 __all__ = ["Debug"]
 
@@ -71,3 +74,36 @@ class Debug(ABC):
         Raises:
             OperationInvalid: the domain is not active.
         """
+
+    def wakeup(self, uuid: UUID) -> None:
+        """Wake a machine that its guest has put to sleep.
+
+        Args:
+            uuid: an active domain.
+
+        Raises:
+            OperationInvalid: the domain is not active, or does not sleep.
+            Unsupported: the driver cannot.
+        """
+        from polyvisor.errors import Unsupported
+
+        raise Unsupported("wake up: this driver wakes no machine", feature="domains.debug")
+
+    def events(self, *, timeout: float | None = None) -> Iterator[MonitorEvent]:
+        """Yield all that the hypervisor's own monitors tell of domains from now on.
+
+        "Now" is when this method is called. If the iterator has a method ``end``, it may be
+        called from any thread and makes the one who waits in it, if any, get
+        :class:`~polyvisor.errors.ConnectionClosed`.
+
+        Args:
+            timeout: end after this many seconds without an event; ``None``: never.
+
+        Raises:
+            Unsupported: the driver does not pass them on.
+        """
+        from polyvisor.errors import Unsupported
+
+        raise Unsupported(
+            "monitor events: this driver passes none of them on", feature="domains.debug"
+        )

@@ -180,6 +180,39 @@ class Domains(ABC):
     def set_autostart(self, uuid: UUID, autostart: bool) -> None:
         """Mark a persistent domain to be started with the host, or not."""
 
+    def rename(self, uuid: UUID, name: str) -> None:
+        """Give a persistent domain that is off another name.
+
+        Raises:
+            AlreadyExists: the name belongs to another domain.
+            OperationInvalid: it is active, transient, or has a managed save image.
+            Unsupported: the driver cannot rename domains.
+        """
+        from polyvisor.errors import Unsupported
+
+        raise Unsupported("rename: this driver cannot rename domains", feature="domains.rename")
+
+    def set_lifecycle_action(
+        self, uuid: UUID, event: str, action: str, *, live: bool, config: bool
+    ) -> None:
+        """Say what is to happen when the guest ends of itself.
+
+        Args:
+            uuid: the domain.
+            event: ``"poweroff"``, ``"reboot"`` or ``"crash"``.
+            action: of ``polyvisor.model.domain.LifecycleAction``, such as ``"destroy"``.
+            live: for the running guest.
+            config: from the next start on.
+
+        Raises:
+            Unsupported: the hypervisor does not do this, or not while the guest runs.
+        """
+        from polyvisor.errors import Unsupported
+
+        raise Unsupported(
+            "set lifecycle action: this driver cannot change it", feature="domains.lifecycle"
+        )
+
     @abstractmethod
     def stats(
         self, uuid: UUID, *, groups: Collection[str] | None = None, backing: bool = False

@@ -25,6 +25,7 @@ __all__ = [
     "Begun",
     "Finished",
     "Migration",
+    "MigrationLimits",
     "MigrationOptions",
     "Outcome",
     "Prepared",
@@ -142,6 +143,24 @@ class Steering:
     downtime: float | None = None
     post_copy: bool = False
     post_copy_pause: bool = False
+
+
+@attrs.frozen
+class MigrationLimits:
+    """Limits of the migrations of a domain that state none of their own.
+
+    Attributes:
+        bandwidth: bytes per second at most; ``None``: no limit.
+        post_copy_bandwidth: the same after the switch to post-copy.
+        downtime: seconds the guest may stand still; ``None``: not known.
+        xbzrle_cache: bytes of memory kept to compare with when the stream is packed with
+            ``"xbzrle"``; ``None``: not known.
+    """
+
+    bandwidth: int | None = None
+    post_copy_bandwidth: int | None = None
+    downtime: float | None = None
+    xbzrle_cache: int | None = None
 
 
 @attrs.frozen
@@ -283,4 +302,33 @@ class Migration(ABC):
         raise Unsupported(
             "steer a migration: this driver cannot change one that is under way",
             feature="migration.steering",
+        )
+
+    def limits(self, uuid: UUID) -> MigrationLimits:
+        """Source: return the limits of migrations of an active domain.
+
+        Raises:
+            OperationInvalid: it is not active.
+            Unsupported: the driver does not keep any.
+        """
+        raise Unsupported(
+            "limits of migrations: this driver keeps none", feature="migration.steering"
+        )
+
+    def set_limits(self, uuid: UUID, limits: MigrationLimits) -> None:
+        """Source: set limits of the migration that is under way, else of those to come.
+
+        They last as long as the domain is active here; what a migration states itself counts
+        instead.
+
+        Args:
+            uuid: an active domain.
+            limits: what is to be; ``None`` leaves one as it is.
+
+        Raises:
+            OperationInvalid: it is not active.
+            Unsupported: the driver does not keep any.
+        """
+        raise Unsupported(
+            "limits of migrations: this driver keeps none", feature="migration.steering"
         )

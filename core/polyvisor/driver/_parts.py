@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -200,6 +200,78 @@ class Resources(ABC):
     @abstractmethod
     def set_max_memory(self, uuid: UUID, size: int, *, live: bool, config: bool) -> None:
         """Set how many bytes of memory the domain may have; raises as :meth:`set_max_vcpus`."""
+
+    def set_memory_stats_period(
+        self, uuid: UUID, seconds: int, *, live: bool, config: bool
+    ) -> None:
+        """Have the guest's balloon tell how its memory is used every so many seconds.
+
+        Args:
+            uuid: the domain.
+            seconds: between two tellings; 0: never.
+            live: the running guest.
+            config: the definition, from the next start on.
+
+        Raises:
+            OperationInvalid: it has no balloon that tells this.
+            Unsupported: the driver cannot.
+        """
+        from polyvisor.errors import Unsupported
+
+        raise Unsupported(
+            "set a period of memory's figures: this driver asks no balloon",
+            feature="devices.memory",
+        )
+
+    def add_iothread(self, uuid: UUID, number: int, *, live: bool, config: bool) -> None:
+        """Add an I/O thread, for disks and controllers to use.
+
+        Args:
+            uuid: the domain.
+            number: its number, from 1.
+            live: to the running guest.
+            config: to the definition, from the next start on.
+
+        Raises:
+            AlreadyExists: there is one of this number.
+            Unsupported: the hypervisor has no such threads.
+        """
+        raise _no_iothreads()
+
+    def remove_iothread(self, uuid: UUID, number: int, *, live: bool, config: bool) -> None:
+        """Remove an I/O thread with its place and its class; see :meth:`add_iothread`.
+
+        Raises:
+            NotFound: there is none of this number.
+            OperationInvalid: a disk or a controller uses it.
+        """
+        raise _no_iothreads()
+
+    def set_iothread(
+        self, uuid: UUID, number: int, values: Mapping[str, int], *, live: bool, config: bool
+    ) -> None:
+        """Set how an I/O thread works; see :meth:`add_iothread`.
+
+        Args:
+            uuid: the domain.
+            number: its number.
+            values: by libvirt's names: ``poll_max_ns``, ``poll_grow``, ``poll_shrink`` (of a
+                running guest alone), ``thread_pool_min``, ``thread_pool_max`` (in a definition
+                -1 takes it away).
+            live: of the running guest.
+            config: of the definition.
+
+        Raises:
+            NotFound: there is none of this number.
+            InvalidArgument: a value is none, or cannot be.
+        """
+        raise _no_iothreads()
+
+
+def _no_iothreads() -> Exception:
+    from polyvisor.errors import Unsupported
+
+    return Unsupported("this driver does not change I/O threads", feature="devices.iothreads")
 
 
 class Dumps(ABC):

@@ -107,6 +107,22 @@ class DomainAgent:
             words = f"what came is no answer: {text[:200]!r}"
         raise HypervisorError(f"guest agent, {name}: {words}", native_message=words)
 
+    @verb
+    def suspend(self, target: str = "ram", *, timeout: float = 5.0) -> None:
+        """Have the guest put itself to sleep; :meth:`DomainDebug.wakeup` ends that.
+
+        Args:
+            target: where its state goes: ``"ram"``, ``"disk"`` (it switches off) or
+                ``"hybrid"`` (both).
+            timeout: seconds in which an agent that refuses has said so; one that does not
+                says nothing.
+        """
+        if target not in ("ram", "disk", "hybrid"):
+            raise InvalidArgument(f"suspend: {target!r} is none of ram, disk, hybrid")
+        self.ping(timeout=timeout)
+        with suppress(Timeout):
+            self.ask(f"guest-suspend-{target}", timeout=timeout)
+
     def ping(self, *, timeout: float | None = 5.0) -> None:
         """Return if it answers."""
         self.ask("guest-ping", timeout=timeout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from polyvisor.handles._verb import verb
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from polyvisor.connection import Connection
+    from polyvisor.driver import Resources
 
 __all__ = ["Changing"]
 
@@ -67,6 +69,20 @@ class Changing:
         part.set_memory(self.uuid, size, live=self._live(live), config=config)
 
     @verb
+    def set_memory_stats_period(
+        self, seconds: int, *, live: bool | None = None, config: bool = False
+    ) -> None:
+        """Have its balloon tell how memory is used every so many seconds; 0: never.
+
+        Args:
+            seconds: between two tellings.
+            live: see :meth:`attach_device`.
+            config: see there.
+        """
+        part = self._connection._need(self._connection._driver.resources, "devices.memory")
+        part.set_memory_stats_period(self.uuid, seconds, live=self._live(live), config=config)
+
+    @verb
     def set_max_vcpus(self, count: int, *, live: bool = False, config: bool = True) -> None:
         """Set how many virtual CPUs it may have, from its next start on."""
         part = self._connection._need(self._connection._driver.resources, "devices.vcpus")
@@ -78,7 +94,84 @@ class Changing:
         part = self._connection._need(self._connection._driver.resources, "devices.memory")
         part.set_max_memory(self.uuid, size, live=live, config=config)
 
+    @verb
+    def add_iothread(self, number: int, *, live: bool | None = None, config: bool = False) -> None:
+        """Add an I/O thread for disks; see :meth:`attach_device` for the rest.
+
+        Args:
+            number: its number, from 1.
+            live: see there.
+            config: see there.
+        """
+        self._resources("devices.iothreads").add_iothread(
+            self.uuid, number, live=self._live(live), config=config
+        )
+
+    @verb
+    def remove_iothread(
+        self, number: int, *, live: bool | None = None, config: bool = False
+    ) -> None:
+        """Remove an I/O thread that nothing uses; see :meth:`add_iothread`."""
+        self._resources("devices.iothreads").remove_iothread(
+            self.uuid, number, live=self._live(live), config=config
+        )
+
+    @verb
+    def set_iothread(
+        self,
+        number: int,
+        values: Mapping[str, int],
+        *,
+        live: bool | None = None,
+        config: bool = False,
+    ) -> None:
+        """Set how an I/O thread works; see :meth:`add_iothread`.
+
+        Args:
+            number: its number.
+            values: see :meth:`polyvisor.driver.Resources.set_iothread`.
+            live: see :meth:`attach_device`.
+            config: see there.
+        """
+        self._resources("devices.iothreads").set_iothread(
+            self.uuid, number, values, live=self._live(live), config=config
+        )
+
+    def _resources(self, feature: str) -> Resources:
+        self._able(feature)
+        return self._connection._need(self._connection._driver.resources, feature)
+
+    @verb
+    def set_lifecycle_action(
+        self, event: str, action: str, *, live: bool | None = None, config: bool | None = None
+    ) -> None:
+        """Say what is to happen when the guest ends of itself.
+
+        Args:
+            event: ``"poweroff"``, ``"reboot"`` or ``"crash"``.
+            action: ``"destroy"``, ``"restart"``, ``"preserve"``, …, of those that the hypervisor
+                has for it.
+            live: for the running guest; ``None``: if it runs and nothing else is said.
+            config: from the next start on; ``None``: if it does not run.
+        """
+        self._able("domains.lifecycle")
+        if live is None and config is None:
+            live = self._live(None)
+            config = not live
+        domains = self._connection._driver.domains
+        domains.set_lifecycle_action(self.uuid, event, action, live=bool(live), config=bool(config))
+
     # What is written down about it
+
+    @verb
+    def rename(self, name: str) -> None:
+        """Give it another name; it must be persistent and off.
+
+        Raises:
+            AlreadyExists: the name belongs to another domain.
+        """
+        self._able("domains.rename")
+        self._connection._driver.domains.rename(self.uuid, name)
 
     @verb
     def set_title(
@@ -137,6 +230,11 @@ class Changing:
         """
         part = self._connection._need(self._connection._driver.annotations, "domains.metadata")
         part.set_metadata(self.uuid, uri, prefix, xml, **self._where(live, config))
+
+    def _able(self, feature: str) -> None:
+        """Refuse what the driver does not claim, in its own words."""
+        if not self._connection.support.usable(feature):
+            raise self._connection._unsupported(feature)
 
     def _live(self, live: bool | None) -> bool:
         if live is not None:

@@ -8,8 +8,12 @@ from polyvisor.errors import InvalidArgument
 from polyvisor.handles._verb import verb
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from uuid import UUID
+
     from polyvisor.domain import Domain
     from polyvisor.driver import Debug
+    from polyvisor.events import MonitorEvent
 
 __all__ = ["DomainDebug"]
 
@@ -80,7 +84,42 @@ class DomainDebug:
             raise InvalidArgument("read disk: offset and size cannot be negative")
         return part.read_disk(self._uuid, disk, offset, size)
 
+    def events(self, *, timeout: float | None = None) -> Iterator[MonitorEvent]:
+        """Yield all that its hypervisor's own monitor tells of it from now on.
+
+        Args:
+            timeout: end after this many seconds without an event of any domain; ``None``: never.
+        """
+        return _OfDomain(self._part.events(timeout=timeout), self._uuid)
+
+    @verb
+    def wakeup(self) -> None:
+        """Wake the machine, which its guest has put to sleep."""
+        self._part.wakeup(self._uuid)
+
     @verb
     def nmi(self) -> None:
         """Interrupt the machine in the way that cannot be masked."""
         self._part.nmi(self._uuid)
+
+
+class _OfDomain:
+    """The events of one domain, among those of all."""
+
+    def __init__(self, told: Iterator[MonitorEvent], uuid: UUID) -> None:
+        self._told = told
+        self._uuid = uuid
+
+    def __iter__(self) -> Iterator[MonitorEvent]:
+        return self
+
+    def __next__(self) -> MonitorEvent:
+        while (event := next(self._told)).domain.uuid != self._uuid:
+            pass
+        return event
+
+    def end(self) -> None:
+        """End it; from any thread."""
+        end: Callable[[], object] | None = getattr(self._told, "end", None)
+        if end is not None:
+            end()

@@ -42,15 +42,35 @@ class DomainDisks:
         self._part().resize(self._uuid, disk, size)
 
     @verb
-    def pull(self, disk: str, *, base: str | None = None, bandwidth: int = 0) -> None:
+    def set_threshold(self, disk: str, threshold: int) -> None:
+        """Have one event tell when something is written beyond an offset of the disk's file.
+
+        Args:
+            disk: the disk.
+            threshold: the offset in bytes; 0: none any more.
+        """
+        if threshold < 0:
+            raise InvalidArgument(f"set a threshold of {disk!r}: {threshold} is no offset")
+        self._part().set_threshold(self._uuid, disk, threshold)
+
+    @verb
+    def pull(
+        self, disk: str, *, base: str | None = None, bandwidth: int = 0, relative: bool = False
+    ) -> None:
         """Begin to bring the backing chain above ``base`` into the disk's own file.
 
         Args:
             disk: the disk.
-            base: path of the file that stays as backing file; ``None``: none stays.
+            base: path of the file that stays as backing file, or its place in the chain, such as
+                ``vda[2]``; ``None``: none stays.
             bandwidth: bytes per second at most; 0: no limit.
+            relative: names that are relative in the chain stay so.
+
+        Raises:
+            OperationInvalid: ``relative``, and a name in the chain is not.
         """
-        self._part().pull(self._uuid, disk, base=base, bandwidth=bandwidth)
+        more = {"relative": True} if relative else {}
+        self._part().pull(self._uuid, disk, base=base, bandwidth=bandwidth, **more)
 
     @verb
     def commit(
@@ -62,17 +82,28 @@ class DomainDisks:
         bandwidth: int = 0,
         active: bool = False,
         delete: bool = False,
+        shallow: bool = False,
+        relative: bool = False,
     ) -> None:
         """Begin to bring the data from ``top`` down into ``base``.
 
         Args:
             disk: the disk.
-            base: path of the file that takes the data; ``None``: the chain's last.
-            top: path of the topmost file that is merged; ``None``: the disk's own.
+            base: path of the file that takes the data, or its place in the chain, such as
+                ``vda[2]``; ``None``: the chain's last.
+            top: the same of the topmost file that is merged; ``None``: the disk's own.
             bandwidth: bytes per second at most; 0: no limit.
             active: ``top`` is the disk's own file; end the job with :meth:`abort`.
             delete: remove the files that are no longer needed.
+            shallow: ``base`` is, or must be, the one right below ``top``.
+            relative: names that are relative in the chain stay so.
+
+        Raises:
+            OperationInvalid: ``relative``, and a name in the chain is not.
         """
+        flags = {"shallow": shallow, "relative": relative}
+        # Left out unless they are wanted: drivers need not know them.
+        more = {name: True for name, wanted in flags.items() if wanted}
         self._part().commit(
             self._uuid,
             disk,
@@ -81,6 +112,7 @@ class DomainDisks:
             bandwidth=bandwidth,
             active=active,
             delete=delete,
+            **more,
         )
 
     @verb

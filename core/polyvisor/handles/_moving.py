@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from polyvisor.connection import Connection, SpecSource
     from polyvisor.domain import Domain
+    from polyvisor.driver import Migration, MigrationLimits
     from polyvisor.jobs import ProgressCallback
 
 __all__ = ["Moving"]
@@ -196,3 +197,42 @@ class Moving:
             raise self._connection._unsupported("migration.steering")
         steering = Steering(bandwidth, post_copy_bandwidth, downtime, post_copy, post_copy_pause)
         part.steer(self.uuid, steering)
+
+    def migration_limits(self) -> MigrationLimits:
+        """Return the limits of its migrations from here that state none of their own.
+
+        Raises:
+            OperationInvalid: it is not active.
+        """
+        return self._limited().limits(self.uuid)
+
+    @verb
+    def set_migration_limits(
+        self,
+        *,
+        bandwidth: int | None = None,
+        post_copy_bandwidth: int | None = None,
+        downtime: float | None = None,
+        xbzrle_cache: int | None = None,
+    ) -> None:
+        """Limit its migration that is under way, else those from here that are to come.
+
+        Args:
+            bandwidth: bytes per second at most; ``None`` leaves it, as with the others.
+            post_copy_bandwidth: the same after the switch to post-copy.
+            downtime: seconds the guest may stand still.
+            xbzrle_cache: bytes of memory kept to compare with where ``"xbzrle"`` packs.
+
+        Raises:
+            OperationInvalid: it is not active.
+        """
+        from polyvisor.driver import MigrationLimits
+
+        limits = MigrationLimits(bandwidth, post_copy_bandwidth, downtime, xbzrle_cache)
+        self._limited().set_limits(self.uuid, limits)
+
+    def _limited(self) -> Migration:
+        part = self._connection._need(self._connection._driver.migration, "migration.live")
+        if not self._connection.support.usable("migration.limits"):
+            raise self._connection._unsupported("migration.limits")
+        return part

@@ -52,13 +52,14 @@ if TYPE_CHECKING:
     from polyvisor.local._driver import LocalDriver
     from polyvisor.local._hold import Hold
     from polyvisor.local._machine import machine_memory, machine_times
-    from polyvisor.local._points import checkpoint_family
+    from polyvisor.local._points import MONITOR, checkpoint_family
     from polyvisor.local._settings import SETTINGS
     from polyvisor.local._snapshot_disks import Merge, SnapshotsDisks
     from polyvisor.local._switch import PostCopy, SwitchesGuests
     from polyvisor.local._terminal import open_terminal
 
 __all__ = [
+    "MONITOR",
     "SETTINGS",
     "BacksUpDisks",
     "ChangesGuests",
@@ -94,6 +95,7 @@ __getattr__, __dir__ = attach(
         "BacksUpDisks": "_disk_backups",
         "Hold": "_hold",
         "LocalDriver": "_driver",
+        "MONITOR": "_points",
         "Merge": "_snapshot_disks",
         "PostCopy": "_switch",
         "SETTINGS": "_settings",

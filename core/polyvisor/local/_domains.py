@@ -303,6 +303,18 @@ class LocalDomains(Domains):
             if hold.known.autostart != autostart:
                 hold.change(autostart=autostart, durable=True)
 
+    def rename(self, uuid: UUID, name: str) -> None:
+        from polyvisor.local._conduct import rename
+
+        rename(self._keeper, uuid, name)
+
+    def set_lifecycle_action(
+        self, uuid: UUID, event: str, action: str, *, live: bool, config: bool
+    ) -> None:
+        from polyvisor.local._conduct import set_lifecycle_action
+
+        set_lifecycle_action(self._keeper, uuid, event, action, live=live, config=config)
+
     # Life
 
     def create(self, spec: DomainSpec, options: DomainOptions) -> UUID:

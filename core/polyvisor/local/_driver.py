@@ -12,7 +12,7 @@ from polyvisor.local._keeper import Keeper
 from polyvisor.local._travel import MigratesGuests, SavesGuests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from uuid import UUID
 
     from polyvisor.driver import (
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Snapshots,
         Tuning,
     )
+    from polyvisor.events import AnyEvent
     from polyvisor.local._hold import Hold
     from polyvisor.local._hypervisor import Guest, LocalHypervisor
     from polyvisor.state import Home
@@ -203,6 +204,19 @@ class LocalDriver(Driver):
 
             raise OperationInvalid(f"{record.name!r} is not running", domain=record.name)
         return self._keeper.guest(record)
+
+    def monitored(self, *, timeout: float | None = None) -> Iterator[AnyEvent]:
+        """Return what hypervisors' own monitors tell of domains from now on.
+
+        Those are the events of the kind ``guest`` with the detail :data:`MONITOR` that the
+        plugin's ``watch`` reports; nobody else is told of them. The iterator has a method
+        ``end``, as :meth:`polyvisor.driver.Events.stream` says.
+        """
+        from polyvisor.local._events import LocalEvents
+
+        events = self.events
+        assert isinstance(events, LocalEvents)
+        return events.monitored(timeout=timeout)
 
     def close(self) -> None:
         """Stop listening, give up open migrations, destroy what was to last as long as this."""

@@ -16,6 +16,7 @@ from polyvisor.errors import ConnectionClosed, PolyvisorError
 from polyvisor.events import EventKind, ObjectEvent
 from polyvisor.local._hypervisor import WatchesGuests
 from polyvisor.local._keeper import LIVELY
+from polyvisor.local._points import MONITOR
 from polyvisor.local._recovery import SUSPENDED_DETAILS
 from polyvisor.state import NewEvent
 from polyvisor.states import DomainState, StateReason
@@ -50,7 +51,17 @@ class LocalEvents(Events):
         self._mutex = threading.RLock()
 
     def stream(self, *, timeout: float | None = None, objects: bool = False) -> Iterator[AnyEvent]:
-        stream = _Stream(self, self._keeper, timeout, objects=objects)
+        return self._begin(_Stream(self, self._keeper, timeout, objects=objects))
+
+    def monitored(self, *, timeout: float | None = None) -> Iterator[AnyEvent]:
+        """Yield only what hypervisors' own monitors tell, which :meth:`stream` leaves out.
+
+        Those are events of the kind ``guest`` with the detail ``MONITOR``, which a plugin
+        reports as long as it finds that somebody wants them.
+        """
+        return self._begin(_Stream(self, self._keeper, timeout, objects=False, monitor=True))
+
+    def _begin(self, stream: _Stream) -> _Stream:
         with self._mutex:
             self._streams.add(stream)
             if self._watch is None and isinstance(self._keeper.hypervisor, WatchesGuests):
@@ -87,12 +98,19 @@ class _Stream:
     """One listener's place in the journal."""
 
     def __init__(
-        self, events: LocalEvents, keeper: Keeper, timeout: float | None, *, objects: bool
+        self,
+        events: LocalEvents,
+        keeper: Keeper,
+        timeout: float | None,
+        *,
+        objects: bool,
+        monitor: bool = False,
     ) -> None:
         self._events = events
         self._keeper = keeper
         self._timeout = timeout
         self._objects = objects
+        self._monitor = monitor
         self._waiting: deque[AnyEvent] = deque()
         self._stop_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._fd_mutex = threading.Lock()
@@ -130,7 +148,10 @@ class _Stream:
                     return None
             event = self._waiting.popleft()
             self._sequence = event.sequence
-            if self._objects or not isinstance(event, ObjectEvent):
+            if isinstance(event, ObjectEvent):
+                if self._objects:
+                    return event
+            elif self._monitor == (event.detail == MONITOR):
                 return event
 
     def _wait(self, deadline: float | None) -> bool:

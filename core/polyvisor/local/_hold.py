@@ -178,9 +178,20 @@ class Hold:
         *,
         durable: bool = False,
         outcome: tuple[str, Outcome | None] | None = None,
+        before: str | None = None,
     ) -> Record:
-        """Record what the domain is from now on."""
+        """Record what the domain is from now on.
+
+        Args:
+            record: what it is.
+            happened: events, in order.
+            durable: as for :meth:`Store.put`.
+            outcome: as for :meth:`Store.put`.
+            before: the name by which the first event tells of it, if it had another.
+        """
         events = [NewEvent(self.uuid, record.name, *one) for one in happened]
+        if before is not None:
+            events[0] = attrs.evolve(events[0], name=before)
         self._untold += self.keeper.put(record, events, durable=durable, outcome=outcome)
         self.record = record
         guest = self._guest

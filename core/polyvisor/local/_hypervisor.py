@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import attrs
 
 from polyvisor.errors import PolyvisorError, Unsupported
+from polyvisor.local._alterations import ChangesSettings
 from polyvisor.states import DomainState, StateReason
 
 if TYPE_CHECKING:
@@ -265,6 +266,14 @@ class LocalHypervisor(ABC):
         """
         return False
 
+    def check_lifecycle(self, spec: DomainSpec) -> None:
+        """Refuse actions at the end of a guest that this hypervisor cannot carry out.
+
+        Raises:
+            SpecError: a definition has one.
+        """
+        return
+
     def need_modes(
         self, what: str, guest: Guest, modes: Sequence[str], known: Collection[str]
     ) -> None:
@@ -409,7 +418,7 @@ class WatchesGuests(ABC):
         """
 
 
-class ChangesGuests(ABC):
+class ChangesGuests(ChangesSettings):
     """A hypervisor that can change a guest's devices, virtual CPUs and memory as it runs.
 
     Definitions, and what stands in them, are the core's; each method here is called before

@@ -10,7 +10,7 @@ after it, a source that nobody works on lets go.
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import attrs
@@ -19,6 +19,7 @@ from polyvisor.driver import (
     Begun,
     Finished,
     Migration,
+    MigrationLimits,
     MigrationOptions,
     Outcome,
     Prepared,
@@ -59,7 +60,7 @@ class LocalMigration(Migration):
         else:
             from polyvisor.local._departure import Departure
 
-            departure = Departure(self._keeper, uuid, options, job)
+            departure = Departure(self._keeper, uuid, self._limited(uuid, options), job)
         self._departures[uuid] = departure
         return departure.begun
 
@@ -77,7 +78,7 @@ class LocalMigration(Migration):
                 f"migrate {self._keeper.need(uuid).name!r}: perform without begin; begin again",
                 operation="migrate",
             )
-        return departure.perform(uri, cookie, options, job)
+        return departure.perform(uri, cookie, self._limited(uuid, options), job)
 
     def confirm(
         self,
@@ -117,6 +118,48 @@ class LocalMigration(Migration):
         wishes = {name: value for name, value in attrs.asdict(steering).items() if value}
         if not self._keeper.home.jobs.wish(str(uuid), wishes):
             raise _not_leaving(record.name)
+
+    def limits(self, uuid: UUID) -> MigrationLimits:
+        from polyvisor.local._departure import migrates_guests
+
+        usual = migrates_guests(self._keeper.hypervisor).usual_limits()
+        return attrs.evolve(usual, **self._kept_limits(uuid))
+
+    def set_limits(self, uuid: UUID, limits: MigrationLimits) -> None:
+        given = {name: value for name, value in attrs.asdict(limits).items() if value is not None}
+        intent = self._keeper.need(uuid).intent
+        if intent is not None and intent["op"] == "migrate-out":
+            given.pop("xbzrle_cache", None)
+            self.steer(uuid, Steering(**given))
+            return
+        with self._keeper.hold(uuid, "set limits of migrations") as hold:
+            hold.need_active()
+            runtime = hold.guest.runtime
+            runtime["limits"] = {**runtime.get("limits", {}), **given}
+
+    def _kept_limits(self, uuid: UUID) -> dict[str, Any]:
+        record = self._keeper.look(uuid)
+        if not record.active:
+            raise OperationInvalid(
+                f"limits of migrations of {record.name!r}: it is not running", domain=record.name
+            )
+        kept: dict[str, Any] = record.runtime.get("limits", {})
+        return kept
+
+    def _limited(self, uuid: UUID, options: MigrationOptions) -> MigrationOptions:
+        """Return options with the domain's own limits where they state none."""
+        if options.offline:
+            return options
+        record = self._keeper.home.store.get(uuid)
+        kept = {} if record is None else record.runtime.get("limits", {})
+        wanted: dict[str, Any] = {
+            name: value
+            for name, value in kept.items()
+            if getattr(options, name) is None
+            and (name != "post_copy_bandwidth" or options.post_copy)
+            and (name != "xbzrle_cache" or "xbzrle" in options.compression)
+        }
+        return attrs.evolve(options, **wanted) if wanted else options
 
     # Destination
 

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from polyvisor.driver import Resources
-from polyvisor.errors import InvalidArgument, Unsupported
+from polyvisor.errors import InvalidArgument, OperationInvalid, Unsupported
 from polyvisor.local._fields import changed
 from polyvisor.local._hypervisor import ChangesGuests
+from polyvisor.local._iothreads import LocalIoThreads
 from polyvisor.state import Document
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["LocalResources"]
 
 
-class LocalResources(Resources):
+class LocalResources(LocalIoThreads):
     """Changes sizes; those of a running guest if its hypervisor :class:`ChangesGuests`."""
 
     def __init__(self, keeper: Keeper) -> None:
@@ -101,6 +101,30 @@ class LocalResources(Resources):
             changes = changed(hold, with_most, live=live, config=config)
             kept = self._keeper.hypervisor.complete(changes["definition"].spec())
             hold.change(durable=True, definition=Document(kept))
+
+    def set_memory_stats_period(
+        self, uuid: UUID, seconds: int, *, live: bool, config: bool
+    ) -> None:
+        if seconds < 0:
+            raise InvalidArgument(f"set a period of memory's figures: {seconds} s is none")
+
+        def with_period(spec: DomainSpec) -> DomainSpec:
+            balloon = spec.devices.memballoon
+            if balloon is None or balloon.model != "virtio":
+                raise OperationInvalid(
+                    f"set a period of memory's figures of {spec.name!r}: it has no balloon of the "
+                    f"model virtio",
+                    domain=spec.name,
+                )
+            balloon = attrs.evolve(balloon, stats_period=seconds or None)
+            return attrs.evolve(spec, devices=attrs.evolve(spec.devices, memballoon=balloon))
+
+        with self._keeper.hold(uuid, "set a period of memory's figures") as hold:
+            changes = changed(hold, with_period, live=live, config=config)
+            if live:
+                changer = self._changer(hold, "devices.memory")
+                changer.set_memory_stats_period(hold.guest, seconds)
+            hold.change(durable=config, **changes)
 
     def _definition_only(self, hold: Hold, live: bool) -> None:
         if live:

@@ -63,6 +63,16 @@ def document(kept: Snapshot) -> SnapshotSpec:
     )
 
 
+def named(spec: SnapshotSpec, name: str) -> SnapshotSpec:
+    """Return a snapshot's document with the name that the domain has now."""
+    domains: dict[str, Any] = {
+        field: attrs.evolve(domain, name=name)
+        for field in ("domain", "inactive_domain")
+        if isinstance(domain := getattr(spec, field), DomainSpec)
+    }
+    return attrs.evolve(spec, **domains)
+
+
 def info(kept: Snapshot) -> SnapshotInfo:
     """Return what a list prints of a snapshot."""
     spec = document(kept)

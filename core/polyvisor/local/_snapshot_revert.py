@@ -18,7 +18,14 @@ from polyvisor.local._hold import off
 from polyvisor.local._keeper import LIVELY
 from polyvisor.local._launch import boot, run_image
 from polyvisor.local._save import open_image, saves_guests
-from polyvisor.local._snapshot_docs import document, is_external, moved, overlays, path_of
+from polyvisor.local._snapshot_docs import (
+    document,
+    is_external,
+    moved,
+    named,
+    overlays,
+    path_of,
+)
 from polyvisor.local._snapshot_take import snapshots_disks
 from polyvisor.model import DomainSpec, SnapshotSpec
 from polyvisor.model.snapshot import SnapshotDisk, SnapshotDisks
@@ -53,7 +60,7 @@ def stop_present(hold: Hold, **more: Any) -> None:
 
 def revert(hold: Hold, wanted: Snapshot, job: Job, *, paused: bool | None) -> None:
     """Put disks, definition and guest back to a snapshot."""
-    plan = document(wanted)
+    plan = named(document(wanted), hold.known.name)
     if not isinstance(plan.domain, DomainSpec):
         raise hold.invalid(f"the snapshot {wanted.name!r} does not say how the domain was")
     if any(disk.deleting for disk in plan.disks):

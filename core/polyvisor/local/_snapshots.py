@@ -34,6 +34,7 @@ from polyvisor.local._snapshot_docs import (
     forget,
     info,
     keep,
+    named,
     snapshot_state,
 )
 from polyvisor.local._snapshot_revert import stop_present
@@ -253,7 +254,7 @@ class LocalSnapshots(Snapshots):
         from polyvisor.saveimage import identify
 
         hypervisor = saves_guests(self._keeper.hypervisor)
-        spec = document(wanted).domain
+        spec = named(document(wanted), hold.known.name).domain
         assert isinstance(spec, DomainSpec)
         # Read as far as it can be before the present guest is thrown away.
         with open_image(path) as image:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from polyvisor.driver import MigrationOptions
+    from polyvisor.driver import MigrationLimits, MigrationOptions
     from polyvisor.jobs import Job
     from polyvisor.local._hypervisor import Guest
     from polyvisor.model import DomainSpec
@@ -64,6 +64,12 @@ class MigratesGuests(ABC):
 
     #: Versions of the migration stream that can be read; the last is the one written.
     stream_versions: ClassVar[tuple[int, ...]] = (1,)
+
+    def usual_limits(self) -> MigrationLimits:
+        """Return what migrations are limited to that nobody has limited."""
+        from polyvisor.driver import MigrationLimits
+
+        return MigrationLimits()
 
     def written_versions(self) -> tuple[int, ...]:
         """Return the versions of the migration stream that can be written."""

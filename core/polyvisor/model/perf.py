@@ -7,7 +7,7 @@ from typing import Literal
 from polyvisor.model._codecs import YES_NO, choices
 from polyvisor.model.binding import Element, attr, children, element
 
-__all__ = ["Perf", "PerfEvent"]
+__all__ = ["Perf", "PerfEvent", "PerfName"]
 
 PerfName = Literal[
     "cmt", "mbmt", "mbml", "cpu_cycles", "instructions", "cache_references", "cache_misses",

@@ -125,7 +125,15 @@ def poweroff_action(spec: DomainSpec) -> str:
 
 def actions(c: Context) -> None:
     """Say what QEMU does of itself when the guest ends, so that nobody need watch."""
-    spec = c.spec
+    c.line.add("action", joined(**action_words(c.spec)))
+
+
+def action_words(spec: DomainSpec) -> dict[str, str]:
+    """Return what QEMU is to do when the guest ends, by the names of ``-action``.
+
+    Raises:
+        SpecError: QEMU does nothing of the kind.
+    """
     words = {}
     for element, wanted, known, key in (
         ("on_poweroff", spec.on_poweroff or "destroy", _POWEROFF, "shutdown"),
@@ -148,7 +156,7 @@ def actions(c: Context) -> None:
                 f"{wanted!r} is not supported; use {' or '.join(_CRASH)}",
             )
         words["panic"] = _CRASH[wanted]
-    c.line.add("action", joined(**words))
+    return words
 
 
 #: Tables of SMBIOS and the words for their entries (qemuBuildSmbiosBiosStr and its like).

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.driver import Annotations, Devices, Dumps, Resources
-from polyvisor.errors import Unsupported
+from polyvisor.errors import InvalidArgument, Unsupported
 from polyvisor_remote.client.jobs import watched
+from polyvisor_remote.wire import params
+from polyvisor_remote.wire.params import INT, UINT, ULLONG
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -22,6 +25,14 @@ _LIVE, _CONFIG, _MAXIMUM = 1, 2, 4
 _KINDS = {"description": 0, "title": 1}
 _ELEMENT = 2
 # virDomainCoreDumpFlags
+#: Values of I/O threads (``VIR_DOMAIN_IOTHREAD_POLL_MAX_NS`` and its like).
+_IOTHREAD = {
+    "poll_max_ns": ULLONG,
+    "poll_grow": UINT,
+    "poll_shrink": UINT,
+    "thread_pool_min": INT,
+    "thread_pool_max": INT,
+}
 _CRASH, _DUMP_LIVE, _RESET, _MEMORY_ONLY = 1, 2, 8, 16
 #: ``virDomainCoreDumpFormat``.
 _FORMATS = {"raw": 0, "kdump-zlib": 1, "kdump-lzo": 2, "kdump-snappy": 3, "win-dmp": 4}
@@ -69,6 +80,34 @@ class RemoteResources(Resources):
         """Have so much given."""
         flags = impact(live=live, config=config)
         self._call(uuid, "domain_set_memory_flags", size // 1024, flags)
+
+    def set_memory_stats_period(
+        self, uuid: UUID, seconds: int, *, live: bool, config: bool
+    ) -> None:
+        """Have a balloon tell so often."""
+        flags = impact(live=live, config=config)
+        self._call(uuid, "domain_set_memory_stats_period", seconds, flags)
+
+    def add_iothread(self, uuid: UUID, number: int, *, live: bool, config: bool) -> None:
+        """Have one added."""
+        self._call(uuid, "domain_add_iothread", number, impact(live=live, config=config))
+
+    def remove_iothread(self, uuid: UUID, number: int, *, live: bool, config: bool) -> None:
+        """Have one removed."""
+        self._call(uuid, "domain_del_iothread", number, impact(live=live, config=config))
+
+    def set_iothread(
+        self, uuid: UUID, number: int, values: Mapping[str, int], *, live: bool, config: bool
+    ) -> None:
+        """Have one's values set."""
+        unknown = next((name for name in values if name not in _IOTHREAD), None)
+        if unknown is not None:
+            raise InvalidArgument(
+                f"set I/O thread: there is no {unknown!r}; use {', '.join(_IOTHREAD)}"
+            )
+        flags = impact(live=live, config=config)
+        typed = params(values, _IOTHREAD)
+        self._call(uuid, "domain_set_iothread_params", number, typed, flags)
 
     def set_max_vcpus(self, uuid: UUID, count: int, *, live: bool, config: bool) -> None:
         """Have so many allowed."""

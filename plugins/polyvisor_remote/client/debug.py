@@ -8,8 +8,10 @@ from polyvisor.driver import Debug
 from polyvisor.errors import PolyvisorError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from uuid import UUID
 
+    from polyvisor.events import MonitorEvent
     from polyvisor_remote.client.driver import RemoteDriver
 
 __all__ = ["RemoteDebug"]
@@ -58,6 +60,18 @@ class RemoteDebug(Debug):
             ask(uuid, "domain_block_peek", disk, offset + at, min(_PIECE, size - at), 0).buffer
             for at in range(0, size, _PIECE)
         )
+
+    def events(self, *, timeout: float | None = None) -> Iterator[MonitorEvent]:
+        """Have the server pass on what monitors tell; it does so until the connection ends."""
+        from polyvisor_remote.client.events import RemoteEvents
+
+        events = self._driver.events
+        assert isinstance(events, RemoteEvents)
+        return events.monitored(timeout=timeout)
+
+    def wakeup(self, uuid: UUID) -> None:
+        """Have a machine woken."""
+        self._driver.domains.call(uuid, "domain_pm_wakeup", 0)
 
     def nmi(self, uuid: UUID) -> None:
         """Have a machine interrupted."""

@@ -23,8 +23,10 @@ __all__ = ["RemoteBackups", "RemoteBlockJobs", "RemoteCheckpoints"]
 _BYTES = 1
 #: ``VIR_DOMAIN_BLOCK_PULL_BANDWIDTH_BYTES``, which is rebase's too.
 _PULL_BYTES = 64
+#: ``VIR_DOMAIN_BLOCK_REBASE_RELATIVE``.
+_PULL_RELATIVE = 16
 # virDomainBlockCommitFlags
-_DELETE, _ACTIVE, _COMMIT_BYTES = 2, 4, 16
+_COMMIT_SHALLOW, _DELETE, _ACTIVE, _COMMIT_RELATIVE, _COMMIT_BYTES = 1, 2, 4, 8, 16
 # virDomainBlockCopyFlags; the last says that the job may go with a restart of the domain,
 # without which libvirt copies no disk of a persistent one
 _SHALLOW, _REUSE, _TRANSIENT = 1, 2, 4
@@ -62,9 +64,15 @@ class RemoteBlockJobs(BlockJobs):
         """Have a disk's size changed."""
         self._call(uuid, "domain_block_resize", disk, size, _BYTES)
 
-    def pull(self, uuid: UUID, disk: str, *, base: str | None, bandwidth: int) -> None:
+    def set_threshold(self, uuid: UUID, disk: str, threshold: int) -> None:
+        """Have an event tell of a write beyond an offset."""
+        self._call(uuid, "domain_set_block_threshold", disk, threshold, 0)
+
+    def pull(
+        self, uuid: UUID, disk: str, *, base: str | None, bandwidth: int, relative: bool = False
+    ) -> None:
         """Have a pull begun."""
-        flags = _PULL_BYTES if bandwidth else 0
+        flags = (_PULL_BYTES if bandwidth else 0) | (_PULL_RELATIVE if relative and base else 0)
         if base is None:
             self._call(uuid, "domain_block_pull", disk, bandwidth, flags)
         else:
@@ -80,10 +88,14 @@ class RemoteBlockJobs(BlockJobs):
         bandwidth: int,
         active: bool,
         delete: bool,
+        shallow: bool = False,
+        relative: bool = False,
     ) -> None:
         """Have a commit begun."""
         flags = (
             (_DELETE if delete else 0)
+            | (_COMMIT_SHALLOW if shallow else 0)
+            | (_COMMIT_RELATIVE if relative else 0)
             | (_ACTIVE if active else 0)
             | (_COMMIT_BYTES if bandwidth else 0)
         )

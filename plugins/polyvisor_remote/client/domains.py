@@ -9,6 +9,7 @@ from uuid import UUID
 
 from polyvisor.driver import ASKING_MODES, DIRTY_RATE_MODES, Domains
 from polyvisor.errors import (
+    InvalidArgument,
     NotFound,
     OperationInvalid,
     PolyvisorError,
@@ -282,6 +283,27 @@ class RemoteDomains(Domains):
         """Ask for its definition."""
         xml: str = self.call(uuid, "domain_get_xml_desc", _INACTIVE if inactive else 0).xml
         return xml
+
+    def rename(self, uuid: UUID, name: str) -> None:
+        """Have it called otherwise."""
+        self.call(uuid, "domain_rename", name, 0)
+        self._names[uuid] = name
+
+    def set_lifecycle_action(
+        self, uuid: UUID, event: str, action: str, *, live: bool, config: bool
+    ) -> None:
+        """Have something else happen when the guest ends."""
+        from polyvisor_remote.client.changing import impact
+        from polyvisor_remote.server.numbers import ACTIONS, ENDS
+
+        if event not in ENDS or action not in ACTIONS:
+            raise InvalidArgument(
+                f"set lifecycle action: {event!r} {action!r}: use one of {', '.join(ENDS)}, and "
+                f"one of {', '.join(ACTIONS)}"
+            )
+        numbers = ENDS.index(event), ACTIONS.index(action)
+        flags = impact(live=live, config=config)
+        self.call(uuid, "domain_set_lifecycle_action", *numbers, flags)
 
     # Life
 

@@ -17,7 +17,14 @@ from uuid import UUID
 
 from polyvisor.driver import Events
 from polyvisor.errors import ConnectionClosed, PolyvisorError
-from polyvisor.events import DomainRef, Event, EventKind, ObjectEvent, ObjectEventKind
+from polyvisor.events import (
+    DomainRef,
+    Event,
+    EventKind,
+    MonitorEvent,
+    ObjectEvent,
+    ObjectEventKind,
+)
 from polyvisor_remote.client.numbers import lifecycle
 from polyvisor_remote.server.numbers import JOB_WORDS
 from polyvisor_remote.wire import program
@@ -31,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["RemoteEvents"]
 
 _K, _O = EventKind, ObjectEventKind
-_remote = program("remote")
+_remote, _qemu = program("remote"), program("qemu")
 #: ``virDomainEventID`` of what we can make an event of, with what carries it.
 _WANTED = {
     0: "domain_event_callback_lifecycle",
@@ -49,6 +56,7 @@ _WANTED = {
     21: "domain_event_callback_job_completed",
     22: "domain_event_callback_device_removal_failed",
     23: "domain_event_callback_metadata_change",
+    24: "domain_event_block_threshold",
     26: "domain_event_memory_device_size_change",
 }
 #: ``virDomainEventWatchdogAction``, ``virDomainEventIOErrorAction``.
@@ -111,8 +119,10 @@ class RemoteEvents(Events):
         self._sequence = 0
         self._objects = False
         self._listening = False
-        #: The connection that was asked last, and whether it was asked for objects too.
-        self._asked: tuple[Channel | None, bool] = (None, False)
+        #: The connection that was asked last, and whether it was asked for objects' events and
+        #: for monitors' too.
+        self._asked: tuple[Channel | None, bool, bool] = (None, False, False)
+        self._monitors = False
 
     def stream(self, *, timeout: float | None = None, objects: bool = False) -> Iterator[AnyEvent]:
         """Listen from now on."""
@@ -120,10 +130,22 @@ class RemoteEvents(Events):
         self._add(made)
         return made
 
+    def monitored(self, *, timeout: float | None = None) -> Iterator[Any]:
+        """Listen to what monitors tell from now on.
+
+        Raises:
+            Unsupported: the server does not pass it on.
+        """
+        made = _Stream(False, timeout, monitor=True)
+        self._add(made)
+        return made
+
     def _add(self, stream: _Stream) -> None:
         with self._asking:
             more = stream.objects and not self._objects
+            more = more or (stream.monitor and not self._monitors)
             self._objects = self._objects or stream.objects
+            self._monitors = self._monitors or stream.monitor
             with self._lock:
                 self._streams.add(stream)
             if more or not self._listening:
@@ -155,13 +177,23 @@ class RemoteEvents(Events):
                 calls += [
                     (_remote[procedure], (event, None)) for event in range(2 if second else 1)
                 ]
+        monitors = self._monitors and not (again and self._asked[2])
+        if monitors:
+            calls.append((_qemu["connect_domain_monitor_event_register"], (None, None, 0)))
         # What a server does not know it refuses, and there is no more to be done about it.
         answers = channel.call_all(calls)
         if not again and isinstance(answers[0], PolyvisorError):
             raise answers[0]
-        self._asked = channel, self._objects
+        if monitors and isinstance(answers[-1], PolyvisorError):
+            self._monitors = False
+            self._asked = channel, self._objects, False
+            raise answers[-1]
+        self._asked = channel, self._objects, self._monitors
 
     def _heard(self, message: Message) -> None:
+        if message.program == _qemu.number and message.procedure in _qemu:
+            self._told(message)
+            return
         if message.program != _remote.number or message.procedure not in _remote:
             return
         procedure = _remote[message.procedure]
@@ -174,6 +206,17 @@ class RemoteEvents(Events):
             streams = list(self._streams)
         for stream in streams:
             stream.put(made)
+
+    def _told(self, message: Message) -> None:
+        """Hand on what a monitor told."""
+        fields = _qemu[message.procedure].arguments.codec.decode(message.payload)
+        domain = DomainRef(UUID(bytes=fields.dom.uuid), fields.dom.name)
+        moment = fields.seconds + fields.micros / 1e6
+        event = MonitorEvent(domain, fields.event, moment, fields.details)
+        with self._lock:
+            streams = list(self._streams)
+        for stream in streams:
+            stream.put(event)
 
     def _made(self, name: str, fields: Any) -> AnyEvent | None:
         """Return our event of a message, or ``None`` if we have none for it."""
@@ -237,6 +280,9 @@ def _guest(name: str, told: Any) -> dict[str, Any] | None:
         return {"device": told.devAlias}
     if name == "memory_device_size_change":
         return {"id": told.alias, "size": told.size * 1024}
+    if name == "block_threshold":
+        numbers = {"threshold": told.threshold, "excess": told.excess}
+        return {"disk": told.dev, "path": told.path, **numbers}
     if name == "watchdog":
         return {"action": _word(_WATCHDOG, told.action)}
     if name == "io_error":
@@ -269,15 +315,25 @@ def _object(named: Any) -> tuple[str, str]:
 class _Stream(Iterator["AnyEvent"]):
     """One listener's events."""
 
-    def __init__(self, objects: bool, timeout: float | None, uuid: UUID | None = None) -> None:
+    def __init__(
+        self,
+        objects: bool,
+        timeout: float | None,
+        uuid: UUID | None = None,
+        *,
+        monitor: bool = False,
+    ) -> None:
         self.objects = objects
+        self.monitor = monitor
         self._timeout = timeout
         self._uuid = uuid
         self._queue: queue.SimpleQueue[AnyEvent | PolyvisorError] = queue.SimpleQueue()
         self._end: PolyvisorError | None = None
 
-    def put(self, what: AnyEvent | PolyvisorError) -> None:
+    def put(self, what: Any) -> None:
         """Take in an event, or why there are no more."""
+        if not isinstance(what, PolyvisorError) and self.monitor != isinstance(what, MonitorEvent):
+            return
         if isinstance(what, ObjectEvent) and not self.objects:
             return
         if self._uuid is not None and isinstance(what, Event) and what.domain.uuid != self._uuid:

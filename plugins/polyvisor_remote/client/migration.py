@@ -23,7 +23,7 @@ from polyvisor_remote.wire.params import INT
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from polyvisor.driver import MigrationOptions, Steering
+    from polyvisor.driver import MigrationLimits, MigrationOptions, Steering
     from polyvisor.jobs import Job
     from polyvisor.model import DomainSpec
     from polyvisor_remote.client.driver import RemoteDriver
@@ -34,6 +34,8 @@ __all__ = ["RemoteMigration"]
 _BANDWIDTH_UNIT = 1 << 20  # MiB/s
 #: ``VIR_DOMAIN_MIGRATE_MAX_SPEED_POSTCOPY``.
 _AFTER_THE_SWITCH = 1
+#: What stands for no limit (``QEMU_DOMAIN_MIG_BANDWIDTH_MAX``), in MiB per second.
+_NO_LIMIT = ((1 << 63) - 1) >> 20
 #: ``VIR_DOMAIN_ABORT_JOB_POSTCOPY``.
 _ABORT_POSTCOPY = 1
 #: Parameters that are ints (``VIR_MIGRATE_PARAM_*``), by the option that each stands for.
@@ -176,6 +178,38 @@ class RemoteMigration(Migration):
             call(uuid, "domain_migrate_start_post_copy", 0)
         if steering.post_copy_pause:
             call(uuid, "domain_abort_job_flags", _ABORT_POSTCOPY)
+
+    def limits(self, uuid: UUID) -> MigrationLimits:
+        """Ask for the limits; what the server does not tell stays open."""
+        from polyvisor.driver import MigrationLimits
+
+        dom = self._domains.reference(uuid)
+        speed, later, downtime, cache = self._driver.link.call_all(
+            [
+                ("domain_migrate_get_max_speed", dom, 0),
+                ("domain_migrate_get_max_speed", dom, _AFTER_THE_SWITCH),
+                ("domain_migrate_get_max_downtime", dom, 0),
+                ("domain_migrate_get_compression_cache", dom, 0),
+            ]
+        )
+        if isinstance(speed, PolyvisorError):
+            raise self._domains.named(speed, uuid, "domain_migrate_get_max_speed")
+        after = 0 if isinstance(later, PolyvisorError) else later.bandwidth
+        still = None if isinstance(downtime, PolyvisorError) else downtime.downtime / 1000
+        kept = None if isinstance(cache, PolyvisorError) else cache.cacheSize
+        within = speed.bandwidth < _NO_LIMIT
+        return MigrationLimits(
+            speed.bandwidth << 20 if within else None, after << 20 or None, still, kept
+        )
+
+    def set_limits(self, uuid: UUID, limits: MigrationLimits) -> None:
+        """Have limits set."""
+        from polyvisor.driver import Steering
+
+        if limits.xbzrle_cache is not None:
+            self._domains.call(uuid, "domain_migrate_set_compression_cache", limits.xbzrle_cache, 0)
+        speeds = limits.bandwidth, limits.post_copy_bandwidth
+        self.steer(uuid, Steering(*speeds, limits.downtime))
 
     def finish(
         self,

@@ -42,13 +42,15 @@ class RemoteConsoles(Consoles):
         self._driver = driver
 
     def open(self, uuid: UUID, device: str | None, *, force: bool) -> int:
-        """Join a console to a socket."""
+        """Join a console, or a channel, to a socket."""
         dom = self._driver.domains.reference(uuid)
+        channel = (device or "").startswith("channel")
+        procedure = "domain_open_channel" if channel else "domain_open_console"
         try:
             asked = (dom, device, _FORCE if force else 0)
-            _, stream = self._driver.link.begin("domain_open_console", *asked)
+            _, stream = self._driver.link.begin(procedure, *asked)
         except PolyvisorError as error:
-            raise self._driver.domains.named(error, uuid, "domain_open_console") from None
+            raise self._driver.domains.named(error, uuid, procedure) from None
         ours, theirs = socket.socketpair()
         _Joint(ours, stream).start()
         return theirs.detach()

@@ -12,7 +12,9 @@ from polyvisor.events import EventKind
 from polyvisor.states import DomainState, StateReason
 
 __all__ = [
+    "ACTIONS",
     "BLOCK_JOBS",
+    "ENDS",
     "EVENT_DETAILS",
     "JOB_FIELDS",
     "JOB_OPERATIONS",
@@ -31,6 +33,13 @@ __all__ = [
 
 #: ``virDomainState``.
 STATES: Mapping[DomainState, int] = {state: number for number, state in enumerate(DomainState)}
+
+#: ``virDomainLifecycle``: how a guest ends.
+ENDS = ("poweroff", "reboot", "crash")
+#: ``virDomainLifecycleAction``: what is to happen then.
+ACTIONS = (
+    "destroy", "restart", "rename-restart", "preserve", "coredump-destroy", "coredump-restart",
+)  # fmt: skip
 
 _R = StateReason
 #: ``virDomainRunningReason`` and its like, by state; what is not there is 0, unknown.
@@ -121,6 +130,7 @@ class EventId(IntEnum):
     JOB_COMPLETED = 21
     DEVICE_REMOVAL_FAILED = 22
     METADATA_CHANGE = 23
+    BLOCK_THRESHOLD = 24
     MEMORY_DEVICE_SIZE_CHANGE = 26
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -322,3 +323,39 @@ def test_copy_without_room(hosts: Hosts, make_spec: Make) -> None:
         "block-job-completed No space left on device",
         "None paused",
     ]
+
+
+def test_relative_names_stay_relative(hosts: Hosts, make_spec: Make) -> None:
+    """Whoever moves a folder of images finds them all, if that is asked for; layers have places."""
+    folder = hosts.root / "images"
+    folder.mkdir()
+    names = ("base.img", "lower.img", "upper.img", "top.img")
+    (folder / names[0]).write_bytes(bytes(SIZE))
+    for number, (below, name) in enumerate(pairwise(names)):
+        options = ["-b", below, "-F", "qcow2" if number else "raw"]
+        _img("create", "-q", "-f", "qcow2", *options, folder / name)
+    host = hosts.open()
+    domain = host.domains.define(make_spec(devices=DISK.format("qcow2", folder / "top.img")))
+    domain.start(paused=True)
+    chain = Chain(host, domain, *(folder / one for one in names[:2]), folder / "top.img", b"")
+    with pytest.raises(InvalidArgument, match="right below"):
+        domain.disks.commit("vda", top="vda[1]", base="vda[3]", shallow=True)
+    domain.disks.commit("vda", top="vda[1]", shallow=True, relative=True)
+    chain.wait()
+    assert chain.backing(folder / "top.img") == "lower.img"
+    domain.disks.pull("vda", base="vda[2]", relative=True)
+    chain.wait()
+    assert chain.backing(folder / "top.img") == "base.img"
+    with pytest.raises(InvalidArgument, match="not in the chain"):
+        domain.disks.pull("vda", base="vda[2]")
+
+
+def test_names_that_are_not_relative(chain: Chain) -> None:
+    """Where one is not, what is to keep them so is refused, and nothing begins."""
+    disks = chain.domain.disks
+    with pytest.raises(OperationInvalid, match="not relative"):
+        disks.pull("vda", base=str(chain.base), relative=True)
+    with pytest.raises(OperationInvalid, match="not relative"):
+        disks.commit("vda", top=str(chain.middle), relative=True)
+    assert disks.job("vda") is None
+    assert chain.backing(chain.top) == str(chain.middle)

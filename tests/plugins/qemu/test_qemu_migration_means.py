@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -229,3 +230,27 @@ def test_what_does_not_go_through_a_tunnel(hosts: Hosts, other: dict[str, Any]) 
     with pytest.raises((InvalidArgument, MigrationError), match="does not go with tunnelled"):
         domain.migrate(hosts.open("b"), peer_to_peer=True, tunnelled=True, **other)
     assert domain.state is DomainState.RUNNING
+
+
+def test_limits_that_were_set_before(hosts: Hosts) -> None:
+    """What a domain is limited to counts where a migration states nothing, and only there."""
+    domain = hosts.open("a").domains.create(hosts.counting())
+    hosts.wait_for_count()
+    domain.set_migration_limits(bandwidth=20_480, downtime=0.7)
+
+    def told_by_qemu(**options: Any) -> tuple[int, int]:
+        def cancel(told: JobProgress) -> None:
+            if told.processed:
+                domain.abort_job()
+
+        with pytest.raises(Cancelled):
+            domain.migrate(hosts.open("b"), progress=cancel, **options)
+        answer = json.loads(domain.debug.command('{"execute":"query-migrate-parameters"}'))
+        return answer["return"]["max-bandwidth"], answer["return"]["downtime-limit"]
+
+    assert told_by_qemu() == (20_480, 700)
+    assert told_by_qemu(bandwidth=10_240) == (10_240, 700)
+    domain.set_migration_limits(bandwidth=30_720)
+    assert told_by_qemu(downtime=0.5) == (30_720, 500)
+    limits = domain.migration_limits()
+    assert (limits.bandwidth, limits.downtime) == (30_720, 0.7)

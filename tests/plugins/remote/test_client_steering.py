@@ -11,7 +11,6 @@ import pytest
 from served import Served, need, run, served
 
 import polyvisor
-from polyvisor.errors import OperationInvalid
 
 pytestmark = pytest.mark.real
 
@@ -36,17 +35,14 @@ def daemons(own_home: Path) -> Iterator[tuple[Served, Served]]:
 
 
 def test_virsh_changes_what_another_client_sends(daemons: tuple[Served, Served]) -> None:
-    """Its speed and its downtime, while it goes on and not before or after."""
+    """Its speed and its downtime, while it goes on; before, what it does not state itself."""
     here, there = (one.uri("qemu", "/system") for one in daemons)
     faster = ("virsh", "-c", here, "migrate-setspeed", "g", "1000")
     with polyvisor.open(here) as source, polyvisor.open(there) as destination:
         assert source.support.usable("migration.steering")
         domain = source.domains.create(GUEST)
-        early = run(*faster)
-        assert early.returncode
-        assert "not valid" in early.stderr
-        with pytest.raises(OperationInvalid):
-            domain.steer_migration(bandwidth=MIB)
+        assert run(*faster).returncode == 0
+        assert domain.migration_limits().bandwidth == 1000 * MIB
         moved: list[object] = []
 
         def move() -> None:
@@ -56,7 +52,9 @@ def test_virsh_changes_what_another_client_sends(daemons: tuple[Served, Served])
         begun = time.monotonic()
         mover.start()
         accepted = {"migrate-setmaxdowntime": False, "migrate-setspeed": False}
-        while mover.is_alive() and not all(accepted.values()):
+        # Nobody tells when it has begun: what is said before is not for it, which states its own.
+        while mover.is_alive():
+            assert time.monotonic() < begun + 120
             for command, number in (
                 ("migrate-setmaxdowntime", "900"),
                 ("migrate-setspeed", "1000"),

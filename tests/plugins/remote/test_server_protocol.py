@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import struct
 import threading
@@ -17,6 +18,7 @@ from wire_client import REMOTE, WireClient
 from wire_values import smallest
 
 from polyvisor.errors import InternalError
+from polyvisor_remote.server.dispatch import Table
 from polyvisor_remote.wire import MESSAGE_MAX, Kind, Status, error_codec, frame, program
 
 if TYPE_CHECKING:
@@ -427,3 +429,14 @@ def test_descriptors_go_over_local_connections_alone(daemon: Daemon) -> None:
         assert client.refused("domain_open_graphics", dom, 0, 0).code == 8
         assert client.refused("domain_open_graphics_fd", dom, 0, 0).code == 3
         assert client.refused("domain_open_graphics_fd", dom, 0, 2).code == 8
+
+
+def test_the_page_says_how_many_calls_are_served() -> None:
+    """Its numbers are those of the tables."""
+    table, programs = Table(), [program(name) for name in ("remote", "qemu", "lxc")]
+    calls = [(home.number, one.number) for home in programs for one in home if not one.event]
+    served = [call for call in calls if getattr(table.get(*call), "handler", None) is not None]
+    page = (Path(__file__).parents[3] / "docs" / "polyvisord.md").read_text(encoding="utf-8")
+    said = re.search(r"Of the (\d+) that clients call,\s+(\d+) are served", page)
+    assert said is not None
+    assert (int(said[1]), int(said[2])) == (len(calls), len(served))

@@ -48,19 +48,40 @@ emulatorpin g
 iothreadinfo g
 iothreadpin g 2 0 --config; iothreadinfo g
 iothreadpin g 3 0 --config
+iothreadadd g 4 --config; dumpxml g --xpath //iothreadids
+iothreadadd g 4 --config
+iothreadadd g 0 --config
+iothreadset g 4 --thread-pool-min 2 --thread-pool-max 8 --config; dumpxml g --xpath //iothreadids
+iothreadset g 4 --poll-max-ns 100 --config
+iothreadset g 9 --thread-pool-max 8 --config
+iothreaddel g 4 --config; dumpxml g --xpath //iothreadids
+iothreaddel g 4 --config
 memtune g
 blkiotune g
 numatune g
 schedinfo g
 blkdeviotune g vda
+migrate-getspeed g
+migrate-getmaxdowntime g
+migrate-compcache g
 memtune g --soft-limit 1048576 --config; memtune g --config
 blkiotune g --weight 500 --config; blkiotune g --config
 blkdeviotune g vda --total-bytes-sec 1000000 --config; blkdeviotune g vda --config
 autostart g; list --all --autostart; autostart --disable g
 domcontrol g
 domifaddr g
+domrename g h; list --all; domrename h g; domid g
+domrename g a/b
+domrename g g
+set-lifecycle-action g reboot destroy --config; dumpxml g --xpath //on_reboot
+set-lifecycle-action g poweroff coredump-destroy --config
+set-lifecycle-action g nothing destroy
+set-lifecycle-action g reboot restart --config
 start g
 list
+domrename g h
+set-lifecycle-action g reboot destroy --live; dumpxml g --xpath //on_reboot
+set-lifecycle-action g reboot restart; dumpxml g --inactive --xpath //on_reboot
 domstate g --reason
 domblklist g --details
 domiflist g
@@ -73,16 +94,47 @@ emulatorpin g
 iothreadpin g 1 0
 iothreadinfo g --config
 iothreadpin g 7 0
+iothreadadd g 6; dumpxml g --xpath //iothreads; dumpxml g --xpath //iothreadids
+iothreadset g 6 --poll-max-ns 8000 --poll-grow 2 --poll-shrink 3
+iothreadset g 6 --thread-pool-min 100 --thread-pool-max 200
+iothreadset g 6 --thread-pool-min 1 --thread-pool-max 2
+qemu-monitor-command g --hmp qom-get /objects/iothread6 poll-max-ns
+qemu-monitor-command g --hmp qom-get /objects/iothread6 thread-pool-max
+iothreadset g 8 --poll-max-ns 8000
+iothreadset g 6 --poll-max-ns 99999999999
+iothreadadd g 6
+iothreadadd g 6 --live --config; iothreadinfo g --config
+iothreaddel g 6; dumpxml g --xpath //iothreadids
+iothreaddel g 6
 memtune g
 domcontrol g
 domjobinfo g
 domdirtyrate-calc g --seconds 0
 domdirtyrate-calc g --seconds 61 --mode dirty-bitmap
 domdirtyrate-calc g --seconds 1
+migrate-getspeed g
+migrate-setspeed g 50; migrate-getspeed g
+migrate-getspeed g --postcopy
+migrate-setspeed g 20 --postcopy; migrate-getspeed g --postcopy
+migrate-getmaxdowntime g
+migrate-setmaxdowntime g 1200; migrate-getmaxdowntime g
+migrate-compcache g
+migrate-compcache g --size 4194304
+domblkthreshold g vda 1048576
+domblkthreshold g vdz 1048576
+domblkthreshold g vda 0
 qemu-monitor-command g --hmp info name
 qemu-monitor-command g --return-value '{{"execute":"query-uuid"}}'
 qemu-monitor-command g --return-value '{{"execute":"query-nosuch"}}'
 inject-nmi g
+domlaunchsecinfo g
+nodesevinfo
+perf g
+perf g --config
+dompmsuspend g mem --duration 5
+dommemstat g --period 2; dumpxml g --xpath //memballoon/stats
+qemu-monitor-command g --hmp qom-get /machine/peripheral/balloon0 guest-stats-polling-interval
+dommemstat g --period 0 --config; dumpxml g --inactive --xpath //memballoon/stats
 domif-setlink g 52:54:00:11:22:33 down; domif-getlink g 52:54:00:11:22:33
 domif-setlink g 52:54:00:11:22:33 up; domif-getlink g 52:54:00:11:22:33
 attach-device g {folder}/channel.xml; detach-device-alias g channel1
@@ -106,6 +158,7 @@ restore {folder}/{side}.save; domstate g --reason
 reset g
 destroy g; list --all
 domblkstat g vda
+domrename g h; domuuid h; domrename h g
 undefine g; list --all
 """
 

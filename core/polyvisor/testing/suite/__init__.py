@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from polyvisor.testing.suite._changes import TestDevices, TestHostDevices, TestSizes
+from polyvisor.testing.suite._changes import (
+    TestDevices,
+    TestHostDevices,
+    TestIoThreads,
+    TestSizes,
+)
 from polyvisor.testing.suite._disks import TestBlockJobs, disk
 from polyvisor.testing.suite._families import (
     TestNetworks,
@@ -43,6 +48,7 @@ __all__ = [
     "TestDumps",
     "TestEvents",
     "TestHostDevices",
+    "TestIoThreads",
     "TestLife",
     "TestManyProcesses",
     "TestMigration",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from polyvisor.connection import Connection
     from polyvisor.domain import Domain
 
-__all__ = ["TestDevices", "TestHostDevices", "TestSizes"]
+__all__ = ["TestDevices", "TestHostDevices", "TestIoThreads", "TestSizes"]
 
 
 @requires("devices.attach")
@@ -87,6 +87,41 @@ class TestSizes:
         domain.set_vcpus(2, live=False, config=True)
         domain.start()
         assert domain.info().vcpus == 2
+        domain.destroy()
+
+
+@requires("devices.iothreads")
+class TestIoThreads:
+    """I/O threads come, change and go where it is said."""
+
+    def test_of_the_definition(self, domain: Domain) -> None:
+        """They keep their numbers; what is there comes once, what is not there cannot go."""
+        for number in (2, 5):
+            domain.add_iothread(number, live=False, config=True)
+        with pytest.raises(PolyvisorError):
+            domain.add_iothread(2, live=False, config=True)
+        domain.set_iothread(5, {"thread_pool_max": 8}, live=False, config=True)
+        domain.remove_iothread(2, live=False, config=True)
+        with pytest.raises(PolyvisorError):
+            domain.remove_iothread(2, live=False, config=True)
+        spec = domain.spec(inactive=True)
+        assert spec.iothreadids is not None
+        assert [(one.id, one.thread_pool_max) for one in spec.iothreadids.iothreads] == [(5, 8)]
+        for wrong in ({"nothing": 1}, {"thread_pool_max": 0}, {"poll_max_ns": 1}):
+            with pytest.raises(PolyvisorError):
+                domain.set_iothread(5, wrong, live=False, config=True)
+
+    def test_of_the_running_guest(self, domain: Domain) -> None:
+        """The guest's are its own; its definition stays as it was."""
+        domain.start()
+        domain.add_iothread(3)
+        domain.set_iothread(3, {"poll_max_ns": 1000, "thread_pool_min": 1})
+        assert domain.spec().iothreads == 1
+        assert domain.spec(inactive=True).iothreads is None
+        domain.remove_iothread(3)
+        with pytest.raises(PolyvisorError):
+            domain.set_iothread(3, {"poll_max_ns": 1000})
+        assert domain.spec().iothreads is None
         domain.destroy()
 
 

@@ -14,6 +14,7 @@ from polyvisor.errors import (
     Denied,
     NotFound,
     OperationInvalid,
+    PolyvisorError,
     SpecError,
 )
 from polyvisor.states import DomainState, StateReason
@@ -160,6 +161,39 @@ class TestDefinitions:
         assert [line.name for line in host.domains.summaries(active=False)] == ["a", "c"]
         assert [found.name for found in host.domains.list(inactive=False)] == ["b"]
         host.domains["b"].destroy()
+
+    @requires("domains.define", "domains.rename")
+    def test_a_domain_gets_another_name(self, host: Connection, domain: Domain) -> None:
+        """It is the same domain, found by its new name alone; names stay unique."""
+        uuid, before = domain.uuid, domain.name
+        domain.rename("called-otherwise")
+        assert (domain.name, domain.uuid) == ("called-otherwise", uuid)
+        assert host.domains["called-otherwise"] == domain
+        assert domain.spec().name == "called-otherwise"
+        assert before not in host.domains
+        for impossible in ("called-otherwise", "", "a/b"):
+            with pytest.raises(PolyvisorError):
+                domain.rename(impossible)
+        domain.start()
+        with pytest.raises(PolyvisorError):
+            domain.rename(before)
+        domain.destroy()
+        domain.rename(before)
+        assert domain.name == before
+
+    @requires("domains.define", "domains.lifecycle")
+    def test_what_happens_at_the_end_is_changed(self, domain: Domain) -> None:
+        """Of the definition, and of the guest, each without the other."""
+        domain.set_lifecycle_action("reboot", "destroy", config=True)
+        assert domain.spec(inactive=True).on_reboot == "destroy"
+        domain.start()
+        domain.set_lifecycle_action("reboot", "restart")
+        assert domain.spec().on_reboot == "restart"
+        assert domain.spec(inactive=True).on_reboot == "destroy"
+        for event, action in (("nothing", "destroy"), ("reboot", "nothing")):
+            with pytest.raises(PolyvisorError):
+                domain.set_lifecycle_action(event, action)
+        domain.destroy()
 
     @requires("domains.define", "domains.autostart")
     def test_autostart_is_remembered(self, domain: Domain) -> None:

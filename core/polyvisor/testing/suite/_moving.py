@@ -15,6 +15,7 @@ from polyvisor.errors import (
     InvalidArgument,
     MigrationError,
     OperationInvalid,
+    PolyvisorError,
 )
 from polyvisor.model import DomainSpec
 from polyvisor.states import DomainState, StateReason
@@ -129,6 +130,18 @@ class TestMigration:
         domain.start()
         domain.suspend()
         assert domain.migrate(peer).state is DomainState.PAUSED
+
+    @requires("migration.limits")
+    def test_limits_that_are_kept(self, peer: Connection, domain: Domain) -> None:
+        """They are set beforehand, told, and stand in no migration's way."""
+        with pytest.raises(PolyvisorError):
+            domain.set_migration_limits(bandwidth=1 << 30)
+        domain.start()
+        domain.set_migration_limits(bandwidth=1 << 40)
+        domain.set_migration_limits(downtime=1)
+        limits = domain.migration_limits()
+        assert (limits.bandwidth, limits.downtime) == (1 << 40, 1)
+        assert domain.migrate(peer).state is DomainState.RUNNING
 
     @pytest.mark.parametrize(
         ("feature", "means"),

@@ -271,6 +271,18 @@ class TestSnapshots:
         with pytest.raises(OperationInvalid, match="snapshot"):
             domain.undefine()
 
+    @requires("snapshots.revert", "domains.rename")
+    def test_going_back_keeps_the_name(self, domain: Domain) -> None:
+        """Snapshots of a domain that was renamed since then are its own still."""
+        domain.start()
+        domain.snapshots.create("here")
+        domain.destroy()
+        domain.rename("called-otherwise")
+        domain.snapshots.revert("here")
+        assert domain.name == "called-otherwise"
+        assert domain.spec().name == domain.spec(inactive=True).name == "called-otherwise"
+        domain.destroy()
+
     @requires("snapshots.revert")
     def test_revert(self, domain: Domain, target: Target) -> None:
         """The guest goes on from the count it had at the snapshot."""

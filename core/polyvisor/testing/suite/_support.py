@@ -26,6 +26,8 @@ _ATTEMPTS: dict[str, Callable[[Domain, Path], object]] = {
     "domains.dump": lambda domain, path: domain.dump(path / "core"),
     "domains.debug": lambda domain, path: domain.debug.memory(0, 16),
     "domains.metadata": lambda domain, path: domain.set_title("title"),
+    "domains.rename": lambda domain, path: domain.rename("other"),
+    "domains.lifecycle": lambda domain, path: domain.set_lifecycle_action("reboot", "destroy"),
     "save.file": lambda domain, path: domain.save(path / "image"),
     "save.managed": lambda domain, path: domain.managed_save(),
     "snapshots.memory": lambda domain, path: domain.snapshots.create("one"),
@@ -48,6 +50,7 @@ _ATTEMPTS: dict[str, Callable[[Domain, Path], object]] = {
     "devices.attach": lambda domain, path: domain.attach_device("<disk/>"),
     "devices.memory": lambda domain, path: domain.set_memory(1 << 20),
     "devices.vcpus": lambda domain, path: domain.set_vcpus(1),
+    "devices.iothreads": lambda domain, path: domain.add_iothread(1),
     "backup": lambda domain, path: domain.backup.begin(),
     "block.jobs": lambda domain, path: domain.disks.job("vda"),
     "console.serial": lambda domain, path: domain.open_console(),
@@ -182,6 +185,18 @@ class TestEvents:
         assert numbers == sorted(set(numbers))
         assert all(event.time.tzinfo is not None for event in seen)
         assert all(event.domain.name == "watched" for event in seen)
+
+    @requires("domains.rename")
+    def test_a_new_name_in_events(self, host: Connection, target: Target) -> None:
+        """The old name goes, and the new one comes."""
+        domain = host.domains.define(target.spec("watched"))
+        stream = host.events(timeout=10 * target.slow)
+        domain.rename("called-otherwise")
+        heard = [next(stream), next(stream)]
+        assert [(event.kind, event.detail, event.domain.name) for event in heard] == [
+            (EventKind.UNDEFINED, "renamed", "watched"),
+            (EventKind.DEFINED, "renamed", "called-otherwise"),
+        ]
 
     def test_each_listener_hears_everything(self, host: Connection, target: Target) -> None:
         """Several streams at once each give every event."""

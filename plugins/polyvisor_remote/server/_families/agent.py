@@ -36,7 +36,9 @@ _ENCRYPTED = 1
 #: ``virDomainGuestInfoTypes``, a bit each.
 _INFO = ("user", "os", "timezone", "hostname", "filesystem", "disk", "interface")
 _IPV4, _IPV6 = 0, 1
-_UNRESPONSIVE = 86
+_ARGUMENT_UNSUPPORTED, _UNRESPONSIVE = 74, 86
+#: ``virNodeSuspendTarget``.
+_SLEEPS = ("ram", "disk", "hybrid")
 
 
 def _agent(session: Session, dom: Any, procedure: str, home: str = "remote") -> DomainAgent:
@@ -62,6 +64,18 @@ def command(session: Session, arguments: Any) -> tuple[str | None]:
         raise Failure(8, f"guest agent timeout '{given}' is less than the minimum '{_BLOCK}'")
     seconds = {_BLOCK: None, _DEFAULT: _SECONDS, _NOWAIT: 0.0}.get(given, float(given))
     return (_asked(lambda: agent.command(arguments.cmd, timeout=seconds)),)
+
+
+@serves("domain_pm_suspend_for_duration", slow=True)
+def pm_suspend_for_duration(session: Session, arguments: Any) -> None:
+    """Have the guest put itself to sleep; nothing here would wake it after a time."""
+    check_flags(arguments.flags, 0, "virDomainPMSuspendForDuration")
+    if arguments.duration:
+        raise Failure(_ARGUMENT_UNSUPPORTED, "Duration not supported. Use 0 for now")
+    if arguments.target >= len(_SLEEPS):
+        raise Failure(8, f"Unknown suspend target: {arguments.target}")
+    agent = _agent(session, arguments.dom, "domain_pm_suspend_for_duration")
+    _asked(lambda: agent.suspend(_SLEEPS[arguments.target]))
 
 
 # File systems

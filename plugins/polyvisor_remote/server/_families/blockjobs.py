@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from polyvisor.errors import NotFound
 from polyvisor_remote.server._families.arguments import check_flags, need
 from polyvisor_remote.server.dispatch import serves
 from polyvisor_remote.server.failures import Failure
@@ -26,7 +27,7 @@ _SHALLOW, _REUSE, _COPY_RAW, _COPY, _RELATIVE, _COPY_DEV, _PULL_BYTES = (
 # virDomainBlockCopyFlags: shallow and reuse are those of rebase.
 _TRANSIENT = 4
 # virDomainBlockCommitFlags
-_DELETE, _ACTIVE, _COMMIT_BYTES = 2, 4, 16
+_COMMIT_SHALLOW, _DELETE, _ACTIVE, _COMMIT_RELATIVE, _COMMIT_BYTES = 1, 2, 4, 8, 16
 # virDomainBlockResizeFlags
 _RESIZE_BYTES = 1
 
@@ -58,9 +59,27 @@ def block_resize(session: Session, arguments: Any) -> None:
     part.resize(session.uuid(arguments.dom), arguments.disk, size)
 
 
-def _pull(session: Session, arguments: Any, base: str | None, bandwidth: int) -> None:
+@serves("domain_set_block_threshold", slow=True)
+def set_block_threshold(session: Session, arguments: Any) -> None:
+    """Have an event tell of a write beyond an offset."""
+    check_flags(arguments.flags, 0, "virDomainSetBlockThreshold")
+    part = _part(session, "domain_set_block_threshold")
+    uuid = session.uuid(arguments.dom)
+    try:
+        part.set_threshold(uuid, arguments.dev, arguments.threshold)
+    except NotFound as error:
+        raise Failure(8, f"failed to find disk '{arguments.dev}'") from error
+
+
+def _pull(session: Session, arguments: Any, base: str | None, bandwidth: int, **more: bool) -> None:
     part = _part(session, "domain_block_pull")
-    part.pull(session.uuid(arguments.dom), arguments.path, base=base, bandwidth=bandwidth)
+    uuid = session.uuid(arguments.dom)
+    part.pull(uuid, arguments.path, base=base, bandwidth=bandwidth, **more)
+
+
+def _said(**flags: int) -> dict[str, bool]:
+    """Return flags that are set: drivers need not know the others."""
+    return {name: True for name, flag in flags.items() if flag}
 
 
 @serves("domain_block_pull", slow=True)
@@ -75,12 +94,17 @@ def block_rebase(session: Session, arguments: Any) -> None:
     """Begin to pull what is above a file; or, as older clients do, to copy a disk."""
     flags = arguments.flags
     copying = _SHALLOW | _REUSE | _COPY_RAW | _COPY | _COPY_DEV
-    check_flags(flags, copying | _PULL_BYTES, "virDomainBlockRebase")
+    check_flags(flags, copying | _RELATIVE | _PULL_BYTES, "virDomainBlockRebase")
     bandwidth = _rate(arguments.bandwidth, flags & _PULL_BYTES)
     if not flags & _COPY:
         if flags & copying:
             raise Failure(8, "flags of a copy need VIR_DOMAIN_BLOCK_REBASE_COPY")
-        _pull(session, arguments, arguments.base, bandwidth)
+        if flags & _RELATIVE and arguments.base is None:
+            raise Failure(
+                8, "flag VIR_DOMAIN_BLOCK_REBASE_RELATIVE is valid only with non-null base"
+            )
+        more = _said(relative=flags & _RELATIVE)
+        _pull(session, arguments, arguments.base, bandwidth, **more)
         return
     if arguments.base is None:
         raise Failure(8, "virDomainBlockRebase: a copy needs a destination")
@@ -131,7 +155,8 @@ def block_copy(session: Session, arguments: Any) -> None:
 def block_commit(session: Session, arguments: Any) -> None:
     """Begin to bring data down the chain; a disk's own file needs the flag that says so."""
     flags = arguments.flags
-    check_flags(flags, _DELETE | _ACTIVE | _COMMIT_BYTES, "virDomainBlockCommit")
+    known = _COMMIT_SHALLOW | _DELETE | _ACTIVE | _COMMIT_RELATIVE | _COMMIT_BYTES
+    check_flags(flags, known, "virDomainBlockCommit")
     _part(session, "domain_block_commit").commit(
         session.uuid(arguments.dom),
         arguments.disk,
@@ -140,6 +165,7 @@ def block_commit(session: Session, arguments: Any) -> None:
         bandwidth=_rate(arguments.bandwidth, flags & _COMMIT_BYTES),
         active=bool(flags & _ACTIVE),
         delete=bool(flags & _DELETE),
+        **_said(shallow=flags & _COMMIT_SHALLOW, relative=flags & _COMMIT_RELATIVE),
     )
 
 

@@ -68,6 +68,13 @@ def inject_nmi(session: Session, arguments: Any) -> None:
     _part(session, "domain_inject_nmi").nmi(session.uuid(arguments.dom))
 
 
+@serves("domain_pm_wakeup", slow=True)
+def pm_wakeup(session: Session, arguments: Any) -> None:
+    """Wake a machine that sleeps."""
+    check_flags(arguments.flags, 0, "virDomainPMWakeup")
+    _part(session, "domain_pm_wakeup").wakeup(session.uuid(arguments.dom))
+
+
 def _check_size(size: int) -> None:
     if size > _MOST:
         raise Failure(_INVALID_ARG, f"size {size} is more than {_MOST}, which one call may ask for")

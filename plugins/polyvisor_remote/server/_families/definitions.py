@@ -8,10 +8,11 @@ import attrs
 
 from polyvisor.connection import as_spec
 from polyvisor.driver import UndefineOptions
+from polyvisor.errors import AlreadyExists
 from polyvisor_remote.server._families.arguments import check_flags, reference
 from polyvisor_remote.server._families.life import destroy_at_end, options
 from polyvisor_remote.server.dispatch import serves
-from polyvisor_remote.server.failures import Failure
+from polyvisor_remote.server.failures import Failure, unsupported
 
 if TYPE_CHECKING:
     from polyvisor.model import DomainSpec
@@ -24,6 +25,7 @@ _MANAGED_SAVE, _SNAPSHOTS, _NVRAM, _KEEP_NVRAM, _CHECKPOINTS, _TPM, _KEEP_TPM = 
     1 << bit for bit in range(7)
 )
 _VALIDATE = 1
+_INVALID = 55
 
 
 def without_secrets(spec: DomainSpec) -> DomainSpec:
@@ -98,6 +100,33 @@ def undefine_flags(session: Session, arguments: Any) -> None:
             tpm=_choice(flags, _TPM, _KEEP_TPM, "undefine and keep TPM"),
         ),
     )
+
+
+@serves("domain_rename", slow=True)
+def rename(session: Session, arguments: Any) -> tuple[int]:
+    """Give a domain that is off another name."""
+    check_flags(arguments.flags, 0, "virDomainRename")
+    if not session.connection.support.usable("domains.rename"):
+        raise unsupported("domain_rename")
+    uuid, name = session.uuid(arguments.dom), arguments.new_name
+    if not name:
+        raise Failure(8, "new_name in virDomainRename must not be NULL")
+    if "/" in name:
+        raise Failure(27, f"name {name} cannot contain '/'")
+    domains = session.driver.domains
+    now = domains.summary(uuid)
+    if now.state.active:
+        raise Failure(_INVALID, "cannot rename active domain")
+    if now.managed_save:
+        raise Failure(_INVALID, "domain with a managed saved state can't be renamed")
+    if now.name == name:
+        raise Failure(_INVALID, "Can't rename domain to itself")
+    try:
+        domains.rename(uuid, name)
+    except AlreadyExists as error:
+        said = f"domain with name '{name}' already exists"
+        raise Failure(_INVALID, said) from error
+    return (0,)
 
 
 def _choice(flags: int, yes: int, no: int, what: str) -> bool | None:

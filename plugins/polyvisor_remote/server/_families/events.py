@@ -62,6 +62,7 @@ _NUMBERED = {
     EventId.JOB_COMPLETED: "domain_event_callback_job_completed",
     EventId.DEVICE_REMOVAL_FAILED: "domain_event_callback_device_removal_failed",
     EventId.METADATA_CHANGE: "domain_event_callback_metadata_change",
+    EventId.BLOCK_THRESHOLD: "domain_event_block_threshold",
     EventId.MEMORY_DEVICE_SIZE_CHANGE: "domain_event_memory_device_size_change",
 }
 #: Those whose content stands in the message itself, not in one of the older kind.
@@ -121,6 +122,10 @@ def _guest(detail: str, data: Any) -> Iterator[_Told]:
     elif detail == "memory-device-size-change":
         size = -(-int(data.get("size", 0)) // 1024)
         yield EventId.MEMORY_DEVICE_SIZE_CHANGE, (str(data.get("id", "")), size)
+    elif detail == "block-threshold":
+        place = str(data.get("disk", "")), str(data.get("path") or "") or None
+        numbers = int(data.get("threshold", 0)), int(data.get("excess", 0))
+        yield EventId.BLOCK_THRESHOLD, (*place, *numbers)
     elif detail == "watchdog":
         action = data.get("action")
         yield EventId.WATCHDOG, (_WATCHDOG.index(action) if action in _WATCHDOG else 0,)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.driver import ASKING_MODES, DomainOptions
-from polyvisor_remote.server._families.arguments import check_flags, reference
+from polyvisor_remote.server._families.arguments import check_flags, impact, reference
 from polyvisor_remote.server.dispatch import serves
+from polyvisor_remote.server.failures import Failure, unsupported
+from polyvisor_remote.server.numbers import ACTIONS, ENDS
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -20,6 +22,7 @@ PAUSED, AUTODESTROY, BYPASS_CACHE, FORCE_BOOT, VALIDATE, RESET_NVRAM = (
 _CREATE = PAUSED | AUTODESTROY | BYPASS_CACHE | FORCE_BOOT | VALIDATE
 #: What stops a guest in a gentler way first, which ours do anyway (``virDomainDestroyFlags``).
 _GRACEFUL = 1
+_INVALID_ARG, _CONFIG_UNSUPPORTED = 8, 67
 
 
 def options(flags: int, function: str) -> DomainOptions:
@@ -57,6 +60,25 @@ def create_with_flags(session: Session, arguments: Any) -> tuple[Any]:
     session.driver.domains.start(uuid, options(arguments.flags, "virDomainCreateWithFlags"))
     destroy_at_end(session, uuid, arguments.flags)
     return (reference(session, uuid),)
+
+
+@serves("domain_set_lifecycle_action", slow=True)
+def set_lifecycle_action(session: Session, arguments: Any) -> None:
+    """Say what is to happen when the guest ends of itself."""
+    event, action, flags = arguments.type, arguments.action, arguments.flags
+    if event >= len(ENDS):
+        raise Failure(_INVALID_ARG, f"invalid lifecycle type '{event}'")
+    if action >= len(ACTIONS):
+        raise Failure(_INVALID_ARG, f"invalid lifecycle action '{action}'")
+    if not session.connection.support.usable("domains.lifecycle"):
+        raise unsupported("domain_set_lifecycle_action")
+    end, then = ENDS[event], ACTIONS[action]
+    if then.startswith("coredump") and end != "crash":
+        said = "Lifecycle event '{}' doesn't support '{}' action"
+        raise Failure(_CONFIG_UNSUPPORTED, said.format(end, then))
+    uuid = session.uuid(arguments.dom)
+    where = impact(session, uuid, flags, "virDomainSetLifecycleAction")
+    session.driver.domains.set_lifecycle_action(uuid, end, then, **where)
 
 
 @serves("domain_suspend", slow=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyvisor_remote.server._families.arguments import impact, need
 from polyvisor_remote.server.dispatch import serves
+from polyvisor_remote.server.failures import Failure
 
 if TYPE_CHECKING:
     from polyvisor.driver import Resources
@@ -52,6 +53,18 @@ def set_memory_flags(session: Session, arguments: Any) -> None:
     where = impact(session, uuid, arguments.flags, "virDomainSetMemoryFlags", also=_MAXIMUM)
     change = part.set_max_memory if arguments.flags & _MAXIMUM else part.set_memory
     change(uuid, arguments.memory * 1024, **where)
+
+
+@serves("domain_set_memory_stats_period", slow=True)
+def set_memory_stats_period(session: Session, arguments: Any) -> None:
+    """Have a guest's balloon tell how its memory is used every so many seconds."""
+    part = _part(session, "domain_set_memory_stats_period")
+    uuid = session.uuid(arguments.dom)
+    where = impact(session, uuid, arguments.flags, "virDomainSetMemoryStatsPeriod")
+    if arguments.period < 0:
+        said = "period in virDomainSetMemoryStatsPeriod must be zero or greater than zero"
+        raise Failure(8, said)
+    part.set_memory_stats_period(uuid, arguments.period, **where)
 
 
 @serves("domain_set_max_memory", slow=True)

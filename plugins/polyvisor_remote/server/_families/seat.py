@@ -131,6 +131,32 @@ def open_console(session: Session, arguments: Any, stream: Stream) -> None:
     stream.source = stream.sink = console
 
 
+@serves("domain_open_channel", slow=True)
+def open_channel(session: Session, arguments: Any, stream: Stream) -> None:
+    """Connect a client to a channel, by its alias or by its name in the guest."""
+    check_flags(arguments.flags, _FORCE, "virDomainOpenChannel")
+    part = session.driver.consoles
+    if part is None:
+        raise unsupported("domain_open_channel")
+    uuid, name = session.uuid(arguments.dom), arguments.name
+    channels = {
+        channel.alias or f"channel{number}": channel.target
+        for number, channel in enumerate(session.driver.domains.spec(uuid).devices.channels)
+    }
+    alias = next(
+        (
+            alias
+            for alias, target in channels.items()
+            if name in (None, alias) or (target is not None and target.name == name)
+        ),
+        None,
+    )
+    if alias is None:
+        raise Failure(1, f"cannot find channel {name or '(null)'}")
+    force = bool(arguments.flags & _FORCE)
+    stream.source = stream.sink = _Console(part.open(uuid, alias, force=force))
+
+
 @serves("domain_screenshot", slow=True)
 def screenshot(session: Session, arguments: Any, stream: Stream) -> tuple[str]:
     """Give a picture of a screen."""

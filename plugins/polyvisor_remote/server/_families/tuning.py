@@ -29,7 +29,7 @@ _SCHEDULER = {
 }
 
 
-def _part(session: Session, procedure: str) -> Tuning:
+def part_of(session: Session, procedure: str) -> Tuning:
     return need(session.driver.tuning, procedure)
 
 
@@ -39,13 +39,13 @@ def _part(session: Session, procedure: str) -> Tuning:
 @serves("domain_get_scheduler_type")
 def get_scheduler_type(session: Session, arguments: Any) -> tuple[str, int]:
     """Return the scheduler's name and how many values it has."""
-    part = _part(session, "domain_get_scheduler_type")
+    part = part_of(session, "domain_get_scheduler_type")
     session.uuid(arguments.dom)
     return part.scheduler, len(_SCHEDULER)
 
 
 def _scheduler(session: Session, uuid: UUID, live: bool) -> list[Any]:
-    found = _part(session, "domain_get_scheduler_parameters").get(uuid, "schedinfo", live=live)
+    found = part_of(session, "domain_get_scheduler_parameters").get(uuid, "schedinfo", live=live)
     return params({name: found.get(name, 0) for name in _SCHEDULER}, _SCHEDULER)
 
 
@@ -69,7 +69,7 @@ def get_scheduler_parameters_flags(session: Session, arguments: Any) -> tuple[An
 def _set_scheduler(session: Session, arguments: Any, flags: int, function: str) -> None:
     uuid = session.uuid(arguments.dom)
     where = impact(session, uuid, flags, function, also=_TEXT)
-    part = _part(session, "domain_set_scheduler_parameters")
+    part = part_of(session, "domain_set_scheduler_parameters")
     part.set(uuid, "schedinfo", mapping(arguments.params), None, **where)
 
 
@@ -95,13 +95,13 @@ def _numbers(cpumap: bytes, most: int) -> frozenset[int]:
     return frozenset(number for number in range(most) if bits >> number & 1)
 
 
-def _map(cpus: Iterable[int], length: int) -> bytes:
+def cpumap(cpus: Iterable[int], length: int) -> bytes:
     return sum(1 << cpu for cpu in cpus if cpu < length * 8).to_bytes(length, "little")
 
 
-def _pin(session: Session, arguments: Any, which: int | str, flags: int, function: str) -> None:
+def pin(session: Session, arguments: Any, which: int | str, flags: int, function: str) -> None:
     uuid = session.uuid(arguments.dom)
-    part = _part(session, "domain_pin_vcpu")
+    part = part_of(session, "domain_pin_vcpu")
     where = impact(session, uuid, flags, function, also=_TEXT)
     if which != "emulator" and which not in part.pins(uuid, live=where["live"]):
         raise Failure(8, f"requested vcpu '{which}' is not present in the domain")
@@ -114,19 +114,19 @@ def _pin(session: Session, arguments: Any, which: int | str, flags: int, functio
 @serves("domain_pin_vcpu", slow=True)
 def pin_vcpu(session: Session, arguments: Any) -> None:
     """Let a running domain's vCPU run on some CPUs only."""
-    _pin(session, arguments, arguments.vcpu, LIVE, "virDomainPinVcpu")
+    pin(session, arguments, arguments.vcpu, LIVE, "virDomainPinVcpu")
 
 
 @serves("domain_pin_vcpu_flags", slow=True)
 def pin_vcpu_flags(session: Session, arguments: Any) -> None:
     """The same of the guest, the definition, or both."""
-    _pin(session, arguments, arguments.vcpu, arguments.flags, "virDomainPinVcpuFlags")
+    pin(session, arguments, arguments.vcpu, arguments.flags, "virDomainPinVcpuFlags")
 
 
 @serves("domain_pin_emulator", slow=True)
 def pin_emulator(session: Session, arguments: Any) -> None:
     """Let what runs beside the vCPUs run on some CPUs only."""
-    _pin(session, arguments, "emulator", arguments.flags, "virDomainPinEmulator")
+    pin(session, arguments, "emulator", arguments.flags, "virDomainPinEmulator")
 
 
 @serves("domain_get_vcpu_pin_info", slow=True)
@@ -134,37 +134,10 @@ def get_vcpu_pin_info(session: Session, arguments: Any) -> tuple[bytes, int]:
     """Return where vCPUs may run, one map after the other."""
     uuid = session.uuid(arguments.dom)
     where = impact(session, uuid, arguments.flags, "virDomainGetVcpuPinInfo", also=_TEXT)
-    pins = _part(session, "domain_get_vcpu_pin_info").pins(uuid, live=where["live"])
+    pins = part_of(session, "domain_get_vcpu_pin_info").pins(uuid, live=where["live"])
     numbers = sorted(one for one in pins if isinstance(one, int))[: max(0, arguments.ncpumaps)]
     length = _length(arguments.maplen)
-    return b"".join(_map(pins[number], length) for number in numbers), len(numbers)
-
-
-@serves("domain_get_iothread_info", slow=True)
-def get_iothread_info(session: Session, arguments: Any) -> tuple[list[tuple[int, bytes]], int]:
-    """Return where each I/O thread may run."""
-    uuid = session.uuid(arguments.dom)
-    where = impact(session, uuid, arguments.flags, "virDomainGetIOThreadInfo")
-    pins = _part(session, "domain_get_iothread_info").pins(uuid, live=where["live"])
-    length = (session.driver.host().cpus + 7) // 8
-    found = [
-        (int(name.removeprefix("iothread")), _map(cpus, length))
-        for name, cpus in pins.items()
-        if isinstance(name, str) and name.startswith("iothread")
-    ]
-    return found, len(found)
-
-
-@serves("domain_pin_iothread", slow=True)
-def pin_iothread(session: Session, arguments: Any) -> None:
-    """Let an I/O thread run on some CPUs only."""
-    which, function = f"iothread{arguments.iothreads_id}", "virDomainPinIOThread"
-    uuid = session.uuid(arguments.dom)
-    where = impact(session, uuid, arguments.flags, function)
-    if which not in _part(session, "domain_pin_iothread").pins(uuid, live=where["live"]):
-        kind = "iothread" if where["live"] else "iothreadid"
-        raise Failure(8, f"{kind} {arguments.iothreads_id} not found")
-    _pin(session, arguments, which, arguments.flags, function)
+    return b"".join(cpumap(pins[number], length) for number in numbers), len(numbers)
 
 
 @serves("domain_get_emulator_pin_info", slow=True)
@@ -172,8 +145,8 @@ def get_emulator_pin_info(session: Session, arguments: Any) -> tuple[bytes, int]
     """Return where the rest may run."""
     uuid = session.uuid(arguments.dom)
     where = impact(session, uuid, arguments.flags, "virDomainGetEmulatorPinInfo", also=_TEXT)
-    pins = _part(session, "domain_get_emulator_pin_info").pins(uuid, live=where["live"])
-    return _map(pins["emulator"], _length(arguments.maplen)), 1
+    pins = part_of(session, "domain_get_emulator_pin_info").pins(uuid, live=where["live"])
+    return cpumap(pins["emulator"], _length(arguments.maplen)), 1
 
 
 def _length(asked: int) -> int:
