@@ -202,3 +202,34 @@ def test_a_viewer_is_handed_over(both: Both) -> None:
                 assert ours.recv(2, socket.MSG_WAITALL) == b"\1\1"
             assert domain.active
             domain.destroy()
+
+
+def test_the_rate_of_writes_is_measured_and_images_are_counted(guest: Domain) -> None:
+    """Both daemons tell the same figures of it, and of each image below a disk."""
+    guest.measure_dirty_rate(1)
+    found: dict[str, object] = {}
+
+    def measured() -> bool:
+        found.update(guest.stats(groups={"dirtyrate"}))
+        return found["dirtyrate.calc_status"] == 2
+
+    until(measured, "the end of the measurement")
+    assert found.keys() == {
+        f"dirtyrate.{name}"
+        for name in (
+            "calc_status", "calc_start_time", "calc_period", "calc_mode", "megabytes_per_second",
+        )
+    }  # fmt: skip
+    assert (found["dirtyrate.calc_period"], found["dirtyrate.calc_mode"]) == (1, "page-sampling")
+    with pytest.raises(PolyvisorError):
+        guest.measure_dirty_rate(mode="dirty-ring")
+    image = source(guest)
+    guest.snapshots.create("one", options=SnapshotOptions(disk_only=True))
+    assert guest.stats(groups={"block"})["block.count"] == 2
+    deep = guest.stats(groups={"block"}, backing=True)
+    assert deep["block.count"] == 3
+    assert (deep["block.0.path"], deep["block.1.path"]) == (source(guest), image)
+    ((_, same),) = guest.connection.domains.stats(groups={"block"}, backing=True)
+    assert same["block.1.path"] == image
+    assert guest.active
+    guest.destroy()
