@@ -147,6 +147,53 @@ class Family:
 
         return _named(act, help_text)
 
+    def edit(self) -> Command:
+        """Make ``PREFIX-edit NAME``."""
+
+        @command(f"{self.prefix}-edit")
+        @argument("name")
+        def edit(name: str) -> None:
+            from polyvisor.cli._editing import edited
+            from polyvisor.errors import OperationInvalid
+
+            found = self.object(name)
+            before = found.xml(inactive=True)
+
+            def keep(now: bytes) -> None:
+                if found.xml(inactive=True) != before:
+                    raise OperationInvalid("somebody else has changed the definition meanwhile")
+                document = type(found.spec()).from_xml(now)
+                if document.uuid != found.uuid:
+                    raise OperationInvalid(f"the UUID is another now; a {self.title} keeps its own")
+                self.find(session().connection).define(now)
+
+            how = "edited" if edited(found.name, before, "xml", keep) else "not changed"
+            session().done(f"{self._title} {name} {how}", key=found.key)
+
+        return _named(edit, f"Change a {self.title}'s definition in an editor ($VISUAL, $EDITOR).")
+
+    def name(self) -> Command:
+        """Make ``PREFIX-name UUID``."""
+
+        @command(f"{self.prefix}-name")
+        @argument("uuid")
+        def name(uuid: str) -> None:
+            text = self.object(uuid).summary().name
+            session().facts({"name": text}, lambda: echo(text))
+
+        return _named(name, f"Print the name of the {self.title} with a UUID.")
+
+    def uuid(self) -> Command:
+        """Make ``PREFIX-uuid NAME``."""
+
+        @command(f"{self.prefix}-uuid")
+        @argument("name")
+        def uuid(name: str) -> None:
+            text = str(self.object(name).summary().uuid)
+            session().facts({"uuid": text}, lambda: echo(text))
+
+        return _named(uuid, f"Print the UUID of a {self.title}.")
+
     def autostart(self) -> Command:
         """Make ``PREFIX-autostart NAME``."""
 

@@ -23,6 +23,9 @@ net_undefine_command: Command = _NETWORKS.verb(
 )
 net_autostart_command: Command = _NETWORKS.autostart()
 net_dumpxml_command: Command = _NETWORKS.dumpxml()
+net_edit_command: Command = _NETWORKS.edit()
+net_name_command: Command = _NETWORKS.name()
+net_uuid_command: Command = _NETWORKS.uuid()
 
 
 @command("net-info")
@@ -108,6 +111,7 @@ nwfilter_undefine_command: Command = _FILTERS.verb(
     "undefine", "undefined", "Forget a network filter."
 )
 nwfilter_dumpxml_command: Command = _FILTERS.dumpxml()
+nwfilter_edit_command: Command = _FILTERS.edit()
 
 nodedev_dumpxml_command: Command = _DEVICES.dumpxml()
 

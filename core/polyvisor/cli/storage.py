@@ -37,6 +37,9 @@ pool_refresh_command: Command = POOLS.verb(
 )
 pool_autostart_command: Command = POOLS.autostart()
 pool_dumpxml_command: Command = POOLS.dumpxml()
+pool_edit_command: Command = POOLS.edit()
+pool_name_command: Command = POOLS.name()
+pool_uuid_command: Command = POOLS.uuid()
 
 
 @command("pool-build")

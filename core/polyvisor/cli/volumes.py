@@ -149,19 +149,3 @@ def pool_create_as_command(name: str, kind: str, target: str | None) -> None:
     """Start a transient storage pool NAME of TYPE; see pool-define-as."""
     session().connection.storage_pools.create(_form(name, kind, target))
     session().done(f"Pool {name} created", name=name)
-
-
-@command("pool-name")
-@argument("uuid")
-def pool_name_command(uuid: str) -> None:
-    """Print the name of the storage pool with a UUID."""
-    name = POOLS.object(uuid).summary().name
-    session().facts({"name": name}, lambda: echo(name))
-
-
-@command("pool-uuid")
-@argument("name")
-def pool_uuid_command(name: str) -> None:
-    """Print the UUID of a storage pool."""
-    uuid = str(POOLS.object(name).summary().uuid)
-    session().facts({"uuid": uuid}, lambda: echo(uuid))

@@ -105,3 +105,38 @@ def test_the_simulator_says_what_it_does_not_know(polyvisor, words: list[str]) -
     """An error in words, and nothing invented."""
     done = polyvisor(*words)
     assert (done.code == 0) is (done.err == "")
+
+
+def test_objects_are_edited_and_named(
+    polyvisor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is refused, or of another UUID, changes nothing, and the text is kept."""
+    editor = tmp_path / "editor"
+    editor.write_text('#!/bin/sh\nsed -i "$CHANGE" "$1"\n')
+    editor.chmod(0o755)
+    monkeypatch.setenv("VISUAL", str(editor))
+    (tmp_path / "net.xml").write_text("<network><name>edited</name><bridge name='br7'/></network>")
+    assert polyvisor("net-define", "net.xml").code == 0
+    uuid = polyvisor("net-uuid", "edited").out.strip()
+    assert polyvisor("net-name", uuid).out == "edited\n"
+    monkeypatch.setenv("CHANGE", "s/br7/br8/")
+    assert polyvisor("net-edit", "edited").out == "Network edited edited\n"
+    assert "br8" in polyvisor("net-dumpxml", "edited").out
+    assert polyvisor("net-edit", "edited").out == "Network edited not changed\n"
+    monkeypatch.setenv("CHANGE", "s/<uuid>./<uuid>f/;s/<uuid>f\\(f*\\)/<uuid>\\1a/")
+    done = polyvisor("net-edit", "edited")
+    assert done.code == 1
+    kept = Path(done.err.rpartition("your text is in ")[2].split()[0].rstrip("."))
+    assert kept.exists()
+    kept.unlink()
+    assert polyvisor("net-uuid", "edited").out.strip() == uuid
+    done = polyvisor("pool-define-as", "e", "dir", "--target", str(tmp_path))
+    assert done.code == 0
+    monkeypatch.setenv("CHANGE", f"s#<path>{tmp_path}<#<path>{tmp_path}/other<#")
+    assert polyvisor("pool-edit", "e").out == "Storage pool e edited\n"
+    assert f"{tmp_path}/other" in polyvisor("pool-dumpxml", "e").out
+    (tmp_path / "f.xml").write_text("<filter name='f' chain='root'/>")
+    assert polyvisor("nwfilter-define", "f.xml").code == 0
+    monkeypatch.setenv("CHANGE", "s/chain='root'/chain='ipv4'/;s/chain=\"root\"/chain='ipv4'/")
+    assert polyvisor("nwfilter-edit", "f").out == "Network filter f edited\n"
+    assert "ipv4" in polyvisor("nwfilter-dumpxml", "f").out
