@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import attrs
@@ -50,14 +50,18 @@ class Guarded:
     daemon: Served
     readonly: str
 
-    def virsh(self, user: str, *words: str, readonly: bool = False) -> tuple[int, str]:
-        """Run virsh as a user; return its status and what it says."""
+    def command(self, user: str, *words: str, readonly: bool = False) -> list[str]:
+        """Return the command line of virsh as a user."""
         socket = self.readonly if readonly else self.daemon.socket
         uri = f"test+unix:///default?socket={socket}"
         found = pwd.getpwnam(user)
         who = ["setpriv", f"--reuid={found.pw_uid}", f"--regid={found.pw_gid}", "--clear-groups"]
         virsh = [need("virsh", "libvirt-clients"), *(["-r"] if readonly else []), "-c", uri]
-        done = run(*who, *virsh, *words)
+        return [*who, *virsh, *words]
+
+    def virsh(self, user: str, *words: str, readonly: bool = False) -> tuple[int, str]:
+        """Run virsh as a user; return its status and what it says."""
+        done = run(*self.command(user, *words, readonly=readonly))
         return done.returncode, done.stdout + done.stderr
 
 
@@ -179,3 +183,49 @@ def test_root_comes_in_where_polkit_does_not_run(
         status, words = guarded.virsh("nobody", "list")
         assert status == 1
         assert "polkit cannot be asked" in words
+
+
+def test_nobody_is_asked_for_a_client_that_has_gone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor more than twice at once for one user; a program that never ends is in pkcheck's place."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can be other users")
+    slow = folder / "bin" / "pkcheck"
+    slow.parent.mkdir()
+    slow.write_text(f"#!/bin/sh\necho $$ >> {folder}/asked\nexec sleep 1000\n")
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{slow.parent}:{os.environ['PATH']}")
+    asked = folder / "asked"
+
+    def until(condition: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + 60
+        while not condition():
+            assert time.monotonic() < deadline, what
+            time.sleep(0.05)
+
+    def pids() -> list[str]:
+        return asked.read_text().split() if asked.exists() else []
+
+    with served(folder / "d", config="[plugins.remote]\nauth_unix = 'polkit'\n") as daemon:
+        guarded = Guarded(daemon, "")
+        waiting = []
+        try:
+            for count in (1, 2):
+                waiting.append(
+                    subprocess.Popen(guarded.command("nobody", "list"), stdin=subprocess.DEVNULL)
+                )
+                until(lambda count=count: len(pids()) == count, "it is not asked")  # type: ignore[misc]
+            status, words = guarded.virsh("nobody", "list")
+            assert (status, "asked of others meanwhile" in words) == (1, True), words
+            # Nobody else is held up.
+            assert guarded.virsh("root", "list")[0] == 0
+        finally:
+            for client in waiting:
+                client.kill()
+                client.wait(30)
+        until(
+            lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids()),
+            "it is still asked for who has gone",
+        )
+        assert len(pids()) == 2
