@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -48,6 +49,16 @@ virtlogd -p {folder}/virtlogd.pid -f /etc/libvirt/virtlogd.conf &
 libvirtd -p {folder}/libvirtd.pid -f /etc/libvirt/libvirtd.conf &
 wait
 """
+
+
+def _listens(path: Path) -> bool:
+    """Say whether somebody takes connections at a path, where a socket is bound before that."""
+    with socket.socket(socket.AF_UNIX) as asked:
+        try:
+            asked.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 @contextmanager
@@ -92,7 +103,7 @@ def libvirt_host(folder: Path, name: str, *, settings: str = "") -> Iterator[str
         )
     try:
         end = monotonic() + PATIENCE
-        while not (folder / "run/libvirt-sock").exists():
+        while not _listens(folder / "run/libvirt-sock"):
             if host.poll() is not None or monotonic() > end:
                 raise RuntimeError(f"libvirtd did not start: {(folder / 'out').read_text()}")
             sleep(0.05)
