@@ -42,6 +42,16 @@ class Reporter:
                 note = {**self._about(item, target), **_evidence(item)}
                 item.user_properties.append((_PROPERTY, note))
 
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+        """Have the summary name each error, where several came while clearing away."""
+        report = yield
+        error = None if call.excinfo is None else call.excinfo.value
+        crash = getattr(report.longrepr, "reprcrash", None)
+        if isinstance(error, BaseExceptionGroup) and crash is not None:
+            crash.message = "; ".join(_said_by(error))
+        return report
+
     def _about(self, item: pytest.Item, target: Target) -> dict[str, Any]:
         """Return the target's facts; asked once for each module, on each worker."""
         module = item.nodeid.partition("::")[0]
@@ -88,6 +98,17 @@ def _evidence(item: pytest.Item) -> dict[str, Any]:
     parameters = getattr(getattr(item, "callspec", None), "params", {})
     refused = parameters.get("feature")
     return {"needs": needed, "refuses": refused if isinstance(refused, str) else None}
+
+
+def _said_by(group: BaseExceptionGroup[BaseException]) -> list[str]:
+    """Return the kind and the first line of each error of a group."""
+    said = []
+    for one in group.exceptions:
+        if isinstance(one, BaseExceptionGroup):
+            said += _said_by(one)
+        else:
+            said.append(f"{type(one).__name__}: {str(one).partition(chr(10))[0]}")
+    return said
 
 
 def _facts(target: Target) -> dict[str, Any]:

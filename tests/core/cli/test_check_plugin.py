@@ -137,6 +137,30 @@ def test_a_suite_that_fails(check: Check) -> None:
     assert "(polyvisor.errors.XmlSyntaxError: not readable as XML" in stages[-1]["text"]
 
 
+def test_a_suite_that_leaves_things(check: Check) -> None:
+    """What is wrong when a test is cleared away is told too, each thing of several."""
+    source = (
+        WORKS.format(target="'polyvisor_third:hosts'")
+        + """
+    def hosts(folder):
+        import os, uuid
+        from polyvisor_sim.conformance import sim
+        given = sim(folder)
+
+        def spec(name):
+            (given["files"] / uuid.uuid4().hex).touch()
+            os.open("/dev/null", os.O_RDONLY)
+            return given["spec"](name)
+
+        return {**given, "spec": spec}
+"""
+    )
+    code, stages, _ = check(source)
+    assert code == 1
+    assert "(AssertionError: descriptors left open: [" in stages[-1]["text"]
+    assert "; AssertionError: files left under " in stages[-1]["text"]
+
+
 def test_a_probe_that_hangs(check: Check) -> None:
     """It is given up after its time, and holds nobody up at the end."""
     source = WORKS.format(target=None).replace(
