@@ -287,7 +287,7 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         if self._wired(guest):
             from polyvisor_qemu import wires
 
-            wires.start(guest.run_dir, f"resume {guest.name!r}")
+            wires.start(guest.run_dir, f"run {guest.name!r}")
         if "served" in guest.runtime:
             # Whoever received it was killed after the switch of a post-copy.
             from polyvisor_qemu.along import stop_serving

@@ -169,11 +169,15 @@ def test_a_device_that_is_there_stays(network: Network, hosts: Hosts) -> None:
             "script /nowhere/script for vnet0",
         ),
         (
+            "<interface type='ethernet'><source><ip address='nonsense'/></source></interface>",
+            "give the network device vnet0 its addresses: 'nonsense' does not appear",
+        ),
+        (
             "<interface type='direct'><source dev='lo'/></interface>",
             "make a macvtap device on lo: Invalid argument",
         ),
     ],
-    ids=["no bridge", "switch", "script", "direct"],
+    ids=["no bridge", "switch", "script", "address", "direct"],
 )
 def test_what_cannot_be_made_is_told(
     network: Network, hosts: Hosts, interface: str, said: str
