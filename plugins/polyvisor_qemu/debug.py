@@ -13,7 +13,7 @@ from polyvisor_qemu.nodes import disk_of
 from polyvisor_qemu.qmp import QmpError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from uuid import UUID
 
     from polyvisor.events import MonitorEvent
@@ -28,8 +28,12 @@ class QemuDebug(Debug):
     def __init__(self, driver: QemuDriver) -> None:
         self._driver = driver
 
-    def command(self, uuid: UUID, command: str, *, human: bool) -> str:
-        """See :meth:`polyvisor.driver.Debug.command`."""
+    def command(self, uuid: UUID, command: str, *, human: bool, fds: Sequence[int] = ()) -> str:
+        """See :meth:`polyvisor.driver.Debug.command`.
+
+        QEMU forgets descriptors that it does not use once no monitor is connected: they stay from
+        one command to the next only while somebody listens to the guest's events.
+        """
         if human:
             given: dict[str, Any] = {"execute": "human-monitor-command"}
             given["arguments"] = {"command-line": command}
@@ -38,7 +42,8 @@ class QemuDebug(Debug):
         with self._driver.hold(uuid, "monitor command") as hold:
             hold.need_active()
             with self._driver.hypervisor.monitor(hold.guest) as monitor:
-                (told,) = monitor.ask((given["execute"], given.get("arguments", {})))
+                asked = given["execute"], given.get("arguments", {})
+                (told,) = monitor.ask(asked, fds=tuple(fds))
         if human:
             if isinstance(told, QmpError):
                 raise told

@@ -156,24 +156,25 @@ class Monitor:
         if refused is not None:
             raise refused
 
-    def ask(self, *commands: Command) -> list[Any]:
+    def ask(self, *commands: Command, fds: tuple[int, ...] = ()) -> list[Any]:
         """Run commands in one round trip and return their answers, in order.
 
         In the place of one that QEMU refuses stands the :class:`QmpError`.
 
         Args:
             commands: names and arguments, the latter as they are.
+            fds: descriptors to hand over with them.
 
         Raises:
             Timeout: no answer came.
             Gone: QEMU is gone.
         """
-        return self._answers(self._send_off(commands), commands)
+        return self._answers(self._send_off(commands, fds), commands)
 
-    def _send_off(self, commands: Sequence[Command]) -> int:
+    def _send_off(self, commands: Sequence[Command], fds: tuple[int, ...] = ()) -> int:
         """Send commands and return the number of the first."""
         first = self._number + 1
-        self._send(b"".join(self._request(name, given) for name, given in commands), ())
+        self._send(b"".join(self._request(name, given) for name, given in commands), fds)
         return first
 
     def _answers(self, first: int, commands: Sequence[Command]) -> list[Any]:

@@ -167,9 +167,9 @@ class DomainDebug(Face):
 
     sync: SyncDomainDebug
 
-    async def command(self, command: str, *, human: bool = False) -> str:
+    async def command(self, command: str, *, human: bool = False, fds: Sequence[int] = ()) -> str:
         """Send a command to the hypervisor's own monitor and return what it answers."""
-        return await self._run(self.sync.command, command, human=human)
+        return await self._run(self.sync.command, command, human=human, fds=fds)
 
     async def memory(self, address: int, size: int, *, physical: bool = True) -> bytes:
         """Return what is in the guest's memory."""

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from uuid import UUID
 
     from polyvisor.events import MonitorEvent
@@ -18,7 +18,7 @@ class Debug(ABC):
     """Reaches into running machines past all that keeps account of them."""
 
     @abstractmethod
-    def command(self, uuid: UUID, command: str, *, human: bool) -> str:
+    def command(self, uuid: UUID, command: str, *, human: bool, fds: Sequence[int] = ()) -> str:
         """Send a command to the hypervisor's own monitor and return what it answers.
 
         What the command changes is nobody's concern but the caller's: nothing is written down.
@@ -28,6 +28,8 @@ class Debug(ABC):
             command: for QEMU, JSON text such as ``{"execute": "query-status"}``; the answer is
                 JSON text with ``return`` or ``error``.
             human: it is a line of the monitor for people; so is the answer.
+            fds: descriptors that go with it (QMP's ``add-fd`` and ``getfd``), which stay the
+                caller's; left out where there are none, so that drivers need not know this.
 
         Raises:
             InvalidArgument: the command cannot be read.

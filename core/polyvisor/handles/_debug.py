@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from polyvisor.errors import InvalidArgument
 from polyvisor.handles._verb import verb
@@ -36,18 +37,20 @@ class DomainDebug:
         return self._connection._need(self._connection._driver.debug, "domains.debug")
 
     @verb
-    def command(self, command: str, *, human: bool = False) -> str:
+    def command(self, command: str, *, human: bool = False, fds: Sequence[int] = ()) -> str:
         """Send a command to the hypervisor's own monitor and return what it answers.
 
         Args:
             command: for QEMU, JSON text such as ``{"execute": "query-status"}``; the answer is
                 JSON text with ``return`` or ``error``.
             human: it is a line of the monitor for people; so is the answer.
+            fds: descriptors that go with it, as ``add-fd`` and ``getfd`` want them.
 
         Raises:
             InvalidArgument: the command cannot be read.
         """
-        return self._part.command(self._uuid, command, human=human)
+        more: dict[str, Any] = {"fds": tuple(fds)} if fds else {}
+        return self._part.command(self._uuid, command, human=human, **more)
 
     @verb
     def memory(self, address: int, size: int, *, physical: bool = True) -> bytes:

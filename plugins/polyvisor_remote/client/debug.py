@@ -8,7 +8,7 @@ from polyvisor.driver import Debug
 from polyvisor.errors import PolyvisorError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from uuid import UUID
 
     from polyvisor.events import MonitorEvent
@@ -33,11 +33,16 @@ class RemoteDebug(Debug):
     def __init__(self, driver: RemoteDriver) -> None:
         self._driver = driver
 
-    def command(self, uuid: UUID, command: str, *, human: bool) -> str:
+    def command(self, uuid: UUID, command: str, *, human: bool, fds: Sequence[int] = ()) -> str:
         """Have the monitor asked."""
         dom = self._driver.domains.reference(uuid)
-        call = ("qemu:domain_monitor_command", dom, command, _HMP if human else 0)
+        flags = _HMP if human else 0
+        call = ("qemu:domain_monitor_command", dom, command, flags)
         try:
+            if fds:
+                procedure = "qemu:domain_monitor_command_with_files"
+                told = self._driver.link.call_with(procedure, dom, command, flags, files=fds)
+                return str(told.result)
             (answer,) = self._driver.link.answers([call])
         except PolyvisorError as error:
             raise self._driver.domains.named(error, uuid, "domain_monitor_command") from None

@@ -102,12 +102,12 @@ class Link:
         return channel.begin(_remote[name], arguments)
 
     def call_with(self, name: str, *arguments: Any, files: Sequence[int]) -> Any:
-        """Call a procedure with descriptors; they stay the caller's.
+        """Call a procedure with descriptors; they stay the caller's. Names as in :meth:`call_all`.
 
         Raises:
             Unsupported: this connection carries none.
         """
-        return self._living().call_with(_remote[name], arguments, files)
+        return self._living().call_with(_procedure(name), arguments, files)
 
     def exchange(self, procedure: Procedure, arguments: Iterable[Any]) -> Message:
         """Call a procedure and return the answer as it came, which may be an error.

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from served import need
@@ -184,3 +184,39 @@ def test_a_client_hears_what_monitors_tell(guest: Domain) -> None:
     assert next(told).name == "RESUME"
     kinds = [next(heard).kind, next(heard).kind]
     assert kinds == [EventKind.SUSPENDED, EventKind.RESUMED]
+
+
+def test_descriptors_go_with_a_command(guest: Domain) -> None:
+    """QEMU has in its set what was open here, as long as somebody listens to it."""
+    listening = guest.connection.events(timeout=60)
+    asked = '{"execute":"add-fd","arguments":{"fdset-id":7,"opaque":"ours"}}'
+    deadline = time.monotonic() + 60
+    found: list[dict[str, Any]] = []
+    with open(os.devnull, "rb") as file:
+        while not found:  # Nobody tells when the one who listens has come so far.
+            assert time.monotonic() < deadline, "QEMU keeps nothing"
+            assert "return" in json.loads(guest.debug.command(asked, fds=[file.fileno()]))
+            found = json.loads(guest.debug.command('{"execute":"query-fdsets"}'))["return"]
+        assert not file.closed
+    assert {(one["fdset-id"], fd["opaque"]) for one in found for fd in one["fds"]} == {(7, "ours")}
+    assert "error" in guest.debug.command(asked)
+    del listening
+
+
+def test_virsh_sends_descriptors_along(both: Both) -> None:
+    """As libvirtd takes them."""
+    said = {}
+    for side, uri in both.uris.items():
+        both.said("define {folder}/{side}.xml")
+        both.said("start g")
+        with open(os.devnull, "rb") as file:
+            command = [need("virsh", "libvirt-clients"), "-c", uri, "qemu-monitor-command", "g"]
+            command += [f"--pass-fds={file.fileno()}", "--return-value"]
+            command += ['{"execute":"add-fd","arguments":{"fdset-id":9}}']
+            done = subprocess.run(
+                command, check=False, capture_output=True, text=True, timeout=60,
+                pass_fds=[file.fileno()],
+            )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        said[side] = sorted(json.loads(done.stdout))
+    assert said["a"] == said["b"]

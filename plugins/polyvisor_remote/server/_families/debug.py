@@ -10,6 +10,7 @@ from polyvisor_remote.server.failures import Failure
 
 if TYPE_CHECKING:
     from polyvisor.driver import Debug
+    from polyvisor_remote.server.passing import Files
     from polyvisor_remote.server.session import Session
 
 #: ``VIR_DOMAIN_QEMU_MONITOR_COMMAND_HMP``.
@@ -32,6 +33,17 @@ def monitor_command(session: Session, arguments: Any) -> tuple[str]:
     part = _part(session, "domain_monitor_command", "qemu")
     human = bool(arguments.flags & _HMP)
     return (part.command(session.uuid(arguments.dom), arguments.cmd, human=human),)
+
+
+@serves("domain_monitor_command_with_files", slow=True, of="qemu", files=True)
+def monitor_command_with_files(session: Session, arguments: Any, files: Files) -> tuple[str]:
+    """Send a command to the monitor, and descriptors with it."""
+    procedure = "domain_monitor_command_with_files"
+    check_flags(arguments.flags, _HMP, "virDomainQemuMonitorCommandWithFiles")
+    part = _part(session, procedure, "qemu")
+    fds = files.need(len(files.received))
+    human = bool(arguments.flags & _HMP)
+    return (part.command(session.uuid(arguments.dom), arguments.cmd, human=human, fds=fds),)
 
 
 @serves("domain_memory_peek", slow=True)
