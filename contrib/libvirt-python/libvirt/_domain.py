@@ -169,9 +169,16 @@ class virDomain(Handle):
         return _migration.sent(self, dconnuri, params, flags)
 
     startDirtyRateCalc = uses("domain_start_dirty_rate_calc")
+
+    def pinIOThread(self, iothread_id: int, cpumap: tuple[bool, ...], flags: int = 0) -> int:
+        """Let an I/O thread run on those CPUs of the host only that are true."""
+        bits = sum(1 << number for number, wanted in enumerate(cpumap) if wanted)
+        mask = bits.to_bytes(-(-len(cpumap) // 8), "little")
+        self._ask("domain_pin_iothread", self._ref, iothread_id, mask, flags)
+        return 0
+
     addIOThread = uses("domain_add_iothread")
     delIOThread = uses("domain_del_iothread")
-    pinIOThread = uses("domain_pin_iothread")
     setIOThreadParams = uses("domain_set_iothread_params")
     abortJob = uses("domain_abort_job")
     attachDevice = uses("domain_attach_device")
@@ -237,8 +244,11 @@ class virDomain(Handle):
     setAutostart = uses("domain_set_autostart")
     setBlockThreshold = uses("domain_set_block_threshold")
     setMemoryStatsPeriod = uses("domain_set_memory_stats_period")
-    PMSuspendForDuration = uses("domain_pm_suspend_for_duration")
-    PMWakeup = uses("domain_pm_wakeup")
+    launchSecurityInfo = uses("domain_get_launch_security_info")
+    perfEvents = uses("domain_get_perf_events")
+    setPerfEvents = uses("domain_set_perf_events")
+    pMSuspendForDuration = uses("domain_pm_suspend_for_duration")
+    pMWakeup = uses("domain_pm_wakeup")
     setLifecycleAction = uses("domain_set_lifecycle_action")
     setMaxMemory = uses("domain_set_max_memory")
     setMemory = uses("domain_set_memory")
