@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import time
@@ -213,6 +214,45 @@ def test_linux_lets_go(
         until_let_go(lambda xml=xml: linux.detach_device(xml, live=True))
     held = linux.spec().devices
     assert (len(held.disks), held.interfaces) == (1, ())
+
+
+def test_linux_lets_go_of_a_shared_folder(
+    hosts: Hosts,
+    boot_linux: Callable[..., Any],
+    until_let_go: Callable[[Callable[[], None]], None],
+) -> None:
+    """The process that shares a folder begins with it and ends with it, and it can come again."""
+    if os.geteuid() != 0 or not Path("/usr/lib/qemu/virtiofsd").exists():
+        pytest.skip("virtiofsd is not installed, or this is not root")
+    shared = "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>"
+    linux = boot_linux(more=shared)
+    folder = hosts.root / "shared"
+    folder.mkdir()
+    xml = (
+        f"<filesystem type='mount'><driver type='virtiofs'/><binary><sandbox mode='chroot'/>"
+        f"</binary><source dir='{folder}'/><target dir='b'/></filesystem>"
+    )
+
+    def sharing() -> int:
+        found = 0
+        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                words = entry.read_bytes().split(b"\0")
+                found += b"virtiofsd" in words[0] and f"source={folder}".encode() in words
+        return found
+
+    for _ in range(2):
+        linux.attach_device(xml, live=True)
+        assert sharing()
+        assert [one.target for one in linux.spec().devices.filesystems] == ["b"]
+        time.sleep(1)  # Linux finds it, and asks for it to stay until then.
+        until_let_go(lambda: linux.detach_device(xml, live=True))
+        assert linux.spec().devices.filesystems == ()
+        deadline = time.monotonic() + 30
+        while sharing():
+            assert time.monotonic() < deadline, "virtiofsd outlives its device"
+            time.sleep(0.02)
+    linux.agent.ping()
 
 
 def test_linux_lets_go_later(hosts: Hosts, linux: Any) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shutil
 import socket
+import struct
 import subprocess
+import tempfile
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from polyvisor.errors import Timeout, Unsupported
+from polyvisor_qemu.probe import has_spice
 from polyvisor_qemu.qmp import Monitor
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.real
 
 NET = "<interface type='user'><mac address='52:54:00:11:22:33'/><model type='{}'/>{}</interface>"
-VNC = "<graphics type='vnc' autoport='yes' passwd='{}'{}><listen type='address'/></graphics>"
+SCREEN = "<graphics type='{}' autoport='yes' passwd='{}'{}><listen type='address'/></graphics>"
 
 
 def _ask(hosts: Hosts, command: str, **given: Any) -> Any:
@@ -31,7 +34,12 @@ def _ask(hosts: Hosts, command: str, **given: Any) -> Any:
         return monitor.execute(command, **given)
 
 
-def _let_in(port: int, password: str) -> bool:
+def _openssl(*words: str, given: bytes) -> bytes:
+    line = ["openssl", *words]
+    return subprocess.run(line, check=True, input=given, capture_output=True).stdout
+
+
+def _vnc_lets_in(port: int, password: str) -> bool:
     """Say whether a VNC server lets somebody in (RFC 6143, 7.2.2)."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as server:
         server.settimeout(20)
@@ -45,34 +53,64 @@ def _let_in(port: int, password: str) -> bool:
         challenge = file.read(16)
         # The bits of each of the key's bytes stand the other way round.
         key = bytes(int(f"{byte:08b}"[::-1], 2) for byte in password.encode().ljust(8, b"\0")[:8])
-        line = ["openssl", "enc", "-des-ecb", "-provider", "legacy", "-provider", "default",
-                "-nopad", "-K", key.hex()]  # fmt: skip
-        file.write(subprocess.run(line, check=True, input=challenge, capture_output=True).stdout)
+        words = ("-des-ecb", "-provider", "legacy", "-provider", "default", "-nopad")
+        file.write(_openssl("enc", *words, "-K", key.hex(), given=challenge))
         file.flush()
         return bool(file.read(4) == bytes(4))
 
 
-def test_password(hosts: Hosts, make_spec: Make) -> None:
+def _spice_lets_in(port: int, password: str) -> bool:
+    """Say whether a SPICE server does (``SpiceLinkMess`` and so on of spice/protocol.h)."""
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=20) as server,
+        tempfile.NamedTemporaryFile() as key,
+    ):
+        file = server.makefile("rwb")
+        link = struct.pack("<IBBIII", 0, 1, 0, 0, 0, 18)  # its main channel, with no capabilities
+        file.write(struct.pack("<4sIII", b"REDQ", 2, 2, len(link)) + link)
+        file.flush()
+        size = struct.unpack("<4sIII", file.read(16))[3]
+        answer = file.read(size)
+        assert answer[:4] == bytes(4)
+        key.write(answer[4 : 4 + 162])
+        key.flush()
+        words = ("-encrypt", "-pubin", "-keyform", "DER", "-inkey", key.name)
+        oaep = ("-pkeyopt", "rsa_padding_mode:oaep")
+        file.write(_openssl("pkeyutl", *words, *oaep, given=password.encode() + b"\0"))
+        file.flush()
+        return bool(file.read(4) == bytes(4))
+
+
+LET_IN = {"vnc": _vnc_lets_in, "spice": _spice_lets_in}
+
+
+@pytest.mark.parametrize("kind", LET_IN)
+def test_password(hosts: Hosts, make_spec: Make, kind: str) -> None:
     """A display's password changes, and from the moment on that is said it lets nobody in."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is missing: apt install openssl")
-    domain = hosts.open().domains.create(make_spec(devices=VNC.format("first", "")))
+    if kind == "spice" and not has_spice():
+        pytest.skip("QEMU has no SPICE: apt install qemu-system-modules-spice")
+    let_in = LET_IN[kind]
+    domain = hosts.open().domains.create(make_spec(devices=SCREEN.format(kind, "first", "")))
     port = domain.spec().devices.graphics[0].port
-    assert _let_in(port, "first")
-    assert not _let_in(port, "second")
-    domain.update_device(VNC.format("second", ""), live=True)
-    assert _let_in(port, "second")
-    assert not _let_in(port, "first")
-    domain.update_device(VNC.format("second", " passwdValidTo='2001-01-01T00:00:00'"), live=True)
-    assert not _let_in(port, "second")
-    domain.update_device(VNC.format("third", ""), live=True)
-    assert _let_in(port, "third")
+    assert let_in(port, "first")
+    assert not let_in(port, "second")
+    domain.update_device(SCREEN.format(kind, "second", ""), live=True)
+    assert let_in(port, "second")
+    assert not let_in(port, "first")
+    domain.update_device(
+        SCREEN.format(kind, "second", " passwdValidTo='2001-01-01T00:00:00'"), live=True
+    )
+    assert not let_in(port, "second")
+    domain.update_device(SCREEN.format(kind, "third", ""), live=True)
+    assert let_in(port, "third")
     assert domain.spec().devices.graphics[0].passwd == "third"
     assert domain.spec().devices.graphics[0].port == port
     log = next(hosts.root.rglob("*.log")).read_text()
     assert "third" not in log
     with pytest.raises(Unsupported, match="keymap of its graphics does not change"):
-        domain.update_device(VNC.format("third", " keymap='de'"), live=True)
+        domain.update_device(SCREEN.format(kind, "third", " keymap='de'"), live=True)
 
 
 def test_figures_of_the_balloon(hosts: Hosts, make_spec: Make) -> None:

@@ -20,10 +20,10 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 MIGRATED = "running (migrated)"
 
 
-def wait_for(pair: Pair, side: str, wanted: str) -> None:
+def wait_for(pair: Pair, side: str, *wanted: str) -> None:
     """Wait until a side says something of the guest's state."""
     deadline = time.monotonic() + 60
-    while (told := state(pair, side)) != wanted:
+    while (told := state(pair, side)) not in wanted:
         assert time.monotonic() < deadline, f"{side}: {told}, not {wanted}"
         time.sleep(0.05)
 
@@ -70,12 +70,14 @@ def test_cut_off_and_taken_up_again(
         )
         try:
             wait_for(pair, source, "paused (post-copy)")
-            wait_for(pair, target, "running (post-copy)")
+            wait_for(pair, target, "running (post-copy)", MIGRATED)
             relay.cut()
             told, _ = moving.communicate(timeout=100)
         finally:
             moving.kill()
             moving.communicate()
+    if state(pair, target) == MIGRATED:
+        pytest.skip("this machine is too busy: the guest had arrived before it was cut off")
     if driven or "theirs" in (source, target):
         assert moving.returncode == 1, told
     wait_for(pair, source, "paused (post-copy failed)")
