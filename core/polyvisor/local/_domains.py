@@ -25,10 +25,11 @@ from polyvisor.states import DomainState, DomainSummary, StateReason
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from polyvisor.driver import DomainOptions, Events, UndefineOptions
+    from polyvisor.driver import DomainOptions, UndefineOptions
     from polyvisor.jobs import JobProgress
     from polyvisor.jobstats import JobStatistics
     from polyvisor.local._discovery import Survey
+    from polyvisor.local._events import LocalEvents
     from polyvisor.local._hold import Hold
     from polyvisor.local._keeper import Keeper
     from polyvisor.model import DomainSpec
@@ -43,7 +44,7 @@ __all__ = ["LocalDomains", "forget_definition"]
 class LocalDomains(Domains):
     """The domains of one host."""
 
-    def __init__(self, keeper: Keeper, events: Callable[[], Events | None]) -> None:
+    def __init__(self, keeper: Keeper, events: Callable[[], LocalEvents | None]) -> None:
         self._keeper = keeper
         self._events = events
         self._store = keeper.home.store

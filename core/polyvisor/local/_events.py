@@ -22,7 +22,7 @@ from polyvisor.state import NewEvent
 from polyvisor.states import DomainState, StateReason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from uuid import UUID
 
     from polyvisor.events import AnyEvent
@@ -36,6 +36,9 @@ __all__ = ["LocalEvents"]
 WATCH = "watch"
 #: Seconds to wait until the watch hears all guests that run already.
 BEGINNING = 2.0
+#: Seconds to wait for a thread of our own that ends. One who closes from within the watch, as a
+#: hook may, would else wait for itself.
+ENDING = 5.0
 #: Seconds after which a lock that was not given is another process's.
 CLAIMING = 0.1
 
@@ -47,6 +50,7 @@ class LocalEvents(Events):
         self._keeper = keeper
         self._streams: weakref.WeakSet[_Stream] = weakref.WeakSet()
         self._watch: _Watch | None = None
+        self._attending: set[threading.Thread] = set()
         # Reentrant: a stream that is no longer used may be collected at any time.
         self._mutex = threading.RLock()
 
@@ -72,6 +76,30 @@ class LocalEvents(Events):
             watch.hears.wait(BEGINNING)
         return stream
 
+    def attend(self, take: Callable[[AnyEvent], bool], *, name: str, timeout: float) -> None:
+        """Hear events in a thread of our own, from now on.
+
+        Args:
+            take: given each event; it ends if that returns true.
+            name: of the thread.
+            timeout: seconds without an event after which it ends, too.
+        """
+        stream = self._begin(_Stream(self, self._keeper, timeout, objects=False))
+
+        def run() -> None:
+            try:
+                with suppress(PolyvisorError):
+                    for event in stream:
+                        if take(event):
+                            break
+                stream.close()
+            finally:
+                self._attending.discard(threading.current_thread())
+
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        self._attending.add(thread)
+        thread.start()
+
     def forget(self, stream: _Stream) -> None:
         """Stop watching guests when nobody listens any more."""
         with self._mutex:
@@ -92,6 +120,9 @@ class LocalEvents(Events):
             watch, self._watch = self._watch, None
         if watch is not None:
             watch.close()
+        for thread in tuple(self._attending):
+            if thread is not threading.current_thread():
+                thread.join(ENDING)
 
 
 class _Stream:

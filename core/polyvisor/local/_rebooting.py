@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from polyvisor.errors import PolyvisorError
 from polyvisor.events import EventKind, ObjectEvent
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from polyvisor.driver import Events
+    from polyvisor.events import AnyEvent
+    from polyvisor.local._events import LocalEvents
 
 __all__ = ["see_through"]
 
@@ -22,23 +20,16 @@ PATIENCE = 600.0
 _OVER = (EventKind.REBOOT, EventKind.STOPPED)
 
 
-def see_through(events: Events, uuid: UUID) -> None:
+def see_through(events: LocalEvents, uuid: UUID) -> None:
     """Listen, in the background, until a guest that was asked to reboot has done so.
 
     Listening is what it takes: guests are watched then, and this one is started afresh. It
     ends with the connection, too.
     """
-    stream = events.stream(timeout=PATIENCE)
+    deadline = time.monotonic() + PATIENCE
 
-    def listen() -> None:
-        deadline = time.monotonic() + PATIENCE
-        with suppress(PolyvisorError):
-            for event in stream:
-                if isinstance(event, ObjectEvent):
-                    continue
-                if event.domain.uuid == uuid and event.kind in _OVER:
-                    break
-                if time.monotonic() > deadline:
-                    break
+    def over(event: AnyEvent) -> bool:
+        mine = not isinstance(event, ObjectEvent) and event.domain.uuid == uuid
+        return (mine and event.kind in _OVER) or time.monotonic() > deadline
 
-    threading.Thread(target=listen, name="polyvisor-reboot", daemon=True).start()
+    events.attend(over, name="polyvisor-reboot", timeout=PATIENCE)
