@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Reporter"]
 
+#: What errors begin with on hosts that a run has made for itself.
+_ROOT = re.compile(r"\S+:///\S*\broot=\S+: ")
 #: Under this name a test's report carries what its target is.
 _PROPERTY = "polyvisor_target"
 
@@ -126,7 +129,7 @@ def _facts(target: Target) -> dict[str, Any]:
             "support": {
                 feature: {
                     "status": str(answer.status),
-                    "reason": answer.reason,
+                    "reason": _ROOT.sub("", answer.reason),
                     "since": answer.since,
                     "usable": answer.usable,
                 }
