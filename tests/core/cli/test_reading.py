@@ -151,7 +151,14 @@ def test_a_list_of_domains_imports_no_more_than_it_needs() -> None:
         )
         assert {name for name in ours if name.startswith("polyvisor.local.")} == {
             f"polyvisor.local.{room}"
-            for room in ("_domains", "_driver", "_hypervisor", "_keeper", "_travel")
+            for room in (
+                "_alterations",
+                "_domains",
+                "_driver",
+                "_hypervisor",
+                "_keeper",
+                "_travel",
+            )
         }
         assert {name for name in ours if name.startswith("polyvisor.driver.")} == {
             f"polyvisor.driver.{room}" for room in ("_base", "_domains")
