@@ -39,6 +39,8 @@ remember_owner = 0
 namespaces = []
 stdio_handler = "logd"
 """
+#: libvirt's LXC driver fails where control groups of both versions are mounted.
+_ONE_CGROUP = "umount /sys/fs/cgroup/unified 2>/dev/null || true"
 _SCRIPT = """\
 set -e
 mount --make-rprivate /
@@ -62,13 +64,16 @@ def _listens(path: Path) -> bool:
 
 
 @contextmanager
-def libvirt_host(folder: Path, name: str, *, settings: str = "") -> Iterator[str]:
+def libvirt_host(
+    folder: Path, name: str, *, settings: str = "", containers: bool = False
+) -> Iterator[str]:
     """Run a host; yield the URI of its QEMU driver.
 
     Args:
         folder: an empty folder for all that it writes; with a short path, for its sockets.
         name: the host's name.
         settings: further lines of its ``qemu.conf``.
+        containers: whether it is to run containers as well.
 
     Raises:
         Missing: not root, or libvirt's daemons are not installed.
@@ -90,6 +95,10 @@ def libvirt_host(folder: Path, name: str, *, settings: str = "") -> Iterator[str
     )
     (folder / "hosts").write_text(f"127.0.0.1 localhost {name}\n")
     mounts = "\n".join(f"mount --bind {folder}/{part} {place}" for part, place in _FOLDERS.items())
+    if containers:
+        if not any(Path("/usr/lib").glob("*/libvirt/connection-driver/libvirt_driver_lxc.so")):
+            raise Missing("libvirt's LXC driver is missing: apt install libvirt-daemon-driver-lxc")
+        mounts += f"\n{_ONE_CGROUP}"
     script = _SCRIPT.format(mounts=mounts, name=name, folder=folder)
     with (folder / "out").open("wb") as out:
         host = subprocess.Popen(

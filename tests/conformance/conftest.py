@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import os
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -62,3 +66,48 @@ def serial_ticks(tmp_path: Path) -> Callable[[Domain], Sequence[int]]:
         return read_ticks(tmp_path / "serial")
 
     return ticks
+
+
+def need(reason: str | None) -> None:
+    """Skip a test for a reason, or fail it where nothing may be left out."""
+    if reason is None:
+        return
+    if os.environ.get("POLYVISOR_REQUIRE_REAL") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def daemons() -> Iterator[Callable[..., list[str]]]:
+    """Hold a function that runs libvirt hosts of given names; it returns their QEMU drivers' URIs.
+
+    Benchmarks use the hosts too. Each knows the others' names, by which it is sent to.
+    """
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
+        patch.syspath_prepend(Path(__file__).parents[1] / "bench")
+        from harness import Missing
+        from libvirt_host import libvirt_host
+
+        # Short, since sockets are in it.
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pv-")))
+
+        def run(*names: str, containers: bool = False) -> list[str]:
+            try:
+                uris = [
+                    stack.enter_context(libvirt_host(folder / name, name, containers=containers))
+                    for name in names
+                ]
+            except Missing as missing:
+                need(str(missing))
+            for name in names:
+                (folder / name / "hosts").write_text(f"127.0.0.1 localhost {' '.join(names)}\n")
+            return uris
+
+        yield run
+
+
+@pytest.fixture(scope="session")
+def via() -> str:
+    """Hold libvirtd's name and version."""
+    said = subprocess.run(["libvirtd", "--version"], capture_output=True, text=True, check=True)
+    return f"libvirtd {said.stdout.split()[-1]}"

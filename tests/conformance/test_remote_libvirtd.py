@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import os
 import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack
-from functools import cache
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,8 +18,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.real
 
-_NAMES = ("pva", "pvb")
-_BENCH = Path(__file__).parents[1] / "bench"
 #: A floppy that is not written, since libvirt migrates no guest whose disk is not shared.
 _FLOPPY = """<disk type='file' device='floppy'><driver name='qemu' type='raw'/>
 <source file='{}'/><target dev='fda' bus='fdc'/><readonly/></disk>"""
@@ -66,46 +57,17 @@ class TestEvents(suite.TestEvents):
         ]
 
 
-def _module(name: str) -> ModuleType:
-    """Import what runs a libvirt host of its own, which benchmarks use too."""
-    sys.path.insert(0, str(_BENCH))
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.remove(str(_BENCH))
-
-
 @pytest.fixture(scope="module")
-def hosts() -> Iterator[tuple[str, str]]:
+def hosts(daemons: Callable[..., list[str]]) -> tuple[str, str]:
     """Run two hosts of their own and hold the URIs of their QEMU drivers."""
-    missing = _module("harness").Missing
-    with ExitStack() as stack:
-        # Short, since sockets are in it.
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pv-")))
-        try:
-            found = [
-                stack.enter_context(_module("libvirt_host").libvirt_host(folder / name, name))
-                for name in _NAMES
-            ]
-            for name in _NAMES:
-                # Each must know the other's name, by which it is sent to.
-                (folder / name / "hosts").write_text(f"127.0.0.1 localhost {' '.join(_NAMES)}\n")
-        except missing as error:
-            if os.environ.get("POLYVISOR_REQUIRE_REAL") == "1":
-                pytest.fail(str(error))
-            pytest.skip(str(error))
-        yield found[0], found[1]
-
-
-@cache
-def _version() -> str:
-    """Return libvirtd's name and version."""
-    said = subprocess.run(["libvirtd", "--version"], capture_output=True, text=True, check=True)
-    return f"libvirtd {said.stdout.split()[-1]}"
+    first, second = daemons("pva", "pvb")
+    return first, second
 
 
 @pytest.fixture
-def target(hosts: tuple[str, str], tmp_path: Path, counting_spec, serial_ticks, request) -> Target:
+def target(
+    hosts: tuple[str, str], via: str, tmp_path: Path, counting_spec, serial_ticks, request
+) -> Target:
     """Both hosts, and the boot sector's disk."""
     from polyvisor.testing.counting import write_image
 
@@ -127,5 +89,5 @@ def target(hosts: tuple[str, str], tmp_path: Path, counting_spec, serial_ticks, 
         device=_USB_DISK.format,
         slow=5.0,
         served=True,
-        via=_version(),
+        via=via,
     )

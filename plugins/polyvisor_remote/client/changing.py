@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.driver import Annotations, Devices, Dumps, Resources
@@ -24,7 +25,6 @@ _LIVE, _CONFIG, _MAXIMUM = 1, 2, 4
 #: ``virDomainMetadataType``.
 _KINDS = {"description": 0, "title": 1}
 _ELEMENT = 2
-# virDomainCoreDumpFlags
 #: Values of I/O threads (``VIR_DOMAIN_IOTHREAD_POLL_MAX_NS`` and its like).
 _IOTHREAD = {
     "poll_max_ns": ULLONG,
@@ -33,6 +33,7 @@ _IOTHREAD = {
     "thread_pool_min": INT,
     "thread_pool_max": INT,
 }
+# virDomainCoreDumpFlags
 _CRASH, _DUMP_LIVE, _RESET, _MEMORY_ONLY = 1, 2, 8, 16
 #: ``virDomainCoreDumpFormat``.
 _FORMATS = {"raw": 0, "kdump-zlib": 1, "kdump-lzo": 2, "kdump-snappy": 3, "win-dmp": 4}
@@ -66,6 +67,16 @@ class RemoteDevices(Devices):
         self._call(uuid, "domain_update_device_flags", xml, impact(live=live, config=config))
 
 
+@contextmanager
+def _of(feature: str) -> Iterator[None]:
+    """Have an error of a server that cannot do something name the feature."""
+    try:
+        yield
+    except Unsupported as error:
+        error.feature = error.feature or feature
+        raise
+
+
 class RemoteResources(Resources):
     """Virtual CPUs and memory of a server's domains; the protocol counts memory in KiB."""
 
@@ -74,12 +85,15 @@ class RemoteResources(Resources):
 
     def set_vcpus(self, uuid: UUID, count: int, *, live: bool, config: bool) -> None:
         """Have so many on."""
-        self._call(uuid, "domain_set_vcpus_flags", count, impact(live=live, config=config))
+        flags = impact(live=live, config=config)
+        with _of("devices.vcpus"):
+            self._call(uuid, "domain_set_vcpus_flags", count, flags)
 
     def set_memory(self, uuid: UUID, size: int, *, live: bool, config: bool) -> None:
         """Have so much given."""
         flags = impact(live=live, config=config)
-        self._call(uuid, "domain_set_memory_flags", size // 1024, flags)
+        with _of("devices.memory"):
+            self._call(uuid, "domain_set_memory_flags", size // 1024, flags)
 
     def set_memory_stats_period(
         self, uuid: UUID, seconds: int, *, live: bool, config: bool

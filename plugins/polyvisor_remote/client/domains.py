@@ -328,12 +328,14 @@ class RemoteDomains(Domains):
 
     def undefine(self, uuid: UUID, options: UndefineOptions) -> None:
         """Have a definition forgotten."""
+        # What a driver cannot have is not there to be forgotten; it would refuse the flag.
+        can = self._driver.server.can
         chosen = (
-            (options.managed_save, 1),
-            (options.snapshots, 2),
+            (options.managed_save and can("save.managed"), 1),
+            (options.snapshots and can("snapshots.memory"), 2),
             (options.nvram, 4),
             (options.nvram is False, 8),
-            (options.checkpoints, 16),
+            (options.checkpoints and can("checkpoints"), 16),
             (options.tpm, 32),
             (options.tpm is False, 64),
         )

@@ -31,15 +31,15 @@ _ACCELERATORS = {"kvm": "kvm", "xen": "xen", "hvf": "hvf", "bhyve": "bhyve", "qe
 
 
 class _Part:
-    """A part, made when it is first asked for if the server can what it stands for.
+    """A part, made when it is first asked for if the server can any of what it stands for.
 
     Args:
-        feature: of the support table; what tells whether the part is there.
         where: ``"module:class"`` in this package; the class takes the driver.
+        features: of the support table; what tells whether the part is there.
     """
 
-    def __init__(self, feature: str, where: str) -> None:
-        self._feature = feature
+    def __init__(self, where: str, *features: str) -> None:
+        self._features = features
         self._module, _, self._class = where.partition(":")
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -49,7 +49,7 @@ class _Part:
         if driver is None:
             return self
         made = None
-        if driver.server.can(self._feature):
+        if any(map(driver.server.can, self._features)):
             from importlib import import_module
 
             module = import_module(f"polyvisor_remote.client.{self._module}")
@@ -59,8 +59,8 @@ class _Part:
         return made
 
 
-def _part(feature: str, where: str) -> Any:
-    return _Part(feature, where)
+def _part(where: str, *features: str) -> Any:
+    return _Part(where, *features)
 
 
 class RemoteDriver(Driver):
@@ -75,29 +75,29 @@ class RemoteDriver(Driver):
         server: what it can.
     """
 
-    save = _part("save.file", "saving:RemoteSave")
-    migration = _part("migration.live", "migration:RemoteMigration")
-    snapshots = _part("snapshots.memory", "snapshots:RemoteSnapshots")
-    block = _part("block.jobs", "disks:RemoteBlockJobs")
-    checkpoints = _part("checkpoints", "disks:RemoteCheckpoints")
-    backups = _part("backup", "disks:RemoteBackups")
-    devices = _part("devices.attach", "changing:RemoteDevices")
-    resources = _part("devices.vcpus", "changing:RemoteResources")
-    annotations = _part("domains.metadata", "changing:RemoteAnnotations")
-    dumps = _part("domains.dump", "changing:RemoteDumps")
-    tuning = _part("domains.tuning", "tuning:RemoteTuning")
+    save = _part("saving:RemoteSave", "save.file")
+    migration = _part("migration:RemoteMigration", "migration.live")
+    snapshots = _part("snapshots:RemoteSnapshots", "snapshots.memory")
+    block = _part("disks:RemoteBlockJobs", "block.jobs")
+    checkpoints = _part("disks:RemoteCheckpoints", "checkpoints")
+    backups = _part("disks:RemoteBackups", "backup")
+    devices = _part("changing:RemoteDevices", "devices.attach")
+    resources = _part("changing:RemoteResources", "devices.vcpus", "devices.memory")
+    annotations = _part("changing:RemoteAnnotations", "domains.metadata")
+    dumps = _part("changing:RemoteDumps", "domains.dump")
+    tuning = _part("tuning:RemoteTuning", "domains.tuning")
     domains: RemoteDomains
-    consoles = _part("console.serial", "seat:RemoteConsoles")
-    screens = _part("console.screenshot", "seat:RemoteScreens")
-    debug = _part("domains.debug", "debug:RemoteDebug")
-    agent = _part("guest.agent", "seat:RemoteAgent")
-    storage_pools = _part("storage", "storage:RemoteStoragePools")
-    networks = _part("networks", "objects:RemoteNetworks")
-    interfaces = _part("interfaces", "objects:RemoteInterfaces")
-    node_devices = _part("node-devices", "objects:RemoteNodeDevices")
-    secrets = _part("secrets", "objects:RemoteSecrets")
-    nwfilters = _part("nwfilters", "objects:RemoteNwFilters")
-    events = _part("events", "events:RemoteEvents")
+    consoles = _part("seat:RemoteConsoles", "console.serial")
+    screens = _part("seat:RemoteScreens", "console.screenshot")
+    debug = _part("debug:RemoteDebug", "domains.debug")
+    agent = _part("seat:RemoteAgent", "guest.agent")
+    storage_pools = _part("storage:RemoteStoragePools", "storage")
+    networks = _part("objects:RemoteNetworks", "networks")
+    interfaces = _part("objects:RemoteInterfaces", "interfaces")
+    node_devices = _part("objects:RemoteNodeDevices", "node-devices")
+    secrets = _part("objects:RemoteSecrets", "secrets")
+    nwfilters = _part("objects:RemoteNwFilters", "nwfilters")
+    events = _part("events:RemoteEvents", "events")
 
     def __init__(self, uri: str, link: Link) -> None:
         self.uri = uri

@@ -89,6 +89,7 @@ _PATTERNS = (
     (1, ("is in use by a block job",), errors.OperationInvalid),
     (8, ("does not have an active block job",), errors.OperationInvalid),
     (1, ("cannot find character device", "cannot find default console",
+         "cannot find console device",
          "No graphics backend with index"), errors.NotFound),
     (9, ("Active console session exists",), errors.Busy),
     (55, ("no such screen",), errors.NotFound),
