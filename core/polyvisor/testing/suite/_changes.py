@@ -115,7 +115,7 @@ class TestIoThreads:
         """The guest's are its own; its definition stays as it was."""
         domain.start()
         domain.add_iothread(3)
-        domain.set_iothread(3, {"poll_max_ns": 1000, "thread_pool_min": 1})
+        domain.set_iothread(3, {"poll_max_ns": 1000, "thread_pool_min": 1, "thread_pool_max": 8})
         assert domain.spec().iothreads == 1
         assert domain.spec(inactive=True).iothreads is None
         domain.remove_iothread(3)
