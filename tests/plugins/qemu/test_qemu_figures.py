@@ -74,7 +74,7 @@ def test_kvm_knows_what_is_written_to(hosts: Hosts) -> None:
 
     works, why = kvm_works(emulator_for(None, {}) or "", str(hosts.root / "cache"))
     if not works:
-        pytest.skip(f"KVM cannot be used: {why}")
+        pytest.skip(f"this kernel has no KVM that works: {why}")
     spec = attrs.evolve(hosts.counting(), type="kvm")
     domain = hosts.open().domains.define(spec)
     domain.start()

@@ -51,9 +51,9 @@ class Pair:
         text = serial.read_text() if serial.exists() else ""
         return text[: text.rfind("\n") + 1].split()[1::2]
 
-    def wait_for_count(self) -> None:
+    def wait_for_count(self, more: int = 3) -> None:
         """Wait until a few further lines were counted."""
-        wanted = len(self.lines()) + 3
+        wanted = len(self.lines()) + more
         deadline = time.monotonic() + 60
         while len(self.lines()) < wanted:
             assert time.monotonic() < deadline, f"the guest counted {len(self.lines())}"
