@@ -51,9 +51,9 @@ class Pair:
         text = serial.read_text() if serial.exists() else ""
         return text[: text.rfind("\n") + 1].split()[1::2]
 
-    def wait_for_count(self, more: int = 3) -> None:
+    def wait_for_count(self) -> None:
         """Wait until a few further lines were counted."""
-        wanted = len(self.lines()) + more
+        wanted = len(self.lines()) + 3
         deadline = time.monotonic() + 60
         while len(self.lines()) < wanted:
             assert time.monotonic() < deadline, f"the guest counted {len(self.lines())}"
