@@ -245,11 +245,14 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
     def observe_all(self, guests: Sequence[Guest]) -> Sequence[Observation]:
         """See which QEMUs are alive; of guests that were looked at before, the kernel tells."""
         before = self._looked
-        again = before is not None and before.guests is guests
-        if again and before is not None and before.watch is not None and not before.watch.ended():
+        if before is not None and before.guests is not guests:
+            before = None
+        if before is not None and before.watch is not None and not before.watch.ended():
             return before.looks
         looks = super().observe_all(guests)
-        self._looked = _Looked(guests, looks, self._watch(guests) if again else None)
+        # Whoever looks but once needs no descriptors for it.
+        watch = None if before is None else self._watch(guests)
+        self._looked = _Looked(guests, looks, watch)
         return looks
 
     def _watch(self, guests: Sequence[Guest]) -> Watch | None:

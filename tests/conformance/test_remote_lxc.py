@@ -7,7 +7,7 @@ import shutil
 import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 from xml.sax.saxutils import escape
 
 import pytest
@@ -99,14 +99,11 @@ def host_uri(daemons: Callable[..., list[str]]) -> str:
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def root(tmp_path: Path, leave_out: Callable[[str], NoReturn]) -> Path:
     """Hold the root folder of containers."""
     busybox = Path(os.environ.get("POLYVISOR_LINUX", "/")) / "bin/busybox"
     if not busybox.exists():
-        reason = "busybox is missing: POLYVISOR_LINUX names a folder with it, as .ci/run makes one"
-        if os.environ.get("POLYVISOR_REQUIRE_REAL") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        leave_out("busybox is missing: POLYVISOR_LINUX names a folder with it; .ci/run makes one")
     root = tmp_path / "root"
     for name in ("bin", "dev", "proc", "sys", "tmp"):
         (root / name).mkdir(parents=True)
