@@ -188,6 +188,10 @@ def send(
                 where = opened.enter_context(_reached(guest, uri))
             else:
                 where = opened.enter_context(connected(uri)).fileno()
+            if options.post_copy and isinstance(where, int):
+                from polyvisor_qemu.postcopy import leave_by
+
+                leave_by(guest, where)
             stream.begin_out(
                 monitor,
                 where,

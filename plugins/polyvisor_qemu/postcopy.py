@@ -4,10 +4,15 @@ The source's QEMU goes from ``active`` to ``postcopy-active``, and from there no
 ``cont`` is refused. Ours at the destination stands still then, since it was started with ``-S``,
 until it is told to run. A connection that breaks is ``postcopy-paused`` on either side
 (QEMU's docs/devel/migration.rst).
+
+A source that has sent all of it is cut off in another way: QEMU 7.2 lets go of its connection and
+stays ``postcopy-active`` for good. So it is remembered by which connection a guest leaves, and
+that QEMU has it no longer is looked for.
 """
 
 from __future__ import annotations
 
+import os
 import select
 import time
 from contextlib import suppress
@@ -32,6 +37,7 @@ __all__ = [
     "arrived",
     "check",
     "how_far",
+    "leave_by",
     "need_host",
     "receive_rest",
     "resume_rest",
@@ -52,6 +58,8 @@ _HOW_FAR = {
     "postcopy-paused": PostCopy.BROKEN,
     "completed": PostCopy.DONE,
 }
+#: A guest's runtime fact: the connection by which it leaves, as proc(5) names it.
+LEAVES_BY = "leaves_by"
 #: Seconds to wait for a QEMU that may stand still as it needs a page.
 STANDING = 3.0
 #: Seconds that QEMU has to give up a connection once it is told to.
@@ -116,9 +124,11 @@ def how_far(hypervisor: QemuHypervisor, guest: Guest) -> PostCopy | None:
             heard = aside.status()
         if heard == "postcopy-paused":
             return PostCopy.BROKEN  # Nothing but a word there ends that.
+    connected = arriving or _connected(hypervisor, guest)
     try:
         with hypervisor.monitor(guest, at_most=STANDING if arriving else inf) as monitor:
-            return _HOW_FAR.get(monitor.execute("query-migrate").get("status", ""))
+            far = _HOW_FAR.get(monitor.execute("query-migrate").get("status", ""))
+            return PostCopy.LOST if far is PostCopy.FLOWING and not connected else far
     except Gone:
         if process.wait(5):
             return None
@@ -129,6 +139,20 @@ def how_far(hypervisor: QemuHypervisor, guest: Guest) -> PostCopy | None:
             raise
         with Aside(guest) as aside:
             return _HOW_FAR.get(aside.status() or "")
+
+
+def leave_by(guest: Guest, fd: int) -> None:
+    """Source: remember the connection by which a guest leaves."""
+    guest.runtime[LEAVES_BY] = f"socket:[{os.fstat(fd).st_ino}]"
+
+
+def _connected(hypervisor: QemuHypervisor, guest: Guest) -> bool:
+    """Say whether a source has the connection yet by which its guest leaves.
+
+    It lets go of it when all has arrived too, but then it says so before: ask this first.
+    """
+    process, name = hypervisor.process(guest), guest.runtime.get(LEAVES_BY)
+    return process is None or name is None or process.has_open(name)
 
 
 def switch(monitor: Monitor, job: Job) -> None:
@@ -175,12 +199,19 @@ def send_rest(hypervisor: QemuHypervisor, guest: Guest, job: Job) -> dict[str, A
         poller.register(monitor, select.POLLIN)
         while True:
             steer(monitor, job.wishes())
+            connected = _connected(hypervisor, guest)
             info: dict[str, Any] = monitor.execute("query-migrate")
             with suppress(Cancelled):  # It comes too late.
                 progress(job, "post-copy", info, None)
             status = info.get("status")
             if status == "completed":
                 return figures(info)
+            if not connected and _HOW_FAR.get(str(status)) is PostCopy.FLOWING:
+                raise HypervisorError(
+                    f"the connection of {guest.name!r} broke when all of it was sent, and QEMU "
+                    f"(as of version 7.2) does not send it again",
+                    domain=guest.name,
+                )
             if status not in ("postcopy-active", "postcopy-recover"):
                 words = str(info.get("error-desc", ""))
                 raise HypervisorError(
@@ -236,6 +267,7 @@ def resume_rest(
                 ("getfd", {"fdname": "resume"}),
                 ("migrate", {"uri": "fd:resume", "resume": True}),
             ]
+            leave_by(guest, made.fileno())
             monitor.execute_all(*told, fds=(made.fileno(),))
 
 

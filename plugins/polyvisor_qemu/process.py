@@ -111,6 +111,22 @@ class Process:
         if not self.wait(patience):
             self.kill()
 
+    def has_open(self, target: str) -> bool:
+        """Say whether a descriptor of its leads somewhere; ``True`` if that cannot be seen.
+
+        Args:
+            target: where, as proc(5) has it: ``socket:[INODE]``.
+        """
+        folder = f"/proc/{self.pid}/fd"
+        try:
+            for fd in os.listdir(folder):
+                with suppress(FileNotFoundError):
+                    if os.readlink(f"{folder}/{fd}") == target:
+                        return True
+        except OSError:
+            return True
+        return False
+
     def cpu_time(self) -> float:
         """Return the seconds of CPU time it has used."""
         with suppress(OSError, IndexError):

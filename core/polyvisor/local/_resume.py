@@ -20,9 +20,9 @@ from polyvisor.local._jobs import final, sent
 from polyvisor.local._switch import PostCopy
 from polyvisor.local._switched import (
     ARRIVED,
+    CUT_OFF,
     follow,
     how_far,
-    is_switched,
     left_behind,
     note_leaving,
     send_rest,
@@ -63,7 +63,13 @@ class ResumedDeparture:
         hold, record = self._hold, self._hold.known
         intent = record.intent
         leaving = intent is not None and intent["op"] == "migrate-out"
-        if not record.active or not leaving or not is_switched(hold):
+        far = how_far(hold) if record.active and leaving else None
+        if far is PostCopy.LOST:
+            raise hold.invalid(
+                "all of its memory had been sent when the stream was cut off, and it is not sent "
+                "again; unless all of it is there, destroy it on both sides"
+            )
+        if far not in (PostCopy.FLOWING, *CUT_OFF):
             raise hold.invalid("no migration of it by post-copy was cut off, which could go on")
         assert intent is not None
         self._migration = str(intent["id"])
@@ -128,7 +134,7 @@ class ResumedDeparture:
 
     def _note(self) -> None:
         with suppress(PolyvisorError):
-            if how_far(self._hold) is PostCopy.BROKEN:
+            if how_far(self._hold) in CUT_OFF:
                 left_behind(self._hold)
 
 

@@ -25,6 +25,8 @@ class PostCopy(StrEnum):
     FLOWING = "flowing"
     #: The same, but the stream is cut off; it can be taken up again.
     BROKEN = "broken"
+    #: The same, but it cannot: what is on its way is sent only once.
+    LOST = "lost"
     #: All memory is there.
     DONE = "done"
 

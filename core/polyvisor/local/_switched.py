@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ARRIVED",
+    "CUT_OFF",
     "follow",
     "how_far",
     "is_switched",
@@ -42,6 +43,8 @@ __all__ = [
 
 #: A guest's runtime fact at the destination: some of its memory may still be at the source.
 ARRIVED = "post_copy"
+#: What a hypervisor says of a stream that was cut off.
+CUT_OFF = frozenset({PostCopy.BROKEN, PostCopy.LOST})
 #: Seconds that a switch takes which was asked for: the hypervisor is in a pass over memory.
 SWITCHING = 5.0
 
@@ -62,7 +65,7 @@ def how_far(hold: Hold) -> PostCopy | None:
 
 def is_switched(hold: Hold) -> bool:
     """Say whether the destination has the guest and part of its memory is still at the source."""
-    return how_far(hold) in (PostCopy.FLOWING, PostCopy.BROKEN)
+    return how_far(hold) in (PostCopy.FLOWING, *CUT_OFF)
 
 
 # Source
@@ -72,7 +75,7 @@ def note_leaving(hold: Hold, far: PostCopy | None, **more: Any) -> None:
     """Record that the source has the rest of a guest that is over there."""
     intent = hold.known.intent
     assert intent is not None
-    broken = far is PostCopy.BROKEN
+    broken = far in CUT_OFF
     reason = StateReason.POSTCOPY_FAILED if broken else StateReason.POSTCOPY
     happened = []
     if hold.known.reason is not reason or hold.known.state in LIVELY:
@@ -100,19 +103,26 @@ def send_rest(hold: Hold, job: Job) -> dict[str, Any]:
         far = None
         with suppress(PolyvisorError):
             far = how_far(hold)
-        if far is not PostCopy.BROKEN:
+        there = _over_there(hold) if far in CUT_OFF else far
+        if there is PostCopy.DONE:
+            return {}  # Only its word of that was lost.
+        if far not in CUT_OFF:
             # Waiting has failed; whoever next looks finds out about the guest.
             words = f"how it goes on is not known ({error.message})"
-        elif left_behind(hold):
+        elif not _left_behind(hold, there):
             words = (
                 f"its guest was lost there before all of its memory had arrived, and what was "
                 f"left of it here is gone too ({error.message})"
             )
         else:
+            further = "until the migration is taken up again with post_copy_resume"
+            if far is PostCopy.LOST:
+                further = (
+                    f"for good; then what is left is to destroy it there and on {hold.keeper.uri}"
+                )
             words = (
                 f"the stream was cut off before all of its memory had arrived ({error.message}); "
-                f"it may stand still there until the migration is taken up again with "
-                f"post_copy_resume"
+                f"it may stand still there {further}"
             )
         raise MigrationError(
             f"migrate {name!r}: {peer} has the domain, but {words}",
@@ -124,35 +134,44 @@ def send_rest(hold: Hold, job: Job) -> dict[str, Any]:
         ) from error
 
 
-def left_behind(hold: Hold) -> bool:
-    """Source: record a stream that was cut off; clear away what is of no use any more.
+def left_behind(hold: Hold) -> None:
+    """Source: record a stream that was cut off; clear away what is of no use any more."""
+    _left_behind(hold, _over_there(hold))
 
-    Returns:
-        Whether the guest is lost: the destination, which has the domain, runs it no longer.
-    """
+
+def _left_behind(hold: Hold, there: PostCopy | None) -> bool:
+    """Do so, knowing how far the guest is over there; return whether anything is left here."""
     from polyvisor.local._departure import let_go
 
-    if _runs_there(hold) is False:
+    if there in (None, PostCopy.DONE):
         let_go(hold)
-        return True
+        return False
     note_leaving(hold, PostCopy.BROKEN)
     hold.tell()
-    return False
+    return True
 
 
-def _runs_there(hold: Hold) -> bool | None:
-    """Ask the destination whether it runs the domain; ``None`` if it cannot be asked."""
+def _over_there(hold: Hold) -> PostCopy | None:
+    """Ask the destination how far its guest is; ``None`` if it has none any more.
+
+    That it is whole is believed only if it says so: whoever pauses or resumes a guest that is
+    not leaves another reason.
+    """
     from polyvisor.connection import open as open_connection
 
     intent = hold.known.intent
     assert intent is not None
-    if intent["peer"] is None or hold.keeper.home.roots is None:
-        return None
-    with suppress(PolyvisorError), open_connection(intent["peer"]) as peer:
-        if not peer.driver.domains.exists(hold.uuid):
-            return False
-        return peer.driver.domains.status(hold.uuid).state.active
-    return None
+    if intent["peer"] is not None and hold.keeper.home.roots is not None:
+        with suppress(PolyvisorError), open_connection(intent["peer"]) as peer:
+            domains = peer.driver.domains
+            if not domains.exists(hold.uuid):
+                return None
+            status = domains.status(hold.uuid)
+            if not status.state.active:
+                return None
+            if status.state in LIVELY and status.reason is StateReason.MIGRATED:
+                return PostCopy.DONE
+    return PostCopy.BROKEN
 
 
 def settle_leaving(hold: Hold) -> bool:
@@ -180,7 +199,7 @@ def settle_leaving(hold: Hold) -> bool:
         while ask(hold) is Outcome.UNKNOWN and time.monotonic() < deadline:
             time.sleep(0.05)
         return False
-    if far not in (PostCopy.FLOWING, PostCopy.BROKEN):
+    if far not in (PostCopy.FLOWING, *CUT_OFF):
         if far is PostCopy.DONE and intent.get("owner") == "destination":
             let_go(hold)
             return True
@@ -204,7 +223,7 @@ def settle_leaving(hold: Hold) -> bool:
 
 
 def _noted(hold: Hold, far: PostCopy, **more: Any) -> None:
-    if far is PostCopy.BROKEN:
+    if far in CUT_OFF:
         intent = hold.known.intent
         assert intent is not None
         if more:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from polyvisor.jobs import JobProgress
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent / "relays"))
 
 #: From linux/prctl.h.
 PR_SET_CHILD_SUBREAPER = 36

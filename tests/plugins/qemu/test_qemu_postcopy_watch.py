@@ -12,6 +12,7 @@ import pytest
 from halves import ENDLESS, MEMORY, SLOW, need_faults, switching
 
 from polyvisor.errors import MigrationError
+from polyvisor.local import PostCopy
 from polyvisor.states import DomainState, DomainStatus, StateReason
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ with polyvisor.open(sys.argv[1]) as connection:
 def _apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have hosts that cannot ask each other once the stream is cut off, as if a wire were."""
     need_faults()
-    monkeypatch.setattr("polyvisor.local._switched._runs_there", lambda hold: None)
+    monkeypatch.setattr("polyvisor.local._switched._over_there", lambda hold: PostCopy.BROKEN)
 
 
 @contextmanager

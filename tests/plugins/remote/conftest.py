@@ -15,6 +15,7 @@ from polyvisor_remote.server.opening import opener
 from polyvisor_remote.server.server import Server
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent / "relays"))
 
 
 @attrs.frozen

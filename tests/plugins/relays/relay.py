@@ -5,7 +5,9 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+import time
 from contextlib import suppress
+from math import inf
 from typing import Self
 
 __all__ = ["HERE", "THERE", "Relay"]
@@ -19,9 +21,13 @@ class Relay:
 
     Attributes:
         port: where it listens and what it leads to.
+        rate: bytes per second at most that it lets through to there.
+        mute: whether it keeps back what comes from there.
     """
 
     def __init__(self) -> None:
+        self.rate, self.mute = inf, False
+        self._ended = threading.Event()
         self._listener = socket.create_server((HERE, 0))
         self.port = int(self._listener.getsockname()[1])
         self._made: list[socket.socket] = []
@@ -41,6 +47,7 @@ class Relay:
 
     def cut(self) -> None:
         """Break all connections, as if the host in between had died and come back."""
+        self._ended.set()
         for one in (self._listener, *self._made):
             with suppress(OSError):
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -55,12 +62,15 @@ class Relay:
                 far = socket.create_connection((THERE, self.port), timeout=30)
                 far.settimeout(None)
                 self._made += [near, far]
-                for pair in ((near, far), (far, near)):
-                    threading.Thread(target=self._pump, args=pair, daemon=True).start()
+                for way in ((near, far, False), (far, near, True)):
+                    threading.Thread(target=self._pump, args=way, daemon=True).start()
 
-    @staticmethod
-    def _pump(source: socket.socket, target: socket.socket) -> None:
+    def _pump(self, source: socket.socket, target: socket.socket, back: bool) -> None:
         with suppress(OSError):
-            while data := source.recv(1 << 16):
+            while data := source.recv(1 << 14):
+                if back and self.mute:
+                    self._ended.wait()
+                elif not back and self.rate < inf:
+                    time.sleep(len(data) / self.rate)
                 target.sendall(data)
             target.shutdown(socket.SHUT_WR)
