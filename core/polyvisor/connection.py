@@ -17,6 +17,7 @@ from polyvisor.errors import (
     PolyvisorError,
     Unsupported,
 )
+from polyvisor.handles._host import OnHost
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -26,9 +27,8 @@ if TYPE_CHECKING:
     from polyvisor.domain import Domain
     from polyvisor.driver import Driver, OpenContext
     from polyvisor.events import AnyEvent, Event
-    from polyvisor.host import CpuTimes, HostInfo, HostMemory
     from polyvisor.jobs import ProgressCallback
-    from polyvisor.model import DomainCapabilities, DomainSpec
+    from polyvisor.model import DomainSpec
     from polyvisor.networks import InterfaceCollection, NetworkCollection, NwFilterCollection
     from polyvisor.node_devices import NodeDeviceCollection
     from polyvisor.plugins import Registry
@@ -142,7 +142,7 @@ class _Closed:
         raise ConnectionClosed("the connection was closed; open it again")
 
 
-class Connection:
+class Connection(OnHost):
     """An open connection; a context manager that closes itself.
 
     Made by :func:`polyvisor.open`. May be used from several threads.
@@ -197,11 +197,6 @@ class Connection:
         return isinstance(self._driver, _Closed)
 
     @property
-    def host(self) -> HostInfo:
-        """Facts about the host."""
-        return self._driver.host()
-
-    @property
     def support(self) -> SupportTable:
         """What works on this connection, with reasons."""
         return self._driver.support()
@@ -210,52 +205,6 @@ class Connection:
     def driver(self) -> Driver:
         """The driver itself, for what the public API does not cover."""
         return self._driver
-
-    def host_times(self, cpu: int | None = None) -> CpuTimes:
-        """Return for how long a CPU of the host, or all of them, did what.
-
-        Raises:
-            InvalidArgument: there is no such CPU.
-            Unsupported: the driver does not know.
-        """
-        return self._figures.host_times(cpu)
-
-    def host_memory(self, cell: int | None = None) -> HostMemory:
-        """Return what is in use of the host's memory, or of a NUMA node's; raises likewise."""
-        return self._figures.host_memory(cell)
-
-    @property
-    def _figures(self) -> Driver:
-        usable = self._driver.support().usable("host.figures")
-        return self._need(self._driver if usable else None, "host.figures")
-
-    def capabilities(self) -> str:
-        """Return the host's capabilities as libvirt's ``<capabilities>`` XML."""
-        return self._driver.capabilities()
-
-    def domain_capabilities(
-        self,
-        *,
-        emulator: str | None = None,
-        arch: str | None = None,
-        machine: str | None = None,
-        kind: str | None = None,
-    ) -> DomainCapabilities:
-        """Return what a domain can have here: machines' limits, CPU models, devices.
-
-        Args:
-            emulator: path of the emulator; ``None``: that of the architecture.
-            arch: the guest's architecture; ``None``: the host's.
-            machine: a machine type or its alias; ``None``: the default.
-            kind: the domain's type, such as ``"kvm"``; ``None``: the best there is.
-
-        Raises:
-            InvalidArgument: there is no such emulator, machine or type.
-            Unsupported: the driver does not know.
-        """
-        return self._driver.domain_capabilities(
-            emulator=emulator, arch=arch, machine=machine, kind=kind
-        )
 
     # The families of host objects, imported when one is first asked for.
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import attrs
 
-__all__ = ["CpuTimes", "HostInfo", "HostMemory"]
+__all__ = ["CpuComparison", "CpuMatch", "CpuTimes", "GuestKind", "HostInfo", "HostMemory"]
 
 
 @attrs.frozen
@@ -74,3 +76,41 @@ class HostMemory:
     free: int
     buffers: int | None = None
     cached: int | None = None
+
+
+class CpuMatch(StrEnum):
+    """How a CPU stands to another (libvirt's ``virCPUCompareResult``)."""
+
+    INCOMPATIBLE = "incompatible"  # something of it is not there, or must not be
+    IDENTICAL = "identical"
+    SUPERSET = "superset"  # there is more than it asks for
+
+
+@attrs.frozen
+class CpuComparison:
+    """What came of comparing a CPU.
+
+    Attributes:
+        match: how what is there stands to it.
+        reason: why it is incompatible; ``""`` otherwise.
+    """
+
+    match: CpuMatch
+    reason: str = ""
+
+
+@attrs.frozen
+class GuestKind:
+    """A kind of guest, as :meth:`polyvisor.Connection.domain_capabilities` takes it.
+
+    Attributes:
+        emulator: path of the emulator; ``None``: that of the architecture.
+        arch: the guest's architecture; ``None``: the host's.
+        machine: a machine type or its alias; ``None``: the default.
+        kind: the domain's type, such as ``"kvm"``; ``None``: the best there is.
+    """
+
+    emulator: str | None = None
+    arch: str | None = None
+    machine: str | None = None
+    kind: str | None = None

@@ -101,6 +101,7 @@ FEATURES: Mapping[str, str] = MappingProxyType(
         "node-devices": "the host's devices",
         "secrets": "secrets for disks and consoles",
         "host.figures": "what the host's CPUs and memory are used for now",
+        "host.cpus": "compare CPUs with the host's, and find what several have in common",
         "events": "a stream of events",
     }
 )

@@ -157,6 +157,7 @@ class LibxlDriver(LocalDriver):
                 "console.graphics": _NOT_YET,
                 "guest.agent": none,
                 "host.figures": _NOT_YET,
+                "host.cpus": _NOT_YET,
                 "storage": none,
                 "networks": none,
                 "node-devices": _NOT_YET,

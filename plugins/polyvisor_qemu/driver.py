@@ -23,13 +23,15 @@ if TYPE_CHECKING:
         Dumps,
         GuestAgent,
         OpenContext,
+        Processors,
         Screens,
         Secrets,
         StoragePools,
     )
-    from polyvisor.host import CpuTimes, HostMemory
+    from polyvisor.host import CpuTimes, GuestKind, HostMemory
     from polyvisor.model import DomainCapabilities
     from polyvisor.uri import ConnectionUri
+    from polyvisor_qemu.emulator import Emulator
 
 __all__ = ["QemuDriver"]
 
@@ -47,6 +49,7 @@ class QemuDriver(LocalDriver):
     block: BlockJobs | None = cast("BlockJobs", Late("blocks", "QemuBlockJobs"))
     debug: Debug | None = cast("Debug", Late("debug", "QemuDebug"))
     agent: GuestAgent | None = cast("GuestAgent", Late("agent", "QemuAgent"))
+    processors: Processors | None = cast("Processors", Late("processors", "QemuProcessors"))
 
     @classmethod
     def open(cls, uri: ConnectionUri, context: OpenContext) -> Self:
@@ -167,7 +170,12 @@ class QemuDriver(LocalDriver):
             if path is not None:
                 kvm = arch in native and kvm_works(path, self.hypervisor.cache_dir)[0]
                 known[arch] = emulator(path, self.hypervisor.cache_dir, kvm=kvm), kvm
-        return host_capabilities(self.host(), known).to_xml()
+        cpu = None
+        if (native_one := known.get(platform.machine())) is not None:
+            from polyvisor_qemu.processors import host_cpu
+
+            cpu = host_cpu(native_one[0], self.hypervisor.cache_dir)
+        return host_capabilities(self.host(), known, cpu).to_xml()
 
     def domain_capabilities(
         self,
@@ -178,29 +186,42 @@ class QemuDriver(LocalDriver):
         kind: str | None = None,
     ) -> DomainCapabilities:
         """See :meth:`polyvisor.driver.Driver.domain_capabilities`."""
+        from polyvisor.host import GuestKind
         from polyvisor_qemu.domaincaps import domain_capabilities
-        from polyvisor_qemu.emulator import emulator as asked
         from polyvisor_qemu.hostmodel import host_model
-        from polyvisor_qemu.probe import emulator_for, kvm_works
 
-        path = emulator or emulator_for(arch, self.hypervisor.settings)
-        if path is None or not os.access(path, os.X_OK):
-            raise InvalidArgument(f"there is no emulator {emulator or f'for {arch} guests'}")
-        kvm, why = kvm_works(path, self.hypervisor.cache_dir)
-        if kind not in (None, "kvm", "qemu"):
-            raise InvalidArgument(f"QEMU runs no domains of type {kind!r}; use 'kvm' or 'qemu'")
-        if kind == "kvm" and not kvm:
-            raise InvalidArgument(f"KVM cannot be used here: {why}; ask for 'qemu'")
-        known = asked(path, self.hypervisor.cache_dir, kvm=kvm)
-        if arch is not None and arch != known.arch:
-            raise InvalidArgument(f"{path} runs guests of {known.arch}, not {arch}")
-        kind = kind or ("kvm" if kvm else "qemu")
+        known, kind = self.emulator_of(GuestKind(emulator, arch, machine, kind))
         model = None
         with suppress(HypervisorError):  # with a KVM that QEMU cannot use for the host's own CPU
             model = host_model(known, self.hypervisor.cache_dir, kvm=kind == "kvm")
         return domain_capabilities(
             known, self.hypervisor.host(), machine=machine, kind=kind, model=model
         )
+
+    def emulator_of(self, guests: GuestKind) -> tuple[Emulator, str]:
+        """Return the emulator of a kind of guests, and their domains' type.
+
+        Raises:
+            InvalidArgument: there is no such emulator, machine or type.
+        """
+        from polyvisor_qemu.emulator import emulator
+        from polyvisor_qemu.probe import emulator_for, kvm_works
+
+        kind, arch = guests.kind, guests.arch
+        path = guests.emulator or emulator_for(arch, self.hypervisor.settings)
+        if path is None or not os.access(path, os.X_OK):
+            raise InvalidArgument(f"there is no emulator {path or f'for {arch} guests'}")
+        kvm, why = kvm_works(path, self.hypervisor.cache_dir)
+        if kind not in (None, "kvm", "qemu"):
+            raise InvalidArgument(f"QEMU runs no domains of type {kind!r}; use 'kvm' or 'qemu'")
+        if kind == "kvm" and not kvm:
+            raise InvalidArgument(f"KVM cannot be used here: {why}; ask for 'qemu'")
+        known = emulator(path, self.hypervisor.cache_dir, kvm=kvm)
+        if arch is not None and arch != known.arch:
+            raise InvalidArgument(f"{path} runs guests of {known.arch}, not {arch}")
+        if guests.machine is not None and known.machine(guests.machine) is None:
+            raise InvalidArgument(f"{path} has no machine type {guests.machine!r}")
+        return known, kind or ("kvm" if kvm else "qemu")
 
     def host(self) -> HostInfo:
         """Return facts about this machine and its QEMU."""
@@ -288,6 +309,7 @@ class QemuDriver(LocalDriver):
                 "console.graphics": _YES,
                 "guest.agent": _YES,
                 "host.figures": _YES,
+                "host.cpus": _YES,
                 "storage": _YES,
                 "networks": none,
                 "interfaces": none,

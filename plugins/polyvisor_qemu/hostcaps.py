@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
 from polyvisor.model.capabilities import (
     Capabilities,
     Guest,
@@ -30,19 +32,22 @@ ARCHITECTURES = {"i686": 32, "x86_64": 64, "aarch64": 64, "armv7l": 32, "ppc64":
                  "riscv64": 64, "s390x": 64}  # fmt: skip
 
 
-def host_capabilities(host: HostInfo, known: dict[str, tuple[Emulator, bool]]) -> Capabilities:
+def host_capabilities(
+    host: HostInfo, known: dict[str, tuple[Emulator, bool]], cpu: HostCpu | None = None
+) -> Capabilities:
     """Return capabilities with every machine type of every emulator.
 
     Args:
         host: facts about the host.
         known: emulators by architecture, and whether KVM can be used with each.
+        cpu: what is known of the host's CPU.
     """
     shape = CpuTopology(
         sockets=host.sockets, dies=1, cores=host.cores // max(host.sockets, 1), threads=host.threads
     )
     return Capabilities(
         host=HostCapabilities(
-            cpu=HostCpu(arch=host.architecture, topology=shape),
+            cpu=attrs.evolve(cpu or HostCpu(arch=host.architecture), topology=shape),
             migration_features=MigrationFeatures(
                 live=True, uri_transports=UriTransports(transports=("tcp",))
             ),

@@ -16,10 +16,11 @@ import attrs
 from polyvisor.errors import HypervisorError, SemanticError
 
 if TYPE_CHECKING:
+    from polyvisor.local import CpuFacts, CpuModels
     from polyvisor.model import DomainSpec
     from polyvisor_qemu.emulator import Emulator
 
-__all__ = ["HostModel", "host_model", "written_out"]
+__all__ = ["HostModel", "cpu_models", "host_model", "written_out"]
 
 #: Feature names of libvirt that QEMU spells otherwise (virQEMUCapsCPUFeaturesX86).
 _THEIRS = {
@@ -29,6 +30,10 @@ _THEIRS = {
 }  # fmt: skip
 #: CPUID's words for makers, and libvirt's (cpu_map/x86_vendors.xml).
 _VENDORS = {"GenuineIntel": "Intel", "AuthenticAMD": "AMD", "HygonGenuine": "Hygon"}
+#: Models of no maker in particular (libvirt's cpu_map has no vendor for them).
+_ANYBODYS = frozenset(
+    {"486", "pentium", "pentium2", "pentium3", "qemu32", "qemu64", "kvm32", "kvm64"}
+)
 #: What QEMU counts among the features and is none of a CPU's.
 _NONE_OF_A_CPU = re.compile(r"kvm|hv-|lmce$")
 
@@ -50,8 +55,10 @@ class HostModel:
     disable: tuple[str, ...]
 
 
-def host_model(known: Emulator, cache_dir: str, *, kvm: bool) -> HostModel | None:
-    """Return what ``host-model`` is; ``None``: QEMU has no models of that kind for such guests.
+def cpu_models(known: Emulator, cache_dir: str, *, kvm: bool) -> tuple[CpuModels, CpuFacts] | None:
+    """Return the models that QEMU knows, and all that it can give guests here.
+
+    ``None``: QEMU tells nothing of the kind of such guests.
 
     Args:
         known: the emulator, which is asked once, and with KVM once in each boot of the host.
@@ -63,6 +70,7 @@ def host_model(known: Emulator, cache_dir: str, *, kvm: bool) -> HostModel | Non
     """
     if known.arch not in ("x86_64", "i686"):
         return None
+    from polyvisor.local import CpuFacts, CpuModels
     from polyvisor_qemu.probe import kept
 
     models = known.kvm_cpus if kvm else known.cpus
@@ -75,54 +83,69 @@ def host_model(known: Emulator, cache_dir: str, *, kvm: bool) -> HostModel | Non
     told = kept(
         known.path,
         cache_dir,
-        f"host-model-{kind}",
-        lambda: _nearest(_ask(known.path, kind, "host" if kvm else "max", names)),
+        f"cpu-models-{kind}",
+        lambda: _ask(known.path, kind, "host" if kvm else "max", names),
         per_boot=kvm,
     )
-    return HostModel(told["name"], told["vendor"], tuple(told["require"]), tuple(told["disable"]))
+    made_of = {
+        # That there is a hypervisor QEMU says of all of them, libvirt of none.
+        name: CpuFacts(None if name in _ANYBODYS else vendor, frozenset(features) - {"hypervisor"})
+        for name, vendor, features in told["models"]
+    }
+    vendor, features = told["all"]
+    every = CpuModels(known.arch, made_of, frozenset(told["names"]))
+    return every, CpuFacts(vendor, frozenset(features))
 
 
-def _ask(path: str, kind: str, host: str, names: list[str]) -> list[tuple[str, Any]]:
-    """Return what each model is made of, the host's first, as static expansion tells it."""
+def host_model(known: Emulator, cache_dir: str, *, kvm: bool) -> HostModel | None:
+    """Return what ``host-model`` is; see :func:`cpu_models`."""
+    found = cpu_models(known, cache_dir, kvm=kvm)
+    if found is None:
+        return None
+    every, there = found
+    name = every.nearest(there)
+    made_of = every.models[name].features
+    require, disable = there.features - made_of, made_of - there.features
+    return HostModel(name, there.vendor, tuple(sorted(require)), tuple(sorted(disable)))
+
+
+def _ask(path: str, kind: str, host: str, names: list[str]) -> dict[str, Any]:
+    """Return what each model is made of, and the host's, as static expansion tells it."""
     from polyvisor_qemu.emulator import answers
 
     questions = [
         ("query-cpu-model-expansion", {"type": "static", "model": {"name": name}})
         for name in (host, *names)
     ]
-    told = answers(path, kind, questions, timeout=60.0)
-    if told[0] is None:
+    first, *others = answers(path, kind, questions, timeout=60.0)
+    if first is None:
         raise HypervisorError(f"{path} does not say what the CPU model {host!r} is made of")
-    return [
-        (name, one["model"]["props"])
-        for name, one in zip((host, *names), told, strict=True)
-        if one is not None
-    ]
-
-
-def _features(props: dict[str, Any]) -> set[str]:
+    props = first["model"]["props"]
     return {
+        "all": (_vendor(props), _features(props)),
+        "names": sorted(
+            _THEIRS.get(name, name)
+            for name, on in props.items()
+            if isinstance(on, bool) and not _NONE_OF_A_CPU.match(name)
+        ),
+        "models": [
+            (name, _vendor(one["model"]["props"]), _features(one["model"]["props"]))
+            for name, one in zip(names, others, strict=True)
+            if one is not None
+        ],
+    }
+
+
+def _vendor(props: dict[str, Any]) -> str | None:
+    return _VENDORS.get(str(props.get("vendor")))
+
+
+def _features(props: dict[str, Any]) -> list[str]:
+    return sorted(
         _THEIRS.get(name, name)
         for name, on in props.items()
         if on is True and not _NONE_OF_A_CPU.match(name)
-    }
-
-
-def _nearest(told: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the model of the host's maker that fewest words turn into the host's."""
-    (_, props), *models = told
-    there, vendor = _features(props), props.get("vendor")
-    own = [one for one in models if one[1].get("vendor") == vendor] or models
-    name, made_of = min(
-        ((name, _features(one)) for name, one in own),
-        key=lambda one: (len(there ^ one[1]), one[0]),
     )
-    return {
-        "name": name,
-        "vendor": _VENDORS.get(str(vendor)),
-        "require": sorted(there - made_of),
-        "disable": sorted(made_of - there),
-    }
 
 
 def written_out(spec: DomainSpec, path: str, cache_dir: str) -> DomainSpec:

@@ -59,6 +59,7 @@ _BOTH: dict[str, Support | SupportStatus | str] = {
     "block.jobs": _NO_DISKS,
     "console.graphics": Support(_CANNOT, "a simulated screen has no server for viewers"),
     "host.figures": Support(_CANNOT, "a simulated host does nothing"),
+    "host.cpus": Support(_CANNOT, "a simulated host has no CPU of any model"),
     "domains.debug": Support(_CANNOT, "a simulated machine has no monitor"),
     "guest.agent": Support(_CANNOT, "nothing runs inside a simulated guest that could answer"),
 }

@@ -35,7 +35,7 @@ AIO = CORE / "aio"
 ROOMS: dict[str, tuple[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
     "_connection": (
         "Connections and their domains",
-        (("connection", ("Connection", "DomainCollection")),),
+        (("handles._host", ("OnHost",)), ("connection", ("Connection", "DomainCollection"))),
     ),
     "_changing": (
         "What changes a domain, and who sits at its machine",

@@ -177,7 +177,9 @@ class virConnect(Served):
         return 0
 
     baselineCPU = uses("connect_baseline_cpu", first=False)
+    baselineHypervisorCPU = uses("connect_baseline_hypervisor_cpu", first=False)
     compareCPU = uses("connect_compare_cpu", first=False)
+    compareHypervisorCPU = uses("connect_compare_hypervisor_cpu", first=False)
     createXML = uses("domain_create_xml", first=False)
     createLinux = uses("domain_create_xml", first=False)
     defineXML = uses("domain_define_xml", first=False)

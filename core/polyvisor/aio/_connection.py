@@ -28,16 +28,72 @@ if TYPE_CHECKING:
     from polyvisor.connection import DomainCollection as SyncDomainCollection
     from polyvisor.driver import Driver
     from polyvisor.events import AnyEvent, Event
-    from polyvisor.host import CpuTimes, HostInfo, HostMemory
+    from polyvisor.handles._host import OnHost as SyncOnHost
+    from polyvisor.host import CpuComparison, CpuTimes, GuestKind, HostInfo, HostMemory
     from polyvisor.jobs import ProgressCallback
-    from polyvisor.model import DomainCapabilities, DomainSpec
+    from polyvisor.model import Cpu, DomainCapabilities, DomainSpec
     from polyvisor.states import DomainSummary
     from polyvisor.support import SupportTable
 
-__all__ = ["Connection", "DomainCollection"]
+__all__ = ["Connection", "DomainCollection", "OnHost"]
 
 
-class Connection(Face):
+class OnHost(Face):
+    """What a connection tells of its host and does to it."""
+
+    __slots__ = ()
+
+    sync: SyncOnHost
+
+    @property
+    def host(self) -> Awaitable[HostInfo]:
+        """Facts about the host; to be awaited."""
+        return self._get("host")
+
+    async def host_times(self, cpu: int | None = None) -> CpuTimes:
+        """Return for how long a CPU of the host, or all of them, did what."""
+        return await self._run(self.sync.host_times, cpu)
+
+    async def host_memory(self, cell: int | None = None) -> HostMemory:
+        """Return what is in use of the host's memory, or of a NUMA node's; raises likewise."""
+        return await self._run(self.sync.host_memory, cell)
+
+    async def capabilities(self) -> str:
+        """Return the host's capabilities as libvirt's ``<capabilities>`` XML."""
+        return await self._run(self.sync.capabilities)
+
+    async def domain_capabilities(
+        self,
+        *,
+        emulator: str | None = None,
+        arch: str | None = None,
+        machine: str | None = None,
+        kind: str | None = None,
+    ) -> DomainCapabilities:
+        """Return what a domain can have here: machines' limits, CPU models, devices."""
+        return await self._run(
+            self.sync.domain_capabilities, emulator=emulator, arch=arch, machine=machine, kind=kind
+        )
+
+    async def compare_cpu(self, cpu: str, *, guests: GuestKind | None = None) -> CpuComparison:
+        """Compare a CPU with the host's, or with what guests can have on it."""
+        return await self._run(self.sync.compare_cpu, cpu, guests=guests)
+
+    async def baseline_cpu(
+        self,
+        cpus: Sequence[str],
+        *,
+        guests: GuestKind | None = None,
+        expand: bool = False,
+        migratable: bool = False,
+    ) -> Cpu:
+        """Return the best CPU of which all the given ones have everything."""
+        return await self._run(
+            self.sync.baseline_cpu, cpus, guests=guests, expand=expand, migratable=migratable
+        )
+
+
+class Connection(OnHost):
     """An open connection; a context manager that closes itself."""
 
     __slots__ = ("_own_crew", "domains")
@@ -85,11 +141,6 @@ class Connection(Face):
         return self.sync.closed
 
     @property
-    def host(self) -> Awaitable[HostInfo]:
-        """Facts about the host; to be awaited."""
-        return self._get("host")
-
-    @property
     def support(self) -> Awaitable[SupportTable]:
         """What works on this connection, with reasons; to be awaited."""
         return self._get("support")
@@ -98,31 +149,6 @@ class Connection(Face):
     def driver(self) -> Driver:
         """The driver itself, for what the public API does not cover."""
         return self.sync.driver
-
-    async def host_times(self, cpu: int | None = None) -> CpuTimes:
-        """Return for how long a CPU of the host, or all of them, did what."""
-        return await self._run(self.sync.host_times, cpu)
-
-    async def host_memory(self, cell: int | None = None) -> HostMemory:
-        """Return what is in use of the host's memory, or of a NUMA node's; raises likewise."""
-        return await self._run(self.sync.host_memory, cell)
-
-    async def capabilities(self) -> str:
-        """Return the host's capabilities as libvirt's ``<capabilities>`` XML."""
-        return await self._run(self.sync.capabilities)
-
-    async def domain_capabilities(
-        self,
-        *,
-        emulator: str | None = None,
-        arch: str | None = None,
-        machine: str | None = None,
-        kind: str | None = None,
-    ) -> DomainCapabilities:
-        """Return what a domain can have here: machines' limits, CPU models, devices."""
-        return await self._run(
-            self.sync.domain_capabilities, emulator=emulator, arch=arch, machine=machine, kind=kind
-        )
 
     @property
     def storage_pools(self) -> StoragePoolCollection:

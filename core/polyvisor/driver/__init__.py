@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from polyvisor.driver._debug import Debug
     from polyvisor.driver._domains import Domains
     from polyvisor.driver._guest import GuestAgent
+    from polyvisor.driver._host import Processors
     from polyvisor.driver._migration import (
         Begun,
         Finished,
@@ -109,6 +110,7 @@ __all__ = [
     "OpenContext",
     "Outcome",
     "Prepared",
+    "Processors",
     "Resources",
     "Save",
     "SaveOptions",
@@ -165,6 +167,7 @@ __getattr__, __dir__ = attach(
         "OpenContext": "_base",
         "Outcome": "_migration",
         "Prepared": "_migration",
+        "Processors": "_host",
         "Resources": "_parts",
         "Save": "_parts",
         "SaveOptions": "_options",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from polyvisor.driver._debug import Debug
     from polyvisor.driver._domains import Domains
     from polyvisor.driver._guest import GuestAgent
+    from polyvisor.driver._host import Processors
     from polyvisor.driver._migration import Migration
     from polyvisor.driver._objects import (
         Interfaces,
@@ -146,6 +147,7 @@ class Driver(ABC):
     checkpoints: Checkpoints | None = None
     backups: Backups | None = None
     events: Events | None = None
+    processors: Processors | None = None
 
     @classmethod
     @abstractmethod

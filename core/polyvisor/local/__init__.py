@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from polyvisor.local._cpuinfo import machine_cpu
+    from polyvisor.local._cpus import CpuFacts, CpuModels
     from polyvisor.local._disk_backups import BacksUpDisks
     from polyvisor.local._driver import LocalDriver
     from polyvisor.local._hold import Hold
@@ -63,6 +65,8 @@ __all__ = [
     "SETTINGS",
     "BacksUpDisks",
     "ChangesGuests",
+    "CpuFacts",
+    "CpuModels",
     "Figures",
     "FindsGuests",
     "FoundGuest",
@@ -81,6 +85,7 @@ __all__ = [
     "TunesGuests",
     "WatchesGuests",
     "checkpoint_family",
+    "machine_cpu",
     "machine_memory",
     "machine_times",
     "open_terminal",
@@ -93,6 +98,8 @@ __getattr__, __dir__ = attach(
     __name__,
     {
         "BacksUpDisks": "_disk_backups",
+        "CpuFacts": "_cpus",
+        "CpuModels": "_cpus",
         "Hold": "_hold",
         "LocalDriver": "_driver",
         "MONITOR": "_points",
@@ -102,6 +109,7 @@ __getattr__, __dir__ = attach(
         "SnapshotsDisks": "_snapshot_disks",
         "SwitchesGuests": "_switch",
         "checkpoint_family": "_points",
+        "machine_cpu": "_cpuinfo",
         "machine_memory": "_machine",
         "machine_times": "_machine",
         "open_terminal": "_terminal",

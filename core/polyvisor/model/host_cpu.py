@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, ClassVar
 
 from polyvisor.model._codecs import UINT, ULONG, YES_NO
+from polyvisor.model._xml import parse, raw, read_source
 from polyvisor.model.binding import Element, attr, child, children, element, flag, inner, value
 from polyvisor.model.document import Document
 
 if TYPE_CHECKING:
     from polyvisor.model.cpu import CpuFeature, CpuTopology, MaxPhysAddr
 
-__all__ = ["CpuCounter", "CpuSignature", "HostCpu", "HostCpuFeatures", "PageSize"]
+__all__ = ["CpuCounter", "CpuSignature", "HostCpu", "HostCpuFeatures", "PageSize", "cpus_in"]
+
+_DECLARATION = re.compile(r"<\?xml[^>]*\?>")
 
 
 @element(kw_only=True)
@@ -74,3 +78,40 @@ class HostCpu(Document):
     maxphysaddr: MaxPhysAddr | None = child(".cpu:MaxPhysAddr")
     features: tuple[CpuFeature, ...] = children(".cpu:CpuFeature", "feature")
     pages: tuple[PageSize, ...] = children(PageSize, "pages")
+
+
+#: The way from a document's root to the CPUs in it.
+_PLACES = {
+    "cpu": (),
+    "domain": ("cpu",),
+    "capabilities": ("host", "cpu"),
+    "domainCapabilities": ("cpu", "mode"),
+}
+
+
+def cpus_in(text: str) -> tuple[str, ...]:
+    """Return each ``<cpu>`` in documents that follow each other in a text.
+
+    They are CPUs of their own, and those of domains, of hosts' capabilities, and of domains'
+    capabilities (what ``host-model`` is).
+
+    Args:
+        text: one or more XML documents.
+
+    Raises:
+        XmlSyntaxError: it is not well-formed, or hostile.
+    """
+    data = read_source(f"<documents>{_DECLARATION.sub('', text)}</documents>")
+    found = []
+    for document in parse(data).children:
+        nodes = [document] if document.tag in _PLACES else []
+        for tag in _PLACES.get(document.tag, ()):
+            nodes = [below for node in nodes for below in node.children if below.tag == tag]
+        for node in nodes:
+            cpu = str(raw(data, node))
+            if node.tag == "mode":
+                if node.attributes.get("name") != "host-model" or "</mode>" not in cpu:
+                    continue
+                cpu = f"<cpu>{cpu.partition('>')[2].removesuffix('</mode>')}</cpu>"
+            found.append(cpu)
+    return tuple(found)

@@ -59,6 +59,7 @@ FAMILIES = (
     "native",
     "events",
     "hostfigures",
+    "processors",
     "networks",
     "pools",
     "volumes",

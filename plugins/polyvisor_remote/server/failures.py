@@ -12,6 +12,7 @@ __all__ = ["Failure", "encoded", "function_name", "unsupported"]
 # virErrorNumber and virErrorDomain (libvirt/virterror.h)
 NO_SUPPORT = 3
 RPC = 39
+CPU_INCOMPATIBLE = 91
 FROM_RPC = 7
 FROM_REMOTE = 13
 LEVEL_ERROR = 2
@@ -50,6 +51,7 @@ PREFIXES = {
     84: "Operation not supported",
     86: "Guest agent is not responding",
     88: "access denied",
+    91: "the CPU is incompatible with host CPU",
     94: "authentication unavailable",
     103: "Domain checkpoint not found",
     104: "Domain backup job id not found",

@@ -60,6 +60,7 @@ _ATTEMPTS: dict[str, Callable[[Domain, Path], object]] = {
     "guest.agent": lambda domain, path: domain.agent.ping(),
     "events": lambda domain, path: domain.connection.events(timeout=0),
     "host.figures": lambda domain, path: domain.connection.host_times(),
+    "host.cpus": lambda domain, path: domain.connection.compare_cpu("<cpu/>"),
     "storage": lambda domain, path: list(domain.connection.storage_pools),
     "networks": lambda domain, path: list(domain.connection.networks),
     "interfaces": lambda domain, path: list(domain.connection.interfaces),
@@ -125,6 +126,30 @@ class TestSupport:
             host.host_times(1 << 20)
         with pytest.raises(PolyvisorError):
             host.host_memory(1 << 20)
+
+    @requires("host.cpus")
+    def test_cpus_are_compared(self, host: Connection) -> None:
+        """The host's own CPU is identical to it, and the best that it and itself have in common.
+
+        A guest that forbids a feature of the host, or is of no known model, is not had.
+        """
+        from polyvisor.host import CpuMatch
+        from polyvisor.model.host_cpu import cpus_in
+
+        (own,) = cpus_in(host.capabilities())
+        assert host.compare_cpu(own).match is CpuMatch.IDENTICAL
+        found = host.baseline_cpu([own, own])
+        name = found.model.name if found.model is not None else None
+        assert name
+        assert host.compare_cpu(found.to_xml()).match is not CpuMatch.INCOMPATIBLE
+        forbidden = found.features[0].name
+        wished = f"<cpu><model>{name}</model><feature policy='forbid' name='{forbidden}'/></cpu>"
+        refused = host.compare_cpu(wished)
+        assert refused.match is CpuMatch.INCOMPATIBLE
+        assert forbidden is not None
+        assert forbidden in refused.reason
+        with pytest.raises(PolyvisorError):
+            host.compare_cpu("<cpu><model>no such model</model></cpu>")
 
     def test_host_facts(self, host: Connection) -> None:
         """The host has a name, an architecture, memory and CPUs."""

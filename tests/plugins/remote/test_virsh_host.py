@@ -1,0 +1,126 @@
+"""What virsh asks of a host, through polyvisord and through libvirtd on the same one."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from served import run
+from test_virsh_qemu import Both, both
+
+import polyvisor
+from polyvisor.host import CpuMatch, GuestKind
+from polyvisor.model.host_cpu import cpus_in
+
+pytestmark = pytest.mark.real
+
+__all__ = ["both"]
+
+CPUS = {
+    "minimum": "<cpu match='minimum'><model>Haswell-noTSX</model></cpu>",
+    "kvm64": "<cpu><model>kvm64</model></cpu>",
+    "qemu64": "<cpu mode='custom' match='exact'><model>qemu64</model></cpu>",
+    "passthrough": "<cpu mode='host-passthrough'/>",
+    "unknown": "<cpu><model>Nonesuch</model></cpu>",
+    "odd": "<cpu><model>kvm64</model><feature name='nonesuch' policy='require'/></cpu>",
+    "forbids": "<cpu><model>kvm64</model><feature name='cx8' policy='forbid'/></cpu>",
+    "optional": "<cpu><model>kvm64</model><feature name='svm' policy='optional'/></cpu>",
+    "arm": "<cpu><arch>aarch64</arch><model>cortex-a57</model></cpu>",
+    "maker": "<cpu><arch>x86_64</arch><model>Penryn</model><vendor>Hygon</vendor></cpu>",
+    "domain": "<domain type='qemu'><name>x</name><cpu><model>kvm64</model></cpu></domain>",
+    "none": "<dog/>",
+    "two": "<cpu><arch>x86_64</arch><model>Haswell-noTSX</model><vendor>Intel</vendor></cpu>"
+    "<cpu><arch>x86_64</arch><model>Penryn</model><vendor>Intel</vendor>"
+    "<feature name='x2apic'/></cpu>",
+    "makers": "<cpu><arch>x86_64</arch><model>Opteron_G3</model><vendor>AMD</vendor></cpu>"
+    "<cpu><arch>x86_64</arch><model>Penryn</model><vendor>Intel</vendor></cpu>",
+}
+#: How each is compared, and what several have in common found.
+COMPARED = (
+    "cpu-compare {file}",
+    "cpu-compare {file} --error",
+    "hypervisor-cpu-compare {file} --virttype qemu",
+    "hypervisor-cpu-compare {file} --virttype qemu --error",
+)
+BASELINES = ("cpu-baseline {file}", "cpu-baseline {file} --features")
+
+
+def in_order(text: str) -> str:
+    """Return what virsh said, with the features that it names in alphabetical order."""
+    named = re.sub(
+        r"(features: )(.*)", lambda found: found[1] + ", ".join(sorted(found[2].split(", "))), text
+    )
+    rows = re.findall(r"^ *<feature .*\n", named, re.MULTILINE)
+    return re.sub(r"^ *<feature .*\n", "", named, flags=re.MULTILINE) + "".join(sorted(rows))
+
+
+def test_cpus_are_compared_and_joined(both: Both) -> None:
+    """Each is to the host, and to what guests can have, what libvirtd says; the same in common."""
+    files = {}
+    for name, xml in CPUS.items():
+        files[name] = both.folder / f"cpu-{name}.xml"
+        files[name].write_text(xml)
+    for name, file in files.items():
+        for words in (*COMPARED, *BASELINES):
+            # Of other architectures' CPUs QEMU tells nothing, and virsh compares one at a time.
+            if name == "arm" if words in BASELINES else name in ("two", "makers"):
+                continue
+            said = both.said(words.format(file=file))
+            assert in_order(said["a"]) == in_order(said["b"]), (name, words)
+    assert "superset" in both.said(COMPARED[0].format(file=files["kvm64"]))["a"]
+    assert "<model fallback='allow'>Penryn" in both.said(f"cpu-baseline {files['two']}")["a"]
+
+
+def test_each_knows_the_others_host(both: Both) -> None:
+    """The CPU in the capabilities of either is identical to the host's, to both."""
+    for side in both.uris:
+        told = both.said("capabilities")[side]
+        file = both.folder / f"host-{side}.xml"
+        file.write_text(told.partition("\n")[2])
+        said = both.said(f"cpu-compare {file}")
+        assert "is identical to host CPU" in said["a"], side
+        assert said["a"] == said["b"]
+
+
+def test_our_client_compares(both: Both) -> None:
+    """Through either daemon it says how CPUs stand to each other, and why."""
+    for uri in both.uris.values():
+        with polyvisor.open(uri) as host:
+            found = host.compare_cpu(CPUS["kvm64"])
+            assert (found.match, found.reason) == (CpuMatch.SUPERSET, "")
+            refused = host.compare_cpu(CPUS["forbids"], guests=GuestKind(kind="qemu"))
+            assert refused.match is CpuMatch.INCOMPATIBLE
+            assert refused.reason == "Host CPU provides forbidden features: cx8"
+            common = host.baseline_cpu(cpus_in(CPUS["two"]), migratable=True)
+            assert common.model is not None
+            assert (common.model.name, common.vendor) == ("Penryn", "Intel")
+            with pytest.raises(polyvisor.PolyvisorError, match="Unknown CPU model"):
+                host.compare_cpu(CPUS["unknown"])
+
+
+def test_the_command_line_compares_as_virsh_does(both: Both) -> None:
+    """Word for word."""
+    for name in ("minimum", "forbids", "passthrough", "none", "domain"):
+        file = both.folder / f"cpu-{name}.xml"
+        file.write_text(CPUS[name])
+        for words in (f"cpu-compare {file}", f"hypervisor-cpu-compare {file} --virttype qemu"):
+            theirs = both.said(words)["b"]
+            uri = both.uris["a"]
+            done = run(sys.executable, "-m", "polyvisor", "-c", uri, *words.split())
+            ours = f"{done.returncode}\n{done.stdout}{done.stderr.removeprefix('polyvisor: ')}"
+            assert ours.split() == theirs.split(), words
+
+
+def test_a_file_may_hold_several(tmp_path: Path) -> None:
+    """What stands in domains and in capabilities is found, in its order."""
+    text = (
+        "<?xml version='1.0'?>\n<domain><name>a</name><cpu><model>kvm64</model></cpu></domain>"
+        "<cpu><model>qemu64</model></cpu>"
+        "<domainCapabilities><cpu><mode name='maximum' supported='yes'/>"
+        "<mode name='host-model' supported='yes'><model>EPYC</model></mode></cpu>"
+        "</domainCapabilities><other/>"
+    )
+    models = [re.search(r"<model>(.*?)</model>", one) for one in cpus_in(text)]
+    assert [one[1] for one in models if one is not None] == ["kvm64", "qemu64", "EPYC"]
