@@ -102,6 +102,7 @@ FEATURES: Mapping[str, str] = MappingProxyType(
         "secrets": "secrets for disks and consoles",
         "host.figures": "what the host's CPUs and memory are used for now",
         "host.cpus": "compare CPUs with the host's, and find what several have in common",
+        "host.memory": "count the host's free pages, keep huge ones, and merge equal ones",
         "events": "a stream of events",
     }
 )

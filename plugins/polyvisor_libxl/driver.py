@@ -158,6 +158,7 @@ class LibxlDriver(LocalDriver):
                 "guest.agent": none,
                 "host.figures": _NOT_YET,
                 "host.cpus": _NOT_YET,
+                "host.memory": _NOT_YET,
                 "storage": none,
                 "networks": none,
                 "node-devices": _NOT_YET,

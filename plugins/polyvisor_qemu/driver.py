@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         Debug,
         Dumps,
         GuestAgent,
+        HostMachine,
         OpenContext,
         Processors,
         Screens,
@@ -113,6 +114,13 @@ class QemuDriver(LocalDriver):
         from polyvisor.local.objects import DirectoryPools
 
         return DirectoryPools(self.home)
+
+    @property
+    def machine(self) -> HostMachine:
+        """This machine."""
+        from polyvisor.local import ThisMachine
+
+        return ThisMachine()
 
     @property
     def secrets(self) -> Secrets:
@@ -225,6 +233,7 @@ class QemuDriver(LocalDriver):
 
     def host(self) -> HostInfo:
         """Return facts about this machine and its QEMU."""
+        from polyvisor.local import machine_nodes
         from polyvisor_qemu.probe import emulator_for, kvm_works, version_of
 
         emulator = emulator_for(None, self.hypervisor.settings) or ""
@@ -238,6 +247,7 @@ class QemuDriver(LocalDriver):
             cpus=os.cpu_count() or 1,
             cores=os.cpu_count() or 1,
             cpu_model=_cpu_model(),
+            numa_nodes=len(machine_nodes()),
             accelerators=("kvm", "tcg") if kvm else ("tcg",),
         )
 
@@ -310,6 +320,7 @@ class QemuDriver(LocalDriver):
                 "guest.agent": _YES,
                 "host.figures": _YES,
                 "host.cpus": _YES,
+                "host.memory": _YES,
                 "storage": _YES,
                 "networks": none,
                 "interfaces": none,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from polyvisor.local import machine_topology
 from polyvisor.model.capabilities import (
     Capabilities,
     Guest,
@@ -19,10 +20,11 @@ from polyvisor.model.capabilities import (
     UriTransports,
 )
 from polyvisor.model.cpu import CpuTopology
-from polyvisor.model.host_cpu import HostCpu
+from polyvisor.model.host_cpu import HostCpu, PageSize
 
 if TYPE_CHECKING:
     from polyvisor.host import HostInfo
+    from polyvisor.model.capabilities_topology import Topology
     from polyvisor_qemu.emulator import Emulator
 
 __all__ = ["ARCHITECTURES", "host_capabilities"]
@@ -42,18 +44,28 @@ def host_capabilities(
         known: emulators by architecture, and whether KVM can be used with each.
         cpu: what is known of the host's CPU.
     """
+    topology = machine_topology()
     shape = CpuTopology(
         sockets=host.sockets, dies=1, cores=host.cores // max(host.sockets, 1), threads=host.threads
     )
     return Capabilities(
         host=HostCapabilities(
-            cpu=attrs.evolve(cpu or HostCpu(arch=host.architecture), topology=shape),
+            cpu=attrs.evolve(
+                cpu or HostCpu(arch=host.architecture), topology=shape, pages=_pages(topology)
+            ),
             migration_features=MigrationFeatures(
                 live=True, uri_transports=UriTransports(transports=("tcp",))
             ),
+            topology=topology,
         ),
         guests=tuple(_guest(arch, one, kvm=kvm) for arch, (one, kvm) in known.items()),
     )
+
+
+def _pages(topology: Topology) -> tuple[PageSize, ...]:
+    cells = topology.cells.cells if topology.cells is not None else ()
+    sizes = {(page.unit, page.size): None for cell in cells for page in cell.pages}
+    return tuple(PageSize(unit=unit, size=size) for unit, size in sizes)
 
 
 def _guest(arch: str, known: Emulator, *, kvm: bool) -> Guest:

@@ -60,6 +60,7 @@ _BOTH: dict[str, Support | SupportStatus | str] = {
     "console.graphics": Support(_CANNOT, "a simulated screen has no server for viewers"),
     "host.figures": Support(_CANNOT, "a simulated host does nothing"),
     "host.cpus": Support(_CANNOT, "a simulated host has no CPU of any model"),
+    "host.memory": Support(_CANNOT, "a simulated host has memory of no pages"),
     "domains.debug": Support(_CANNOT, "a simulated machine has no monitor"),
     "guest.agent": Support(_CANNOT, "nothing runs inside a simulated guest that could answer"),
 }

@@ -89,6 +89,28 @@ class virConnect(Served):
         found = self._ask("storage_pool_lookup_by_uuid", uuid.UUID(uuidstr).bytes)
         return self._made("storage_pool", found.pool)
 
+    def getFreePages(
+        self, pages: list[int], startCell: int, cellCount: int, flags: int = 0
+    ) -> dict[int, dict[int, int]]:
+        """Return how many pages of sizes in KiB are free, node by node."""
+        counts = iter(self._ask("node_get_free_pages", pages, startCell, cellCount, flags).counts)
+        return {
+            startCell + cell: {size: next(counts) for size in pages} for cell in range(cellCount)
+        }
+
+    def allocPages(
+        self, pages: dict[int, int], startCell: int = 0, cellCount: int = 0, flags: int = 0
+    ) -> int:
+        """Have nodes keep so many huge pages of sizes in KiB; return how often that was done."""
+        sizes, counts = list(pages), list(pages.values())
+        return int(self._ask("node_alloc_pages", sizes, counts, startCell, cellCount, flags).ret)
+
+    def getMemoryParameters(self, flags: int = 0) -> dict[str, Any]:
+        """Return how the host merges equal pages of memory."""
+        count = self._ask("node_get_memory_parameters", 0, flags).nparams
+        found = self._ask("node_get_memory_parameters", count, flags).params
+        return {one.field: one.value for one in found}
+
     def getAllDomainStats(self, stats: int = 0, flags: int = 0) -> list[Any]:
         """Return figures of all domains, each with its domain."""
         return self._figures([], stats, flags)
@@ -234,6 +256,7 @@ class virConnect(Served):
     storagePoolCreateXML = uses("storage_pool_create_xml", first=False)
     storagePoolDefineXML = uses("storage_pool_define_xml", first=False)
     storagePoolLookupByName = uses("storage_pool_lookup_by_name", first=False)
+    setMemoryParameters = uses("node_set_memory_parameters", first=False)
     storageVolLookupByKey = uses("storage_vol_lookup_by_key", first=False)
     storageVolLookupByPath = uses("storage_vol_lookup_by_path", first=False)
 

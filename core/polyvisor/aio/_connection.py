@@ -20,7 +20,7 @@ from polyvisor.aio._stream import EventStream
 if TYPE_CHECKING:
     import builtins
     import os
-    from collections.abc import Awaitable, Iterable, Sequence
+    from collections.abc import Awaitable, Iterable, Mapping, Sequence
     from typing import Literal, Self
 
     from polyvisor._sources import SpecSource as SpecSource
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from polyvisor.host import CpuComparison, CpuTimes, GuestKind, HostInfo, HostMemory
     from polyvisor.jobs import ProgressCallback
     from polyvisor.model import Cpu, DomainCapabilities, DomainSpec
+    from polyvisor.model.sysinfo import HostSysinfo
     from polyvisor.states import DomainSummary
     from polyvisor.support import SupportTable
 
@@ -91,6 +92,28 @@ class OnHost(Face):
         return await self._run(
             self.sync.baseline_cpu, cpus, guests=guests, expand=expand, migratable=migratable
         )
+
+    async def sysinfo(self) -> HostSysinfo:
+        """Return what the host's firmware says of it: its maker, its boards, its memory."""
+        return await self._run(self.sync.sysinfo)
+
+    async def free_pages(self, cell: int | None = None) -> Mapping[int, int]:
+        """Return how many pages of memory nobody uses, by their size in bytes, smallest first."""
+        return await self._run(self.sync.free_pages, cell)
+
+    async def reserve_pages(
+        self, size: int, count: int, *, cell: int | None = None, add: bool = False
+    ) -> None:
+        """Set how many pages of a size are kept for those who ask for such: huge pages."""
+        await self._run(self.sync.reserve_pages, size, count, cell=cell, add=add)
+
+    async def memory_sharing(self) -> Mapping[str, int]:
+        """Return how the kernel merges equal pages of memory, by its own names (Linux's KSM)."""
+        return await self._run(self.sync.memory_sharing)
+
+    async def set_memory_sharing(self, values: Mapping[str, int]) -> None:
+        """Set ``pages_to_scan``, ``sleep_millisecs`` or ``merge_across_nodes`` of it."""
+        await self._run(self.sync.set_memory_sharing, values)
 
 
 class Connection(OnHost):

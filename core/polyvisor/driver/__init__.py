@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from polyvisor.driver._debug import Debug
     from polyvisor.driver._domains import Domains
     from polyvisor.driver._guest import GuestAgent
-    from polyvisor.driver._host import Processors
+    from polyvisor.driver._host import HostMachine, Processors
     from polyvisor.driver._migration import (
         Begun,
         Finished,
@@ -99,6 +99,7 @@ __all__ = [
     "Finished",
     "GuestAgent",
     "Hooks",
+    "HostMachine",
     "Interfaces",
     "Migration",
     "MigrationLimits",
@@ -157,6 +158,7 @@ __getattr__, __dir__ = attach(
         "Finished": "_migration",
         "GuestAgent": "_guest",
         "Hooks": "_base",
+        "HostMachine": "_host",
         "Interfaces": "_objects",
         "Migration": "_migration",
         "MigrationOptions": "_migration",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from polyvisor.driver._debug import Debug
     from polyvisor.driver._domains import Domains
     from polyvisor.driver._guest import GuestAgent
-    from polyvisor.driver._host import Processors
+    from polyvisor.driver._host import HostMachine, Processors
     from polyvisor.driver._migration import Migration
     from polyvisor.driver._objects import (
         Interfaces,
@@ -221,6 +221,11 @@ class Driver(ABC):
     @property
     def node_devices(self) -> NodeDevices | None:
         """The host's devices."""
+        return None
+
+    @property
+    def machine(self) -> HostMachine | None:
+        """The host's own hardware and memory."""
         return None
 
     @property

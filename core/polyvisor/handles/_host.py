@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from polyvisor.driver import Driver, Processors
+    from polyvisor.driver import Driver, HostMachine, Processors
     from polyvisor.host import CpuComparison, CpuTimes, GuestKind, HostInfo, HostMemory
     from polyvisor.model import Cpu, DomainCapabilities
+    from polyvisor.model.sysinfo import HostSysinfo
 
     _Part = TypeVar("_Part")
 
@@ -23,6 +24,8 @@ class OnHost:
     if TYPE_CHECKING:
 
         def _need(self, part: _Part | None, feature: str) -> _Part: ...
+
+        def _check_writable(self, operation: str) -> None: ...
 
     @property
     def host(self) -> HostInfo:
@@ -115,3 +118,64 @@ class OnHost:
     @property
     def _processors(self) -> Processors:
         return self._need(self._driver.processors, "host.cpus")
+
+    def sysinfo(self) -> HostSysinfo:
+        """Return what the host's firmware says of it: its maker, its boards, its memory.
+
+        Raises:
+            Unsupported: it says nothing, or not to us.
+        """
+        return self._machine.sysinfo()
+
+    def free_pages(self, cell: int | None = None) -> Mapping[int, int]:
+        """Return how many pages of memory nobody uses, by their size in bytes, smallest first.
+
+        Args:
+            cell: of this NUMA node; ``None``: of the whole host.
+
+        Raises:
+            InvalidArgument: there is no such node.
+            Unsupported: the driver does not know.
+        """
+        return self._machine.free_pages(cell)
+
+    def reserve_pages(
+        self, size: int, count: int, *, cell: int | None = None, add: bool = False
+    ) -> None:
+        """Set how many pages of a size are kept for those who ask for such: huge pages.
+
+        Args:
+            size: theirs, in bytes.
+            count: how many.
+            cell: of this NUMA node; ``None``: wherever there is room.
+            add: to those that there are.
+
+        Raises:
+            OperationFailed: there are none of this size, or there is no room for so many.
+            Unsupported: they are the pages that all memory is made of, or the driver cannot.
+        """
+        self._check_writable("reserve pages")
+        self._machine.reserve_pages(size, count, cell=cell, add=add)
+
+    def memory_sharing(self) -> Mapping[str, int]:
+        """Return how the kernel merges equal pages of memory, by its own names (Linux's KSM).
+
+        Raises:
+            Unsupported: it does not, or the driver does not know.
+        """
+        return self._machine.sharing()
+
+    def set_memory_sharing(self, values: Mapping[str, int]) -> None:
+        """Set ``pages_to_scan``, ``sleep_millisecs`` or ``merge_across_nodes`` of it.
+
+        Raises:
+            InvalidArgument: another one.
+            HypervisorError: the kernel refuses a value.
+            Unsupported: see :meth:`memory_sharing`.
+        """
+        self._check_writable("set memory sharing")
+        self._machine.set_sharing(values)
+
+    @property
+    def _machine(self) -> HostMachine:
+        return self._need(self._driver.machine, "host.memory")

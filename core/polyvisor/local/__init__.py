@@ -53,12 +53,14 @@ if TYPE_CHECKING:
     from polyvisor.local._disk_backups import BacksUpDisks
     from polyvisor.local._driver import LocalDriver
     from polyvisor.local._hold import Hold
-    from polyvisor.local._machine import machine_memory, machine_times
+    from polyvisor.local._machine import machine_memory, machine_nodes, machine_times
     from polyvisor.local._points import MONITOR, checkpoint_family
     from polyvisor.local._settings import SETTINGS
     from polyvisor.local._snapshot_disks import Merge, SnapshotsDisks
     from polyvisor.local._switch import PostCopy, SwitchesGuests
     from polyvisor.local._terminal import open_terminal
+    from polyvisor.local._thismachine import ThisMachine
+    from polyvisor.local._topology import machine_topology
 
 __all__ = [
     "MONITOR",
@@ -81,13 +83,16 @@ __all__ = [
     "SavesGuests",
     "SnapshotsDisks",
     "SwitchesGuests",
+    "ThisMachine",
     "TracksDisks",
     "TunesGuests",
     "WatchesGuests",
     "checkpoint_family",
     "machine_cpu",
     "machine_memory",
+    "machine_nodes",
     "machine_times",
+    "machine_topology",
     "open_terminal",
 ]
 
@@ -108,10 +113,13 @@ __getattr__, __dir__ = attach(
         "SETTINGS": "_settings",
         "SnapshotsDisks": "_snapshot_disks",
         "SwitchesGuests": "_switch",
+        "ThisMachine": "_thismachine",
         "checkpoint_family": "_points",
         "machine_cpu": "_cpuinfo",
         "machine_memory": "_machine",
+        "machine_nodes": "_machine",
         "machine_times": "_machine",
+        "machine_topology": "_topology",
         "open_terminal": "_terminal",
     },
 )

@@ -8,8 +8,9 @@ import re
 from polyvisor.errors import HypervisorError, InvalidArgument
 from polyvisor.host import CpuTimes, HostMemory
 
-__all__ = ["machine_memory", "machine_times"]
+__all__ = ["machine_memory", "machine_nodes", "machine_times"]
 
+_NODE = re.compile(r"node(\d+)$")
 _ROW = re.compile(r"^(?:Node \d+ )?(\w+): +(\d+) kB$", re.MULTILINE)
 
 
@@ -32,6 +33,19 @@ def machine_times(cpu: int | None, *, root: str = "/") -> CpuTimes:
             user, nice, system, idle, iowait, irq, soft = (int(word) * tick for word in words[:7])
             return CpuTimes(user=user + nice, system=system + irq + soft, idle=idle, iowait=iowait)
     raise InvalidArgument(f"times of the host: it has no CPU {cpu} that is on")
+
+
+def machine_nodes(*, root: str = "/") -> tuple[int, ...]:
+    """Return the numbers of this machine's NUMA nodes.
+
+    Args:
+        root: where ``sys`` is.
+    """
+    try:
+        names = os.listdir(f"{root}sys/devices/system/node")
+    except FileNotFoundError:  # a kernel without NUMA, and so one node
+        return (0,)
+    return tuple(sorted(int(one[1]) for name in names if (one := _NODE.match(name))))
 
 
 def machine_memory(cell: int | None, *, root: str = "/") -> HostMemory:

@@ -98,6 +98,7 @@ class RemoteDriver(Driver):
     secrets = _part("objects:RemoteSecrets", "secrets")
     nwfilters = _part("objects:RemoteNwFilters", "nwfilters")
     events = _part("events:RemoteEvents", "events")
+    machine = _part("hostmachine:RemoteMachine", "host.memory")
     processors = _part("processors:RemoteProcessors", "host.cpus")
 
     def __init__(self, uri: str, link: Link) -> None:

@@ -82,6 +82,7 @@ _PROBES: Mapping[str, tuple[Any, ...]] = {
     "console.graphics": ("domain_open_graphics_fd", _NOBODY, 0, 0),
     "guest.agent": ("qemu:domain_agent_command", _NOBODY, "{}", 1, 0),
     "host.cpus": ("connect_compare_cpu", "<cpu/>", 0),
+    "host.memory": ("node_get_free_pages", [4], 0, 1, 0),
     "host.figures": ("node_get_cpu_stats", -1, 0, 0),
     "storage": ("connect_num_of_storage_pools",),
     "networks": ("connect_num_of_networks",),

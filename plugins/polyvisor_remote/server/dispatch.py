@@ -60,6 +60,7 @@ FAMILIES = (
     "events",
     "hostfigures",
     "processors",
+    "hostmachine",
     "networks",
     "pools",
     "volumes",

@@ -46,6 +46,22 @@ COMPARED = (
 )
 BASELINES = ("cpu-baseline {file}", "cpu-baseline {file} --features")
 
+#: Said alike of the host's memory, but for how much is free at an instant.
+MEMORY = (
+    "freepages --all",
+    "freepages --cellno 0 --pagesize 4KiB",
+    "freepages --cellno -1 --pagesize 4KiB",
+    "freepages --cellno 5 --pagesize 4KiB",
+    "freepages --cellno 0 --pagesize 3MiB",
+    "allocpages 4K 1",
+    "allocpages 3M 1",
+    "allocpages 3M 1 --cellno 0",
+    "allocpages 2M 1 --cellno 77",
+    "node-memory-tune",
+)
+KSM = Path("/sys/kernel/mm/ksm")
+POOL = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
+
 
 def in_order(text: str) -> str:
     """Return what virsh said, with the features that it names in alphabetical order."""
@@ -124,3 +140,58 @@ def test_a_file_may_hold_several(tmp_path: Path) -> None:
     )
     models = [re.search(r"<model>(.*?)</model>", one) for one in cpus_in(text)]
     assert [one[1] for one in models if one is not None] == ["kvm64", "qemu64", "EPYC"]
+
+
+def counts(text: str) -> str:
+    """Return what virsh said with no number of pages that are free."""
+    return re.sub(r"(KiB: )\d+", r"\1N", text)
+
+
+def test_memory_of_the_host_is_told_alike(both: Both) -> None:
+    """Pages by their size, and what merges equal ones; what cannot be is refused alike."""
+    for words in MEMORY:
+        said = both.said(words)
+        assert counts(said["a"]) == counts(said["b"]), words
+    assert "4KiB: N" in counts(both.said(MEMORY[0])["a"])
+
+
+def test_what_the_kernel_is_told(both: Both) -> None:
+    """Huge pages are kept and merging is set as virsh and our client say, and undone."""
+    if not (POOL.exists() and KSM.is_dir()):
+        pytest.skip("this kernel has no huge pages, or does not merge equal ones")
+    scan = KSM / "pages_to_scan"
+    pages, scanned = POOL.read_text(), scan.read_text()
+    more = int(scanned) + 1
+    try:
+        assert both.said("allocpages 2M 0")["a"] == both.said("allocpages 2M 0")["b"]
+        virsh = ("virsh", "-c", both.uris["a"])
+        assert run(*virsh, "allocpages", "2M", "2", "--cellno", "0").stderr == ""
+        assert int(POOL.read_text()) == 2
+        assert run(*virsh, "allocpages", "2M", "1", "--add").stderr == ""
+        assert int(POOL.read_text()) == 3
+        assert run(*virsh, "node-memory-tune", "--shm-pages-to-scan", str(more)).stderr == ""
+        for uri in both.uris.values():
+            with polyvisor.open(uri) as host:
+                assert host.memory_sharing()["pages_to_scan"] == more
+                host.reserve_pages(2 << 20, 1)
+                host.reserve_pages(2 << 20, 2, add=True)
+                assert int(POOL.read_text()) == 3
+                host.reserve_pages(2 << 20, 1)
+                assert int(POOL.read_text()) == 1
+                host.set_memory_sharing({"pages_to_scan": more + 1})
+                assert int(scan.read_text()) == more + 1
+                host.set_memory_sharing({"pages_to_scan": more})
+                free = host.free_pages(0)
+                assert list(free) == sorted(free)
+                assert free[2 << 20] == 1
+    finally:
+        POOL.write_text(pages)
+        scan.write_text(scanned)
+
+
+def test_the_command_line_tells_of_memory_as_virsh_does(both: Both) -> None:
+    """Word for word, but for how much is free."""
+    for words in (*MEMORY[:2], "node-memory-tune"):
+        done = run(sys.executable, "-m", "polyvisor", "-c", both.uris["a"], *words.split())
+        ours = f"{done.returncode}\n{done.stdout}{done.stderr}"
+        assert counts(ours).split() == counts(both.said(words)["b"]).split(), words

@@ -61,6 +61,7 @@ _ATTEMPTS: dict[str, Callable[[Domain, Path], object]] = {
     "events": lambda domain, path: domain.connection.events(timeout=0),
     "host.figures": lambda domain, path: domain.connection.host_times(),
     "host.cpus": lambda domain, path: domain.connection.compare_cpu("<cpu/>"),
+    "host.memory": lambda domain, path: domain.connection.free_pages(),
     "storage": lambda domain, path: list(domain.connection.storage_pools),
     "networks": lambda domain, path: list(domain.connection.networks),
     "interfaces": lambda domain, path: list(domain.connection.interfaces),
@@ -150,6 +151,18 @@ class TestSupport:
         assert forbidden in refused.reason
         with pytest.raises(PolyvisorError):
             host.compare_cpu("<cpu><model>no such model</model></cpu>")
+
+    @requires("host.memory")
+    def test_pages_are_counted(self, host: Connection) -> None:
+        """By their size, of a node and of all; what is not there is refused."""
+        free = host.free_pages()
+        assert list(free) == sorted(free)
+        assert sum(size * count for size, count in free.items()) > 0
+        assert list(host.free_pages(0)) == list(free)
+        with pytest.raises(PolyvisorError):
+            host.free_pages(1 << 20)
+        with pytest.raises(PolyvisorError):
+            host.reserve_pages(3 << 20, 1)
 
     def test_host_facts(self, host: Connection) -> None:
         """The host has a name, an architecture, memory and CPUs."""
