@@ -16,6 +16,7 @@ from polyvisor.errors import Busy, StorageError
 __all__ = [
     "AtomicFile",
     "FileIdentity",
+    "GivenFile",
     "part_of",
     "remove_file",
     "remove_part",
@@ -75,12 +76,16 @@ class AtomicFile:
         self.path: str = os.path.abspath(path)
         self.part: str = part_of(self.path)
         self._flushed = False
-        if os.path.isdir(self.path):
-            raise StorageError(f"cannot write {self.path}: it is a folder", path=self.path)
+        self._check()
         try:
             self.fd: int = self._create(mode)
         except OSError as error:
             raise self.failed(error) from error
+
+    def _check(self) -> None:
+        """Refuse to put a file in the place of a folder or of a device."""
+        if (kind := _other_kind(self.path)) is not None:
+            raise StorageError(f"cannot write {self.path}: it is {kind}", path=self.path)
 
     def _create(self, mode: int) -> int:
         for _ in range(16):
@@ -113,6 +118,19 @@ class AtomicFile:
             path=self.path,
             native_code=errno.errorcode.get(error.errno or 0),
         )
+
+    def write(self, data: bytes) -> None:
+        """Write all of some data.
+
+        Raises:
+            StorageError: it cannot be.
+        """
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[os.write(self.fd, rest) :]
+        except OSError as error:
+            raise self.failed(error) from error
 
     def flush(self) -> FileIdentity:
         """Bring everything to the disk and return what the finished file is known by.
@@ -156,6 +174,64 @@ class AtomicFile:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+
+class GivenFile(AtomicFile):
+    """A file that a person names for a program to write to.
+
+    It is whole or not there either, but links are followed, and what is no plain file, such as
+    a pipe or ``/dev/stdout``, is written to as it is.
+
+    Args:
+        path: the target.
+        mode: permissions of one that is made, less the umask.
+
+    Attributes:
+        plain: whether it is a plain file.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, mode: int = 0o666) -> None:
+        given = os.path.abspath(path)
+        ours = given.startswith(_OURS)
+        self.plain: bool = not ours and _other_kind(given) in (None, _FOLDER)
+        super().__init__(os.path.realpath(given) if self.plain else given, mode=mode)
+
+    def _check(self) -> None:
+        if self.plain:
+            super()._check()
+
+    def _create(self, mode: int) -> int:
+        if self.plain:
+            return super()._create(mode)
+        return os.open(self.path, os.O_WRONLY | os.O_CLOEXEC)
+
+    def commit(self) -> None:
+        if self.plain:
+            super().commit()
+        else:
+            self._close()
+
+    def close(self) -> None:
+        if self.plain:
+            super().close()
+        elif self.fd >= 0:
+            self._close()
+
+
+#: Where a process finds what it has open; what stands there is written to, whatever it is.
+_OURS = ("/dev/std", "/dev/fd/", "/proc/")
+_FOLDER = "a folder"
+
+
+def _other_kind(path: str) -> str | None:
+    """Say what is there if it is no plain file."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return None
+    if stat.S_ISREG(mode):
+        return None
+    return _FOLDER if stat.S_ISDIR(mode) else "no plain file"
 
 
 def part_of(path: str) -> str:

@@ -106,7 +106,8 @@ def _table(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _draw(found: Inspection, file: str, target: str) -> None:
-    from polyvisor.errors import StorageError, Unsupported
+    from polyvisor._files import GivenFile
+    from polyvisor.errors import Unsupported
     from polyvisor.saveimage import picture
 
     if found.memory is None:
@@ -115,11 +116,9 @@ def _draw(found: Inspection, file: str, target: str) -> None:
         )
     name = _header(found).get("domain", file)
     data = picture(found.memory, title=f"Memory of {name}")
-    try:
-        with open(target, "wb") as out:
-            out.write(data)
-    except OSError as error:
-        raise StorageError(f"cannot write {target}: {error.strerror}", path=target) from error
+    with GivenFile(target) as out:
+        out.write(data)
+        out.commit()
 
 
 @command("verify")

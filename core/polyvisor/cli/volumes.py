@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 import attrs
@@ -20,14 +21,14 @@ _offset = option("--offset", default="0", metavar="SIZE", help="Where in the vol
 _length = option("--length", metavar="SIZE", help="How much; all of it unless it is said.")
 
 
-def _copy(source: BinaryIO, target: BinaryIO, length: int | None) -> int:
+def _copy(source: BinaryIO, write: Callable[[bytes], object], length: int | None) -> int:
     """Copy bytes until there are no more, or as many as are wanted; return how many."""
     done = 0
     while length is None or done < length:
         piece = source.read(_CHUNK if length is None else min(_CHUNK, length - done))
         if not piece:
             break
-        target.write(piece)
+        write(piece)
         done += len(piece)
     return done
 
@@ -46,7 +47,7 @@ def vol_upload_command(
     begin, most = size(offset, unit=1), None if length is None else size(length, unit=1)
     with open(file, "rb") as source, found.open(write=True) as target:
         target.seek(begin)
-        done = _copy(source, target, most)
+        done = _copy(source, target.write, most)
     session().done(f"{done} bytes were written into {found.name}", **attrs.asdict(found.ref))
 
 
@@ -60,11 +61,14 @@ def vol_download_command(
     volume: str, file: str, pool: str | None, offset: str, length: str | None
 ) -> None:
     """Write what is in VOLUME into FILE."""
+    from polyvisor._files import GivenFile
+
     found = volume_of(volume, pool)
     begin, most = size(offset, unit=1), None if length is None else size(length, unit=1)
-    with found.open() as source, open(file, "wb") as target:
+    with found.open() as source, GivenFile(file) as target:
         source.seek(begin)
-        done = _copy(source, target, most)
+        done = _copy(source, target.write, most)
+        target.commit()
     session().done(f"{done} bytes of {found.name} were written", **attrs.asdict(found.ref))
 
 

@@ -57,10 +57,10 @@ class Seat:
             NotFound: there is no such screen.
             StorageError: the file cannot be written.
         """
-        from polyvisor._files import AtomicFile
+        from polyvisor._files import GivenFile
 
         part = self._connection._need(self._connection._driver.screens, "console.screenshot")
-        with AtomicFile(os.path.abspath(path)) as file:
+        with GivenFile(path, mode=0o600) as file:
             kind = part.screenshot(self.uuid, screen, file.fd)
             file.commit()
         return kind

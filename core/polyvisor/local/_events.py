@@ -18,6 +18,7 @@ from polyvisor.local._hypervisor import WatchesGuests
 from polyvisor.local._keeper import LIVELY
 from polyvisor.local._points import MONITOR
 from polyvisor.local._recovery import SUSPENDED_DETAILS
+from polyvisor.local._threads import Threads
 from polyvisor.state import NewEvent
 from polyvisor.states import DomainState, StateReason
 
@@ -50,7 +51,7 @@ class LocalEvents(Events):
         self._keeper = keeper
         self._streams: weakref.WeakSet[_Stream] = weakref.WeakSet()
         self._watch: _Watch | None = None
-        self._attending: set[threading.Thread] = set()
+        self._attending = Threads()
         # Reentrant: a stream that is no longer used may be collected at any time.
         self._mutex = threading.RLock()
 
@@ -87,18 +88,13 @@ class LocalEvents(Events):
         stream = self._begin(_Stream(self, self._keeper, timeout, objects=False))
 
         def run() -> None:
-            try:
-                with suppress(PolyvisorError):
-                    for event in stream:
-                        if take(event):
-                            break
-                stream.close()
-            finally:
-                self._attending.discard(threading.current_thread())
+            with suppress(PolyvisorError):
+                for event in stream:
+                    if take(event):
+                        break
+            stream.close()
 
-        thread = threading.Thread(target=run, name=name, daemon=True)
-        self._attending.add(thread)
-        thread.start()
+        self._attending.start(name, run)
 
     def forget(self, stream: _Stream) -> None:
         """Stop watching guests when nobody listens any more."""
@@ -120,9 +116,7 @@ class LocalEvents(Events):
             watch, self._watch = self._watch, None
         if watch is not None:
             watch.close()
-        for thread in tuple(self._attending):
-            if thread is not threading.current_thread():
-                thread.join(ENDING)
+        self._attending.join(ENDING)
 
 
 class _Stream:
@@ -242,7 +236,7 @@ class _Watch:
         self._looks = 0
         self._mutex = threading.Lock()
         self._waiting: set[UUID] = set()
-        self._followers: list[threading.Thread] = []
+        self._followers = Threads()
         self._thread.start()
 
     def close(self) -> None:
@@ -275,8 +269,7 @@ class _Watch:
         finally:
             if self._watcher is not None:
                 self._watcher.join()
-            for follower in self._followers:
-                follower.join()
+            self._followers.join()
             claim.close()
             if claim.granted is not None:
                 claim.granted.release()
@@ -349,11 +342,7 @@ class _Watch:
             if uuid in self._waiting:
                 return
             self._waiting.add(uuid)
-        follower = threading.Thread(
-            target=self._follow_later, args=(uuid,), name="polyvisor-follower", daemon=True
-        )
-        self._followers = [one for one in self._followers if one.is_alive()] + [follower]
-        follower.start()
+        self._followers.start("polyvisor-follower", lambda: self._follow_later(uuid))
 
     def _follow_later(self, uuid: UUID) -> None:
         claim = self._keeper.home.locks.claim(str(uuid), "watch")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO
 
-from polyvisor._files import AtomicFile
+from polyvisor._files import GivenFile
 from polyvisor.errors import StorageError
 
 __all__ = ["copy_rest", "writing"]
@@ -41,14 +41,15 @@ def writing(
                 native_code=errno.errorcode.get(error.errno or 0),
             ) from error
         return
-    with AtomicFile(os.fspath(target)) as file:
+    with GivenFile(target) as file:
         try:
             with open(file.fd, "wb", closefd=False) as out:
                 yield out
-            facts = os.stat(like)
-            os.fchmod(file.fd, facts.st_mode & 0o777)
-            with suppress(PermissionError):
-                os.fchown(file.fd, facts.st_uid, facts.st_gid)
+            if file.plain:
+                facts = os.stat(like)
+                os.fchmod(file.fd, facts.st_mode & 0o777)
+                with suppress(PermissionError):
+                    os.fchown(file.fd, facts.st_uid, facts.st_gid)
         except OSError as error:
             raise file.failed(error) from error
         file.commit()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -98,6 +100,61 @@ def test_volumes_are_filled_emptied_and_copied(polyvisor, tmp_path: Path) -> Non
     assert polyvisor("vol-pool", path, "--uuid").out.strip() == uuid
     done = polyvisor("pool-create-as", "t", "dir", "--target", str(tmp_path))
     assert (done.code, done.out) == (0, "Pool t created\n")
+
+
+@pytest.fixture
+def volume(polyvisor, tmp_path: Path) -> str:
+    """Hold the path of a volume of 4 MiB, which begins with ``0123456789``."""
+    (tmp_path / "pool").mkdir()
+    assert polyvisor("pool-create-as", "p", "dir", "--target", str(tmp_path / "pool")).code == 0
+    assert polyvisor("vol-create-as", "p", "a", "4M").code == 0
+    (tmp_path / "in").write_bytes(b"0123456789")
+    assert polyvisor("vol-upload", "a", "in", "--pool", "p").code == 0
+    return str(tmp_path / "pool" / "a")
+
+
+def test_a_file_is_whole_or_as_it_was(polyvisor, volume: str, tmp_path: Path) -> None:
+    """Where there is no room, what stood there stays, and nothing is left beside it."""
+    out = tmp_path / "out"
+    out.write_bytes(b"before")
+    here = sorted(tmp_path.iterdir())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3 << 19, limits[1]))
+    try:
+        done = polyvisor("vol-download", volume, "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert done.code == 1
+    assert done.err == f"polyvisor: error: cannot write {out}: File too large\n"
+    assert out.read_bytes() == b"before"
+    assert sorted(tmp_path.iterdir()) == here
+
+
+def test_links_are_followed_and_pipes_written_to(polyvisor, volume: str, tmp_path: Path) -> None:
+    """What is no plain file stays what it is; a folder is refused."""
+    (tmp_path / "link").symlink_to("real")
+    for name in ("real", "link"):
+        assert polyvisor("vol-download", volume, name, "--length", "4").code == 0
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"0123"
+    os.mkfifo(tmp_path / "pipe")
+    end = os.open(tmp_path / "pipe", os.O_RDWR | os.O_NONBLOCK)
+    try:
+        assert polyvisor("vol-download", volume, "pipe", "--length", "4").code == 0
+        assert os.read(end, 64) == b"0123"
+    finally:
+        os.close(end)
+    assert (tmp_path / "pipe").is_fifo()
+    assert "it is a folder" in polyvisor("vol-download", volume, "pool").err
+
+
+def test_a_save_image_takes_no_devices_place(tick, tmp_path: Path) -> None:
+    """A guest is not saved where something else than a file is, and runs on."""
+    os.mkfifo(tmp_path / "pipe")
+    assert tick("start", "tick").code == 0
+    assert "it is no plain file" in tick("save", "tick", "pipe").err
+    assert (tmp_path / "pipe").is_fifo()
+    assert tick("domstate", "tick").out == "running\n"
 
 
 @pytest.mark.parametrize("words", [["cpu-models", "x86_64"], ["maxvcpus"]])
