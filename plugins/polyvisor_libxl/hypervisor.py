@@ -58,6 +58,7 @@ class LibxlHypervisor(
     numbers_guests = True
     looks_deep = True
     streams_stop_guests = True
+    tells_resets = True
     image_format = "libvirt-libxl"
     readable_formats: ClassVar[tuple[str, ...]] = ("xl",)
     #: Host devices are PCI ones: libxl has no other kind that comes and goes.

@@ -30,6 +30,10 @@ __all__ = ["Watch"]
 #: Seconds that a guest whose QEMU lets nobody in may keep the watch from the others.
 PATIENCE = 0.1
 
+#: Seconds after a reset in which a further one is the firmware's, not the guest's system's: SeaBIOS
+#: resets the machine once or twice more when it finds that it has run before.
+FIRMWARE = 1.0
+
 # QMP events (qapi/run-state.json) that a domain's listeners hear of, and as what.
 _KINDS = {
     "SHUTDOWN": (EventKind.SHUTDOWN, "finished"),
@@ -59,6 +63,7 @@ class _Watched:
     monitor: socket.socket | None
     murmur: Murmur | None = None
     buffer: bytearray = attrs.field(factory=bytearray)
+    reset: float = 0.0
 
 
 class Watch:
@@ -215,8 +220,14 @@ class Watch:
         data = answer.get("data", {})
         if kind is None:
             return
-        if answer["event"] == "RESET" and not data.get("guest"):
-            return  # asked for by somebody, who has announced it
+        if answer["event"] == "RESET":
+            stamp = plain(answer)
+            moment = stamp["seconds"] + stamp["micros"] / 1e6
+            if 0 <= moment - watched.reset < FIRMWARE:
+                return
+            watched.reset = moment
+            if not data.get("guest"):
+                return  # asked for by somebody, who has announced it
         if answer["event"] == "SHUTDOWN":
             if not data.get("guest"):
                 return

@@ -76,6 +76,7 @@ class SimHypervisor(SimChanges, LocalHypervisor, SavesGuests, MigratesGuests, Wa
     image_format = "libvirt-test"
     stream_versions = VERSIONS
     looks_deep = True
+    tells_resets = True
 
     def __init__(self, rack: Rack, *, arch: str = "x86_64", clock: Callable[[], int] = now) -> None:
         self.rack = rack

@@ -409,6 +409,8 @@ class LocalDomains(Domains):
     def reset(self, uuid: UUID) -> None:
         with self._running(uuid, "reset") as hold:
             self._hypervisor.reset(hold.guest)
+            if not self._hypervisor.tells_resets:
+                hold.change((EventKind.REBOOT, ""))
 
     def suspend(self, uuid: UUID) -> None:
         with self._running(uuid, "suspend") as hold:

@@ -154,6 +154,8 @@ class LocalHypervisor(ABC):
     #: Whether writing a stream needs a running guest and stops it: ``save_stream`` and
     #: ``send`` are then given guests as they are, running or paused, never stopped for it.
     streams_stop_guests: ClassVar[bool] = False
+    #: Whether its watch, or its guest's end, tells of a :meth:`reset`, as of the guest's own.
+    tells_resets: ClassVar[bool] = False
 
     # Definitions
 

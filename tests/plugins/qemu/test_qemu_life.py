@@ -146,6 +146,19 @@ def test_quit_is_no_crash(hosts: Hosts) -> None:
     assert (status.state, status.reason) == (DomainState.SHUTOFF, StateReason.SHUTDOWN)
 
 
+def test_a_reset_is_one_reboot(hosts: Hosts) -> None:
+    """SeaBIOS, which has run before, resets the machine again, and that nobody is told of."""
+    host = hosts.open()
+    domain = host.domains.create(hosts.counting())
+    hosts.wait_for_count()
+    events = host.events(timeout=2)
+    for _ in range(2):
+        domain.reset()
+        hosts.wait_for_count(5)
+        assert [event.kind for event in events] == [EventKind.REBOOT]
+        events = host.events(timeout=2)
+
+
 # Several processes
 
 
