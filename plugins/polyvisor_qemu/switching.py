@@ -16,7 +16,7 @@ __all__ = ["SwitchingQemu"]
 
 
 class SwitchingQemu(ChangingQemu, SwitchesGuests):
-    """Migrates guests by post-copy as well."""
+    """Migrates guests by post-copy as well, and takes along what belongs to them elsewhere."""
 
     def usual_limits(self) -> MigrationLimits:
         """Return what counts unless it is said otherwise; the cache's size is QEMU's own."""
@@ -24,6 +24,13 @@ class SwitchingQemu(ChangingQemu, SwitchesGuests):
         from polyvisor_qemu.stream import DOWNTIME
 
         return MigrationLimits(downtime=DOWNTIME, xbzrle_cache=64 << 20)
+
+    def heed(self, guest: Guest, cookie: bytes | None) -> None:
+        """See :func:`polyvisor_qemu.portdata.heed`."""
+        if cookie:
+            from polyvisor_qemu.portdata import heed
+
+            heed(self, guest, cookie)
 
     def post_copy(self, guest: Guest) -> PostCopy | None:
         """See :func:`polyvisor_qemu.postcopy.how_far`."""

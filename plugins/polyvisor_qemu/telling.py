@@ -106,7 +106,11 @@ def tell(
         # In perform's it has libvirt stop its server of disks in finish.
         served = guest.runtime.get("served") if phase == "prepare" else None
         nbd = Nbd() if served is None else Nbd(served["port"])
-    graphics = capabilities = None
+    graphics = capabilities = interfaces = None
+    if phase == "perform" and any(one.virtualport for one in guest.spec.devices.interfaces):
+        from polyvisor_qemu.portdata import told
+
+        interfaces = told(hypervisor, guest)
     if phase == "prepare":
         from polyvisor_qemu.viewers import screen_of
 
@@ -121,6 +125,7 @@ def tell(
         host_uuid(),
         graphics=graphics,
         domain=None if definition is None else _alone(definition, "<domain"),
+        interfaces=interfaces,
         nbd=nbd,
         capabilities=capabilities,
         statistics=None if phase == "prepare" else _statistics(guest),

@@ -215,6 +215,8 @@ class Arrival:
                 raise
             # The domain is ours now, whatever happens to it: nobody may be told otherwise.
             if not self._options.offline:
+                with suppress(PolyvisorError):
+                    self._hypervisor.heed(hold.guest, cookie)
                 with suppress(PolyvisorError):  # Recorded, and tried anew at the next look.
                     self._run()
                     if ARRIVED in hold.guest.runtime:

@@ -166,6 +166,12 @@ class MigratesGuests(ABC):
         """
         return None
 
+    def heed(self, guest: Guest, cookie: bytes | None) -> None:  # noqa: B027
+        """Destination: do what perform's cookie says that the guest needs here before it runs.
+
+        The domain is the destination's by then: what cannot be done is left, and logged.
+        """
+
     def missing_images(
         self, spec: DomainSpec, options: MigrationOptions, cookie: bytes | None
     ) -> Mapping[str, Callable[[], None]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,21 @@ if TYPE_CHECKING:
     from polyvisor.model.devices.interface import Bandwidth, Vlan
     from polyvisor_qemu.cmdline.words import SwitchPort
 
-__all__ = ["add_port", "change_vlan", "limit_port", "remove_port", "vlan_words"]
+__all__ = [
+    "add_port",
+    "change_vlan",
+    "keep_data",
+    "kept_data",
+    "limit_port",
+    "remove_port",
+    "vlan_words",
+]
 
 # What limits are in, KiB/s and KiB, as Open vSwitch has them: bits a second and bits for what it
 # sends, kilobits for what it gets (KBYTE_TO_BITS, KIBIBYTE_TO_BITS, VIR_NETDEV_RX_TO_OVS).
 _RATE, _BURST, _POLICING = 8000, 8192, 8
+# Where a controller keeps what goes along with a guest.
+_KEPT = "external_ids:PortData"
 
 
 def vlan_words(vlan: Vlan | None) -> list[str]:
@@ -128,6 +139,27 @@ def _unlimited(name: str, uuid: str, timeout: int, *, there: bool = True) -> lis
     for table, row in found:
         words += ["--", "--if-exists", "destroy", table, row]
     return words
+
+
+def kept_data(name: str, timeout: int) -> str:
+    """Return what a controller keeps at a port, as ovs-vsctl writes it; empty if it is nothing.
+
+    Raises:
+        OSError: the switch refuses, in its words.
+    """
+    return _vsctl(timeout, "--if-exists", "get", "Interface", name, _KEPT).strip()
+
+
+def keep_data(name: str, data: str, timeout: int) -> None:
+    """Keep at a port what was kept at another (:func:`kept_data`).
+
+    Raises:
+        OSError: the switch refuses, in its words.
+    """
+    # A string of Open vSwitch's database is one of JSON, or a plain word.
+    if re.fullmatch(r'[A-Za-z_][\w.-]*|"(?:[^"\\]|\\.)*"', data, re.ASCII) is None:
+        data = json.dumps(data)
+    _vsctl(timeout, "set", "Interface", name, f"{_KEPT}={data}")
 
 
 def remove_port(name: str, uuid: str, timeout: int) -> None:

@@ -198,6 +198,23 @@ def test_a_port_changes_while_the_guest_runs(switch: Switch, hosts: Hosts) -> No
     assert switch.vsctl("list", "qos")["data"] == []
 
 
+@pytest.mark.parametrize("data", ["plain", 'a "b", c=d', None])
+def test_what_a_controller_keeps_goes_along(switch: Switch, hosts: Hosts, data: str | None) -> None:
+    """It is kept at the port of the guest that has migrated, before the guest runs."""
+    more = "<interface type='user'/>" + PORT.format(1, "", "")
+    domain = hosts.open("a").domains.create(hosts.counting(more=more))
+    hosts.wait_for_count()
+    (here,) = switch.ports()
+    if data is not None:
+        switch.vsctl("set", "Interface", here, f"external_ids:PortData={json.dumps(data)}")
+    moved = domain.migrate(hosts.open("b"))
+    hosts.wait_for_count()
+    (there,) = switch.ports()
+    assert there == moved.spec().devices.interfaces[1].target
+    assert switch.row("Interface", there)["external_ids"].get("PortData") == data
+    moved.destroy()
+
+
 @pytest.mark.parametrize("who", ["qemu", "starter"])
 def test_no_port_is_left_after_a_crash(
     switch: Switch, network: Network, hosts: Hosts, who: str
