@@ -13,7 +13,7 @@ import socket
 import time
 from typing import TYPE_CHECKING, Any
 
-from polyvisor.driver import GuestAgent
+from polyvisor.driver import AGENT_SECONDS, GuestAgent
 from polyvisor.errors import HypervisorError, InvalidArgument, OperationInvalid, Timeout
 from polyvisor_qemu.consoles import open_end
 from polyvisor_qemu.qmp import json_object
@@ -31,8 +31,8 @@ __all__ = ["QemuAgent", "ask", "channel_of"]
 
 #: The channel's name in the guest.
 CHANNEL = "org.qemu.guest_agent.0"
-#: Seconds in which an agent that runs answers the first question (libvirt's is 5).
-_SYNC = 5.0
+#: In runtime facts: for how many seconds answers are waited for.
+_TIMEOUT = "agent_timeout"
 _MAX_ANSWER = 64 << 20
 # A byte that no JSON has: whatever the agent has read so far is thrown away.
 _DELIMITER = b"\xff"
@@ -53,8 +53,19 @@ class QemuAgent(GuestAgent):
         if not isinstance(asked, dict) or not isinstance(asked.get("execute"), str):
             raise InvalidArgument('agent command: give an object with "execute"')
         guest = self._driver.guest(uuid)
-        answer = ask(self._driver.hypervisor, guest, asked, timeout=timeout)
+        first: float | None = AGENT_SECONDS
+        if _TIMEOUT in guest.runtime and timeout in (AGENT_SECONDS, None):
+            first = timeout = guest.runtime[_TIMEOUT]
+        answer = ask(self._driver.hypervisor, guest, asked, timeout=timeout, first=first)
         return json.dumps(answer, separators=(",", ":"))
+
+    def set_timeout(self, uuid: UUID, seconds: float | None) -> None:
+        """See :meth:`polyvisor.driver.GuestAgent.set_timeout`."""
+        if seconds is not None and seconds < 0:
+            raise InvalidArgument(f"agent's timeout: {seconds:g} s is none")
+        with self._driver.hold(uuid, "set the agent's timeout") as hold:
+            hold.need_active()
+            hold.guest.runtime[_TIMEOUT] = seconds
 
     def disks(self, uuid: UUID) -> Sequence[Disk]:
         """See :meth:`polyvisor.driver.GuestAgent.disks`."""
@@ -72,7 +83,12 @@ def channel_of(guest: Guest) -> str | None:
 
 
 def ask(
-    hypervisor: QemuHypervisor, guest: Guest, asked: dict[str, Any], *, timeout: float | None
+    hypervisor: QemuHypervisor,
+    guest: Guest,
+    asked: dict[str, Any],
+    *,
+    timeout: float | None,
+    first: float | None = AGENT_SECONDS,
 ) -> dict[str, Any]:
     """Send the agent a command and return its answer, which is no refusal.
 
@@ -81,6 +97,7 @@ def ask(
         guest: a guest that runs.
         asked: an object with ``execute`` and perhaps ``arguments``.
         timeout: seconds that it may take; ``None``: as long as it likes, once it listens.
+        first: seconds in which it has to say that it listens; ``None``: as long as it likes.
 
     Raises:
         HypervisorError: it refuses, or what came is no answer.
@@ -96,8 +113,8 @@ def ask(
     deadline = None if timeout is None else time.monotonic() + timeout
     with socket.socket(fileno=open_end(hypervisor, guest, alias, force=False)) as wire:
         talk = _Talk(wire, guest.name)
-        first = time.monotonic() + _SYNC
-        talk.sync(first if deadline is None else min(first, deadline))
+        bounds = [time.monotonic() + first] if first is not None else []
+        talk.sync(min([*bounds, deadline] if deadline is not None else bounds, default=None))
         talk.send(json.dumps(asked).encode() + b"\n")
         answer = talk.answer(deadline, asked["execute"])
     if "error" in answer:
@@ -123,7 +140,7 @@ class _Talk:
     def send(self, data: bytes) -> None:
         self._wire.sendall(data)
 
-    def sync(self, deadline: float) -> None:
+    def sync(self, deadline: float | None) -> None:
         """Wait until the agent answers us and not somebody before us."""
         number = secrets.randbelow(1 << 31)
         asked = {"execute": "guest-sync-delimited", "arguments": {"id": number}}

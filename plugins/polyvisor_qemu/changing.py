@@ -143,10 +143,27 @@ class ChangingQemu(QemuHypervisor, ChangesGuests, TunesGuests):
         action_words(spec)
 
     def set_vcpus(self, guest: Guest, count: int) -> None:
-        """See :func:`polyvisor_qemu.unplugging.set_vcpus`."""
-        from polyvisor_qemu.unplugging import set_vcpus
+        """See :func:`polyvisor_qemu.vcpus.set_count`."""
+        from polyvisor_qemu.vcpus import set_count
 
-        set_vcpus(self, guest, count)
+        set_count(self, guest, count)
+        self._place_vcpus(guest)
+
+    def vcpus(self, guest: Guest) -> Sequence[tuple[bool, bool]]:
+        """See :func:`polyvisor_qemu.vcpus.there`."""
+        from polyvisor_qemu.vcpus import there
+
+        with self.monitor(guest) as monitor:
+            return there(monitor)
+
+    def enable_vcpu(self, guest: Guest, number: int, enabled: bool) -> None:
+        """See :func:`polyvisor_qemu.vcpus.enable`."""
+        from polyvisor_qemu.vcpus import enable
+
+        enable(self, guest, number, enabled)
+        self._place_vcpus(guest)
+
+    def _place_vcpus(self, guest: Guest) -> None:
         spec = guest.spec
         if spec.cputune or (spec.vcpu and spec.vcpu.cpuset):
             from polyvisor_qemu.placing import place

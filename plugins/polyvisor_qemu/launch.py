@@ -134,6 +134,10 @@ def launch(
             monitor.kept = guest.kept is not None
             if made.commands:
                 monitor.execute_all(*made.commands)
+            if spec.vcpu_states is not None:
+                from polyvisor_qemu.vcpus import plug, stated
+
+                plug(monitor, stated(spec))
             if spec.cputune or spec.memtune or spec.blkiotune or (spec.vcpu and spec.vcpu.cpuset):
                 from polyvisor_qemu.placing import place
 

@@ -104,6 +104,25 @@ class QemuScreens(Screens):
                         native_message=error.native_message,
                     ) from error
 
+    def reload_graphics(self, uuid: UUID, kind: str | None) -> None:
+        """See :meth:`polyvisor.driver.Screens.reload_graphics`; QEMU can of VNC."""
+        if kind not in ("vnc", None):
+            raise Unsupported(
+                f"reload graphics: QEMU reloads certificates of VNC alone, not of {kind!r}",
+                feature="console.graphics",
+            )
+        with self._driver.hold(uuid, "reload graphics") as held:
+            held.need_active()
+            with self._driver.hypervisor.monitor(held.guest) as monitor:
+                try:
+                    monitor.execute("display-reload", **{"type": "vnc", "tls-certs": True})
+                except QmpError as error:
+                    raise OperationInvalid(
+                        f"reload graphics of {held.guest.name!r}: {error.native_message}",
+                        domain=held.guest.name,
+                        native_message=error.native_message,
+                    ) from error
+
     def send_keys(self, uuid: UUID, codes: Sequence[int], *, codeset: str, hold: float) -> None:
         """See :meth:`polyvisor.driver.Screens.send_keys`."""
         from polyvisor_qemu.keycodes import CODESETS, number_of

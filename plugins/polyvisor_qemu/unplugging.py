@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from polyvisor_qemu.changing import ChangingQemu
     from polyvisor_qemu.qmp import Monitor
 
-__all__ = ["departed", "detach", "rejected", "seen", "set_vcpus", "settle_plugging"]
+__all__ = ["departed", "detach", "let_go", "rejected", "seen", "settle_plugging"]
 
 #: Seconds in which a guest lets go of a device (libvirt waits 5: qemuDomainRemoveDeviceWaitTime).
 LETTING_GO = 5.0
@@ -58,7 +58,7 @@ def detach(hypervisor: ChangingQemu, guest: Guest, kind: str, device: Any) -> No
     name = plugged.name(kind, device)
     with refused(guest, "detach a device"), hypervisor.monitor(guest) as monitor:
         nodes = _nodes_of(monitor, guest, device, name) if kind == "disks" else []
-        _let_go(monitor, guest, name, kind, nodes)
+        let_go(monitor, guest, name, kind, nodes)
         _put_away(monitor, plugged, name, nodes)
     plugged.remove(kind, device)
     if kind == "interfaces":
@@ -148,7 +148,7 @@ def settle_plugging(hypervisor: ChangingQemu, hold: Hold) -> None:
         stays = False
         for name in new["devices"]:
             try:
-                _let_go(monitor, guest, name, kind, new["nodes"])
+                let_go(monitor, guest, name, kind, new["nodes"])
                 _note(guest, name, None)
             except (OperationFailed, QmpError):
                 stays = True
@@ -207,7 +207,7 @@ def _nodes_of(monitor: Monitor, guest: Guest, disk: Disk, name: str) -> list[str
     return [] if node is None else [str(node)]
 
 
-def _let_go(
+def let_go(
     monitor: Monitor,
     guest: Guest,
     name: str,
@@ -242,40 +242,3 @@ def _let_go(
         f"{LETTING_GO:g} s; it may have no system that does",
         domain=guest.name,
     )
-
-
-# vCPUs
-
-
-def set_vcpus(hypervisor: ChangingQemu, guest: Guest, count: int) -> None:
-    """Plug vCPUs in, or out with the guest's help, until it has so many.
-
-    Raises:
-        OperationFailed: the guest does not let go of one.
-        HypervisorError: QEMU refuses, or has no more that can go.
-    """
-    with refused(guest, "set vCPUs"), hypervisor.monitor(guest) as monitor:
-        slots = list(reversed(monitor.execute("query-hotpluggable-cpus")))
-        on = [slot for slot in slots if "qom-path" in slot]
-        off = [slot for slot in slots if "qom-path" not in slot]
-        have = sum(slot["vcpus-count"] for slot in on)
-        for slot in off:
-            if have >= count:
-                break
-            place = slots.index(slot)
-            monitor.execute("device_add", driver=slot["type"], id=f"vcpu{place}", **slot["props"])
-            have += slot["vcpus-count"]
-        for slot in reversed(on):
-            if have <= count:
-                break
-            path = slot["qom-path"]
-            if not path.startswith("/machine/peripheral/"):
-                continue  # it was there from the start, and stays
-            name = path.rpartition("/")[2]
-            _let_go(monitor, guest, name)
-            have -= slot["vcpus-count"]
-        if have != count:
-            raise HypervisorError(
-                f"set vCPUs of {guest.name!r}: it has {have} that cannot go while it runs",
-                domain=guest.name,
-            )

@@ -177,6 +177,7 @@ class virDomain(Handle):
         self._ask("domain_pin_iothread", self._ref, iothread_id, mask, flags)
         return 0
 
+    agentSetResponseTimeout = uses("domain_agent_set_response_timeout")
     addIOThread = uses("domain_add_iothread")
     delIOThread = uses("domain_del_iothread")
     setIOThreadParams = uses("domain_set_iothread_params")
@@ -206,6 +207,7 @@ class virDomain(Handle):
     detachDeviceAlias = uses("domain_detach_device_alias")
     fsFreeze = uses("domain_fsfreeze", mountpoints=[])
     fsThaw = uses("domain_fsthaw", mountpoints=[])
+    graphicsReload = uses("domain_graphics_reload")
     guestInfo = uses("domain_get_guest_info", types=0)
     hasCurrentSnapshot = uses("domain_has_current_snapshot")
     hasManagedSaveImage = uses("domain_has_managed_save_image")
@@ -255,6 +257,7 @@ class virDomain(Handle):
     setMemoryFlags = uses("domain_set_memory_flags")
     setMetadata = uses("domain_set_metadata")
     setSchedulerParameters = uses("domain_set_scheduler_parameters")
+    setVcpu = uses("domain_set_vcpu")
     setVcpus = uses("domain_set_vcpus")
     setVcpusFlags = uses("domain_set_vcpus_flags")
     shutdown = uses("domain_shutdown")

@@ -12,6 +12,7 @@ from polyvisor.aio._base import Face
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from polyvisor.handles._changing import Changing as SyncChanging
     from polyvisor.handles._seat import Seat as SyncSeat
@@ -56,6 +57,17 @@ class Changing(Face):
     ) -> None:
         """Set how many virtual CPUs are on; see :meth:`attach_device` for the rest."""
         await self._run(self.sync.set_vcpus, count, live=live, config=config)
+
+    async def enable_vcpus(
+        self,
+        numbers: AbstractSet[int],
+        enabled: bool = True,
+        *,
+        live: bool | None = None,
+        config: bool = False,
+    ) -> None:
+        """Plug certain virtual CPUs in, or out; see :meth:`attach_device` for the rest."""
+        await self._run(self.sync.enable_vcpus, numbers, enabled, live=live, config=config)
 
     async def set_memory(
         self, size: int, *, live: bool | None = None, config: bool = False
@@ -165,6 +177,10 @@ class Seat(Face):
     async def open_graphics(self, fd: int, *, screen: int = 0, skip_auth: bool = False) -> None:
         """Have its display serve the viewer at the other end of a socket."""
         await self._run(self.sync.open_graphics, fd, screen=screen, skip_auth=skip_auth)
+
+    async def reload_graphics(self, kind: str | None = None) -> None:
+        """Have its display use its certificates as they are now, for viewers to come."""
+        await self._run(self.sync.reload_graphics, kind)
 
     async def dump(
         self,

@@ -46,6 +46,10 @@ class DomainAgent(Face):
         """Send a command and return the answer, both as JSON text."""
         return await self._run(self.sync.command, command, timeout=timeout)
 
+    async def set_timeout(self, seconds: float | None) -> None:
+        """Say how long its answers are waited for from now on, as long as the domain runs."""
+        await self._run(self.sync.set_timeout, seconds)
+
     async def ask(
         self, name: str, arguments: Mapping[str, Any] | None = None, *, timeout: float | None = 5.0
     ) -> Any:

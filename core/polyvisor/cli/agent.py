@@ -6,6 +6,7 @@ from typing import Any
 
 from polyvisor.cli._declare import argument, echo, number, option, path
 from polyvisor.cli._session import command, domain_argument, session
+from polyvisor.driver import AGENT_SECONDS
 
 __all__: list[str] = []
 
@@ -27,6 +28,17 @@ def qemu_agent_command_command(
     agent = session().domain(domain).agent
     answer = agent.command(" ".join(words), timeout=None if block else timeout)
     session().facts(json.loads(answer), lambda: echo(answer))
+
+
+@command("guest-agent-timeout")
+@domain_argument
+@option("--timeout", type=number(int, -2), default=-2, help="-1: the usual 5; -2: without an end.")
+def guest_agent_timeout_command(domain: str, timeout: int) -> None:
+    """Say for how many seconds answers of the agent in DOMAIN are waited for while it runs."""
+    found = session().domain(domain)
+    seconds = {-2: None, -1: AGENT_SECONDS}.get(timeout, float(timeout))
+    found.agent.set_timeout(seconds)
+    session().done("Timeout of the agent set", uuid=found.uuid, timeout=seconds)
 
 
 @command("domfsfreeze")

@@ -8,6 +8,7 @@ from polyvisor.cli._declare import argument, echo, option, path
 from polyvisor.cli._devices import persistent_option
 from polyvisor.cli._session import command, domain_argument, session
 from polyvisor.cli._where import size, where, where_options
+from polyvisor.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +28,23 @@ def setvcpus_command(
     found = session().domain(domain)
     change: Callable[..., None] = found.set_max_vcpus if maximum else found.set_vcpus
     change(count, **where(found, live, config, current))
+
+
+@command("setvcpu")
+@domain_argument
+@argument("vcpulist")
+@option("--enable/--disable", "enabled", default=None, help="Plug them in, or out.")
+@where_options
+def setvcpu_command(
+    domain: str, vcpulist: str, enabled: bool | None, live: bool, config: bool, current: bool
+) -> None:
+    """Plug certain virtual CPUs into DOMAIN, or out: their numbers, such as 1 or 2-3."""
+    from polyvisor.model.cpuset import members
+
+    if enabled is None:
+        raise InvalidArgument("setvcpu: say --enable or --disable")
+    found = session().domain(domain)
+    found.enable_vcpus(set(members(vcpulist)), enabled, **where(found, live, config, current))
 
 
 @command("setmem")

@@ -218,6 +218,16 @@ def vncdisplay_command(domain: str) -> None:
     raise NotFound(f"{found.name!r} has no VNC display with a port", key="vnc")
 
 
+@command("domdisplay-reload")
+@domain_argument
+@option("--type", "kind", default=None, help="Of this kind: vnc.")
+def domdisplay_reload_command(domain: str, kind: str | None) -> None:
+    """Have DOMAIN's display use its certificates as they are now, for viewers to come."""
+    found = session().domain(domain)
+    found.reload_graphics(kind)
+    session().done(f"Domain {found.name!r} uses its display's certificates anew", uuid=found.uuid)
+
+
 @command("domdisplay")
 @domain_argument
 @option("--type", "wanted", help="vnc, spice or rdp; the first there is unless it is said.")

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from polyvisor.driver._console import Consoles, Screens
     from polyvisor.driver._debug import Debug
     from polyvisor.driver._domains import Domains
-    from polyvisor.driver._guest import GuestAgent
+    from polyvisor.driver._guest import AGENT_SECONDS, GuestAgent
     from polyvisor.driver._host import HostMachine, Processors
     from polyvisor.driver._migration import (
         Begun,
@@ -77,6 +77,7 @@ if TYPE_CHECKING:
     from polyvisor.driver._usability import Usability
 
 __all__ = [
+    "AGENT_SECONDS",
     "ASKING_MODES",
     "DIRTY_RATE_MODES",
     "Annotations",
@@ -136,6 +137,7 @@ __dir__: Callable[[], list[str]]
 __getattr__, __dir__ = attach(
     __name__,
     {
+        "AGENT_SECONDS": "_guest",
         "ASKING_MODES": "_options",
         "DIRTY_RATE_MODES": "_options",
         "Annotations": "_parts",

@@ -83,3 +83,19 @@ class Screens(ABC):
         raise Unsupported(
             "open graphics: this driver connects nobody to a display", feature="console.graphics"
         )
+
+    def reload_graphics(self, uuid: UUID, kind: str | None) -> None:
+        """Have the domain's display use its certificates as they are now, for viewers to come.
+
+        Args:
+            uuid: an active domain.
+            kind: ``vnc``; ``None``: whichever can.
+
+        Raises:
+            OperationInvalid: it has no such display, or that uses no TLS.
+            Unsupported: this driver, or a display of this kind, cannot.
+        """
+        raise Unsupported(
+            "reload graphics: this driver changes no display's certificates",
+            feature="console.graphics",
+        )

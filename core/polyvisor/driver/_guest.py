@@ -11,7 +11,11 @@ if TYPE_CHECKING:
 
     from polyvisor.model.devices.disk import Disk
 
-__all__ = ["GuestAgent"]
+__all__ = ["AGENT_SECONDS", "GuestAgent"]
+
+#: Seconds that an agent has for its answer unless somebody says otherwise
+#: (``VIR_DOMAIN_QEMU_AGENT_COMMAND_DEFAULT``).
+AGENT_SECONDS = 5.0
 
 
 class GuestAgent(ABC):
@@ -34,6 +38,23 @@ class GuestAgent(ABC):
             Timeout: the agent did not answer, or does not run.
             HypervisorError: the agent refused; its class and words are in the error.
         """
+
+    def set_timeout(self, uuid: UUID, seconds: float | None) -> None:
+        """Say how long its answers are waited for, by those who name no other time.
+
+        They give :data:`AGENT_SECONDS` or ``None`` to :meth:`command`.
+
+        Args:
+            uuid: an active domain; it holds as long as that runs.
+            seconds: for an answer; ``None``: as long as the agent takes.
+
+        Raises:
+            OperationInvalid: it does not run.
+            Unsupported: the driver has one time for all.
+        """
+        from polyvisor.errors import Unsupported
+
+        raise Unsupported("this driver waits for all agents alike", feature="guest.agent")
 
     def disks(self, uuid: UUID) -> Sequence[Disk] | None:
         """Return the domain's disks with the addresses at which its guest sees them.

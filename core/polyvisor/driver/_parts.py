@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 import attrs
@@ -181,6 +182,29 @@ class Resources(ABC):
     @abstractmethod
     def set_vcpus(self, uuid: UUID, count: int, *, live: bool, config: bool) -> None:
         """Set how many virtual CPUs are on, of those that the domain may have."""
+
+    def enable_vcpus(
+        self, uuid: UUID, numbers: AbstractSet[int], enabled: bool, *, live: bool, config: bool
+    ) -> None:
+        """Plug certain virtual CPUs in, or out, of those that the domain may have.
+
+        Args:
+            uuid: the domain.
+            numbers: theirs, from 0; of a running guest one alone.
+            enabled: whether they are to be there.
+            live: in the running guest.
+            config: in the definition, from the next start on.
+
+        Raises:
+            InvalidArgument: one of them is none, is so already, or must stay.
+            Unsupported: the driver cannot say which.
+        """
+        from polyvisor.errors import Unsupported
+
+        raise Unsupported(
+            "enable vCPUs: this driver cannot say which ones are on, only how many",
+            feature="devices.vcpus",
+        )
 
     @abstractmethod
     def set_memory(self, uuid: UUID, size: int, *, live: bool, config: bool) -> None:

@@ -78,6 +78,18 @@ class DomainAgent:
         part = self._connection._need(self._connection._driver.agent, "guest.agent")
         return part.command(self._uuid, command, timeout=timeout)
 
+    @verb
+    def set_timeout(self, seconds: float | None) -> None:
+        """Say how long its answers are waited for from now on, as long as the domain runs.
+
+        What is asked with a ``timeout`` of its own, other than the usual 5 s, has that.
+
+        Args:
+            seconds: for an answer; ``None``: as long as the agent takes.
+        """
+        part = self._connection._need(self._connection._driver.agent, "guest.agent")
+        part.set_timeout(self._uuid, seconds)
+
     def ask(
         self,
         name: str,

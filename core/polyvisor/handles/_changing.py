@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 from polyvisor.handles._verb import verb
@@ -61,6 +62,26 @@ class Changing:
         """Set how many virtual CPUs are on; see :meth:`attach_device` for the rest."""
         part = self._connection._need(self._connection._driver.resources, "devices.vcpus")
         part.set_vcpus(self.uuid, count, live=self._live(live), config=config)
+
+    @verb
+    def enable_vcpus(
+        self,
+        numbers: AbstractSet[int],
+        enabled: bool = True,
+        *,
+        live: bool | None = None,
+        config: bool = False,
+    ) -> None:
+        """Plug certain virtual CPUs in, or out; see :meth:`attach_device` for the rest.
+
+        Args:
+            numbers: theirs, from 0; of a running guest one alone.
+            enabled: whether they are to be there.
+            live: see there.
+            config: see there.
+        """
+        part = self._connection._need(self._connection._driver.resources, "devices.vcpus")
+        part.enable_vcpus(self.uuid, numbers, enabled, live=self._live(live), config=config)
 
     @verb
     def set_memory(self, size: int, *, live: bool | None = None, config: bool = False) -> None:

@@ -104,6 +104,20 @@ class Seat:
         part.open_graphics(self.uuid, screen, fd, skip_auth=skip_auth)
 
     @verb
+    def reload_graphics(self, kind: str | None = None) -> None:
+        """Have its display use its certificates as they are now, for viewers to come.
+
+        Args:
+            kind: ``vnc``; ``None``: whichever can.
+
+        Raises:
+            OperationInvalid: it does not run, has no such display, or that uses no TLS.
+            Unsupported: the driver, or a display of this kind, cannot.
+        """
+        part = self._connection._need(self._connection._driver.screens, "console.graphics")
+        part.reload_graphics(self.uuid, kind)
+
+    @verb
     def dump(
         self,
         path: str | os.PathLike[str],

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import attrs
 
-from polyvisor.errors import PolyvisorError, Unsupported
+from polyvisor.errors import InternalError, PolyvisorError, Unsupported
 from polyvisor.local._alterations import ChangesSettings
 from polyvisor.states import DomainState, StateReason
 
@@ -496,6 +496,18 @@ class ChangesGuests(ChangesSettings):
     @abstractmethod
     def set_vcpus(self, guest: Guest, count: int) -> None:
         """Set how many virtual CPUs are on."""
+
+    def vcpus(self, guest: Guest) -> Sequence[tuple[bool, bool]]:
+        """Return of each virtual CPU that there can be whether it is on, and whether it may go."""
+        raise Unsupported(
+            f"vCPUs of {guest.name!r}: here it is known how many are on, not which ones",
+            feature="devices.vcpus",
+            domain=guest.name,
+        )
+
+    def enable_vcpu(self, guest: Guest, number: int, enabled: bool) -> None:
+        """Plug a virtual CPU in, or out; one that :meth:`vcpus` tells of."""
+        raise InternalError(f"vCPUs of {guest.name!r} are told of, and not changed")
 
     @abstractmethod
     def set_memory(self, guest: Guest, size: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING
 
 import attrs
@@ -10,6 +11,7 @@ from polyvisor.errors import InvalidArgument, OperationInvalid, Unsupported
 from polyvisor.local._fields import changed
 from polyvisor.local._hypervisor import ChangesGuests
 from polyvisor.local._iothreads import LocalIoThreads
+from polyvisor.local._vcpus import checked, states, with_enabled
 from polyvisor.state import Document
 
 if TYPE_CHECKING:
@@ -49,7 +51,25 @@ class LocalResources(LocalIoThreads):
         with self._keeper.hold(uuid, "set vCPUs") as hold:
             changes = changed(hold, with_count, live=live, config=config)
             if live:
-                self._changer(hold, "devices.vcpus").set_vcpus(hold.guest, count)
+                changer = self._changer(hold, "devices.vcpus")
+                changer.set_vcpus(hold.guest, count)
+                if hold.guest.spec.vcpu_states is not None:
+                    changes["live"] = Document(states(hold.guest.spec, changer.vcpus(hold.guest)))
+            hold.change(durable=config, **changes)
+
+    def enable_vcpus(
+        self, uuid: UUID, numbers: AbstractSet[int], enabled: bool, *, live: bool, config: bool
+    ) -> None:
+        with self._keeper.hold(uuid, "enable vCPUs" if enabled else "disable vCPUs") as hold:
+            changes = changed(hold, lambda spec: spec, live=live, config=config)
+            if config:
+                kept = with_enabled(changes["definition"].spec(), numbers, enabled)
+                changes["definition"] = Document(kept)
+            if live:
+                changer = self._changer(hold, "devices.vcpus")
+                number = checked(changer.vcpus(hold.guest), numbers, enabled)
+                changer.enable_vcpu(hold.guest, number, enabled)
+                changes["live"] = Document(states(hold.guest.spec, changer.vcpus(hold.guest)))
             hold.change(durable=config, **changes)
 
     def set_max_vcpus(self, uuid: UUID, count: int, *, live: bool, config: bool) -> None:

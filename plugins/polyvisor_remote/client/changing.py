@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from polyvisor.driver import Annotations, Devices, Dumps, Resources
 from polyvisor.errors import InvalidArgument, Unsupported
+from polyvisor.model.cpuset import compact
 from polyvisor_remote.client.jobs import watched
 from polyvisor_remote.wire import params
 from polyvisor_remote.wire.params import INT, UINT, ULLONG
@@ -88,6 +90,15 @@ class RemoteResources(Resources):
         flags = impact(live=live, config=config)
         with _of("devices.vcpus"):
             self._call(uuid, "domain_set_vcpus_flags", count, flags)
+
+    def enable_vcpus(
+        self, uuid: UUID, numbers: AbstractSet[int], enabled: bool, *, live: bool, config: bool
+    ) -> None:
+        """Have certain ones on, or off."""
+        flags = impact(live=live, config=config)
+        with _of("devices.vcpus"):
+            named = compact(sorted(numbers))
+            self._call(uuid, "domain_set_vcpu", named, int(enabled), flags)
 
     def set_memory(self, uuid: UUID, size: int, *, live: bool, config: bool) -> None:
         """Have so much given."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from polyvisor.driver import Consoles, GuestAgent, Screens
-from polyvisor.errors import HypervisorError, OperationInvalid, PolyvisorError
+from polyvisor.errors import HypervisorError, OperationInvalid, PolyvisorError, Unsupported
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -22,6 +22,7 @@ __all__ = ["RemoteAgent", "RemoteConsoles", "RemoteScreens"]
 
 _FORCE = 1  # VIR_DOMAIN_CONSOLE_FORCE
 _SKIP_AUTH = 1  # VIR_DOMAIN_OPEN_GRAPHICS_SKIPAUTH
+_ANY, _VNC = 0, 1  # virDomainGraphicsReloadType
 _CHUNK = 65536
 #: ``virKeycodeSet``.
 _CODESETS = (
@@ -122,6 +123,15 @@ class RemoteScreens(Screens):
         except PolyvisorError as error:
             raise self._driver.domains.named(error, uuid, "domain_open_graphics") from None
 
+    def reload_graphics(self, uuid: UUID, kind: str | None) -> None:
+        """Have it use its certificates anew."""
+        if kind not in ("vnc", None):
+            raise Unsupported(
+                f"reload graphics: the protocol knows VNC alone, not {kind!r}",
+                feature="console.graphics",
+            )
+        self._driver.domains.call(uuid, "domain_graphics_reload", _ANY if kind is None else _VNC, 0)
+
     def send_keys(self, uuid: UUID, codes: Sequence[int], *, codeset: str, hold: float) -> None:
         """Have keys pressed."""
         if codeset not in _CODESETS:
@@ -158,3 +168,8 @@ class RemoteAgent(GuestAgent):
             raise HypervisorError(f"the agent of {dom[0]!r} answered nothing", domain=dom[0])
         result: str = answer.result
         return result
+
+    def set_timeout(self, uuid: UUID, seconds: float | None) -> None:
+        """Have the server wait so long."""
+        given = _BLOCK if seconds is None else max(0, round(seconds))
+        self._driver.domains.call(uuid, "domain_agent_set_response_timeout", given, 0)

@@ -59,11 +59,24 @@ def command(session: Session, arguments: Any) -> tuple[str | None]:
     """Send a command as it is."""
     check_flags(arguments.flags, 0, "virDomainQemuAgentCommand")
     agent = _agent(session, arguments.dom, "domain_agent_command", "qemu")
-    given = arguments.timeout
+    seconds = _waited(arguments.timeout)
+    return (_asked(lambda: agent.command(arguments.cmd, timeout=seconds)),)
+
+
+@serves("domain_agent_set_response_timeout")
+def set_response_timeout(session: Session, arguments: Any) -> tuple[int]:
+    """Say how long answers are waited for."""
+    check_flags(arguments.flags, 0, "virDomainAgentSetResponseTimeout")
+    part = need(session.driver.agent, "domain_agent_set_response_timeout")
+    part.set_timeout(session.uuid(arguments.dom), _waited(arguments.timeout))
+    return (0,)
+
+
+def _waited(given: int) -> float | None:
+    """Return seconds to wait for; ``None``: without an end."""
     if given < _BLOCK:
         raise Failure(8, f"guest agent timeout '{given}' is less than the minimum '{_BLOCK}'")
-    seconds = {_BLOCK: None, _DEFAULT: _SECONDS, _NOWAIT: 0.0}.get(given, float(given))
-    return (_asked(lambda: agent.command(arguments.cmd, timeout=seconds)),)
+    return {_BLOCK: None, _DEFAULT: _SECONDS, _NOWAIT: 0.0}.get(given, float(given))
 
 
 @serves("domain_pm_suspend_for_duration", slow=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from polyvisor_remote.server._families.arguments import check_flags, need
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from polyvisor_remote.server.session import Session
     from polyvisor_remote.wire import TypedParam
 
+_VCPU = re.compile(r"vcpu\.(\d+)\.state$")
 #: ``virDomainMemoryStatTags`` by the figure of ``virsh domstats`` that has the same.
 _MEMORY = {
     "balloon.swap_in": 0,
@@ -187,7 +189,9 @@ def get_vcpus(session: Session, arguments: Any) -> tuple[list[tuple[int, int, in
     uuid = session.uuid(arguments.dom)
     figures = _running(session, uuid)
     most, length = max(0, arguments.maxinfo), arguments.maplen
-    count = min(int(figures["vcpu.current"]), most)
+    # Those that are on need not be the first ones.
+    told = [int(found[1]) for name in figures if (found := _VCPU.match(name))]
+    numbers = sorted(told or range(int(figures["vcpu.current"])))[:most]
     info = [
         (
             number,
@@ -195,14 +199,14 @@ def get_vcpus(session: Session, arguments: Any) -> tuple[list[tuple[int, int, in
             int(figures.get(f"vcpu.{number}.time", 0)),
             _UNKNOWN,
         )
-        for number in range(count)
+        for number in numbers
     ]
     if length <= 0:
         return info, b""
     pins = need(session.driver.tuning, "domain_get_vcpus").pins(uuid, live=True)
     maps = (
         sum(1 << cpu for cpu in pins[number] if cpu < length * 8).to_bytes(length, "little")
-        for number in range(count)
+        for number in numbers
     )
     return info, b"".join(maps)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from polyvisor.errors import InvalidArgument
+from polyvisor.model.cpuset import members
 from polyvisor_remote.server._families.arguments import impact, need
 from polyvisor_remote.server.dispatch import serves
 from polyvisor_remote.server.failures import Failure
@@ -35,6 +37,21 @@ def set_vcpus_flags(session: Session, arguments: Any) -> None:
     where = impact(session, uuid, arguments.flags, "virDomainSetVcpusFlags", also=_MAXIMUM)
     change = part.set_max_vcpus if arguments.flags & _MAXIMUM else part.set_vcpus
     change(uuid, arguments.nvcpus, **where)
+
+
+@serves("domain_set_vcpu", slow=True)
+def set_vcpu(session: Session, arguments: Any) -> None:
+    """Plug certain vCPUs into the guest, the definition, or both, or out."""
+    part = _part(session, "domain_set_vcpu")
+    uuid = session.uuid(arguments.dom)
+    where = impact(session, uuid, arguments.flags, "virDomainSetVcpu")
+    if arguments.state not in (0, 1):
+        raise Failure(8, f"unsupported state {arguments.state}")
+    try:
+        numbers = set(members(arguments.cpumap))
+    except InvalidArgument as error:
+        raise Failure(8, f"Failed to parse bitmap '{arguments.cpumap}'") from error
+    part.enable_vcpus(uuid, numbers, bool(arguments.state), **where)
 
 
 @serves("domain_set_memory", slow=True)

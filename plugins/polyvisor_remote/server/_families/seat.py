@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _FORCE, _SAFE = 1, 2
 # virDomainOpenGraphicsFlags
 _SKIP_AUTH = 1
+# virDomainGraphicsReloadType, in order
+_RELOADED = (None, "vnc")
 # virDomainCoreDumpFlags
 _CRASH, _LIVE, _BYPASS, _RESET, _MEMORY_ONLY = (1 << bit for bit in range(5))
 _DUMP = _CRASH | _LIVE | _BYPASS | _RESET | _MEMORY_ONLY
@@ -198,6 +200,16 @@ def _graphics(session: Session, arguments: Any, fd: int, procedure: str) -> None
     part = need(session.driver.screens, procedure)
     skip = bool(arguments.flags & _SKIP_AUTH)
     part.open_graphics(session.uuid(arguments.dom), arguments.idx, fd, skip_auth=skip)
+
+
+@serves("domain_graphics_reload", slow=True)
+def graphics_reload(session: Session, arguments: Any) -> None:
+    """Have a display use its certificates as they are now."""
+    check_flags(arguments.flags, 0, "virDomainGraphicsReload")
+    part = need(session.driver.screens, "domain_graphics_reload")
+    if arguments.type >= len(_RELOADED):
+        raise Failure(8, f"unsupported graphics type {arguments.type}")
+    part.reload_graphics(session.uuid(arguments.dom), _RELOADED[arguments.type])
 
 
 @serves("domain_open_graphics", slow=True, files=True)
