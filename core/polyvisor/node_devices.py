@@ -38,6 +38,42 @@ class NodeDevice(Handle):
         """What it is, such as ``"pci"``, ``"net"`` or ``"usb_device"``."""
         return self._part.capabilities(self.key)
 
+    def detach(self, driver: str | None = None) -> None:
+        """Take it, a PCI device, from the host, so that a guest can have it.
+
+        Args:
+            driver: of the host's that hands it on, such as ``vfio-pci``; ``None``: the usual one.
+
+        Raises:
+            InvalidArgument: it is no PCI device, or there is no such driver.
+            Unsupported: the host cannot give devices to guests.
+        """
+        self._connection._check_writable("detach a node device")
+        self._part.detach(self.key, driver)
+
+    def reattach(self) -> None:
+        """Give it back to the host's own driver; raises as :meth:`detach`."""
+        self._connection._check_writable("re-attach a node device")
+        self._part.reattach(self.key)
+
+    def reset(self) -> None:
+        """Reset it, a PCI device.
+
+        Raises:
+            HypervisorError: it has no way to be reset.
+        """
+        self._connection._check_writable("reset a node device")
+        self._part.reset(self.key)
+
+    def destroy(self) -> None:
+        """Remove it, a device that was made of another.
+
+        Raises:
+            Unsupported: it was not made.
+        """
+        self._connection._check_writable("destroy a node device")
+        self._part.destroy(self.key)
+
 
 class NodeDeviceCollection(Collection[NodeDevice]):
     """The devices of the host, by name."""

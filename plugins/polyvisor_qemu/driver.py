@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         Dumps,
         GuestAgent,
         HostMachine,
+        NodeDevices,
         OpenContext,
         Processors,
         Screens,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 __all__ = ["QemuDriver"]
 
 _YES = SupportStatus.SUPPORTED
-_NOT_YET = "not in this first version of the driver"
 
 
 class QemuDriver(LocalDriver):
@@ -114,6 +114,13 @@ class QemuDriver(LocalDriver):
         from polyvisor.local.objects import DirectoryPools
 
         return DirectoryPools(self.home)
+
+    @property
+    def node_devices(self) -> NodeDevices:
+        """This machine's devices."""
+        from polyvisor.local.objects import MachineDevices
+
+        return MachineDevices()
 
     @property
     def machine(self) -> HostMachine:
@@ -325,7 +332,7 @@ class QemuDriver(LocalDriver):
                 "networks": none,
                 "interfaces": none,
                 "nwfilters": none,
-                "node-devices": _NOT_YET,
+                "node-devices": _YES,
                 "secrets": _YES,
                 "events": _YES,
             }

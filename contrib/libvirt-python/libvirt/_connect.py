@@ -239,6 +239,8 @@ class virConnect(Served):
     networkCreateXML = uses("network_create_xml", first=False)
     networkDefineXML = uses("network_define_xml", first=False)
     networkLookupByName = uses("network_lookup_by_name", first=False)
+    nodeDeviceCreateXML = uses("node_device_create_xml", first=False)
+    nodeDeviceLookupSCSIHostByWWN = uses("node_device_lookup_scsi_host_by_wwn", first=False)
     nodeDeviceLookupByName = uses("node_device_lookup_by_name", first=False)
     numOfDefinedDomains = uses("connect_num_of_defined_domains", first=False)
     numOfDefinedNetworks = uses("connect_num_of_defined_networks", first=False)

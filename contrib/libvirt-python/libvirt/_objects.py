@@ -132,6 +132,31 @@ class virNodeDevice(Handle):
         names = self._ask("node_device_list_caps", self._named.name, self.numOfCaps()).names
         return list(names)
 
+    def dettach(self) -> int:
+        """Take it from the host, for guests."""
+        self._ask("node_device_dettach", self._named.name)
+        return 0
+
+    def detachFlags(self, driverName: str | None, flags: int = 0) -> int:
+        """Take it from the host, to be handed on by a driver that is named."""
+        self._ask("node_device_detach_flags", self._named.name, driverName, flags)
+        return 0
+
+    def reAttach(self) -> int:
+        """Give it back to the host."""
+        self._ask("node_device_re_attach", self._named.name)
+        return 0
+
+    def reset(self) -> int:
+        """Reset it."""
+        self._ask("node_device_reset", self._named.name)
+        return 0
+
+    def destroy(self) -> int:
+        """Remove it, which was made of another."""
+        self._ask("node_device_destroy", self._named.name)
+        return 0
+
 
 class virSecret(Handle):
     """A passphrase or key."""

@@ -40,6 +40,22 @@ class NodeDevice(Handle):
         """What it is, such as ``"pci"``, ``"net"`` or ``"usb_device"``; to be awaited."""
         return self._get("capabilities")
 
+    async def detach(self, driver: str | None = None) -> None:
+        """Take it, a PCI device, from the host, so that a guest can have it."""
+        await self._run(self.sync.detach, driver)
+
+    async def reattach(self) -> None:
+        """Give it back to the host's own driver; raises as :meth:`detach`."""
+        await self._run(self.sync.reattach)
+
+    async def reset(self) -> None:
+        """Reset it, a PCI device."""
+        await self._run(self.sync.reset)
+
+    async def destroy(self) -> None:
+        """Remove it, a device that was made of another."""
+        await self._run(self.sync.destroy)
+
 
 class NodeDeviceCollection(Collection[NodeDevice]):
     """The devices of the host, by name."""

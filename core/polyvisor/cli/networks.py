@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from polyvisor.cli._declare import Command, argument, echo, option
+from polyvisor.cli._declare import Command, argument, option
 from polyvisor.cli._families import Family, yes_no
 from polyvisor.cli._session import command, session
 
@@ -11,7 +11,6 @@ __all__: list[str] = []
 _NETWORKS = Family("net", "network", lambda connection: connection.networks)
 _INTERFACES = Family("iface", "interface", lambda connection: connection.interfaces)
 _FILTERS = Family("nwfilter", "network filter", lambda connection: connection.nwfilters)
-_DEVICES = Family("nodedev", "node device", lambda connection: connection.node_devices)
 
 net_list_command: Command = _NETWORKS.list()
 net_define_command: Command = _NETWORKS.define()
@@ -112,29 +111,3 @@ nwfilter_undefine_command: Command = _FILTERS.verb(
 )
 nwfilter_dumpxml_command: Command = _FILTERS.dumpxml()
 nwfilter_edit_command: Command = _FILTERS.edit()
-
-nodedev_dumpxml_command: Command = _DEVICES.dumpxml()
-
-
-@command("nodedev-list")
-@option("--cap", metavar="WORDS", help="Only those that are one of these, by commas.")
-def nodedev_list_command(cap: str | None) -> None:
-    """List the host's devices."""
-    wanted = set(cap.split(",")) if cap is not None else None
-    found = [
-        device
-        for device in session().connection.node_devices
-        if wanted is None or wanted & set(device.capabilities)
-    ]
-
-    def plain() -> None:
-        for device in found:
-            echo(device.key)
-
-    session().facts(
-        [
-            {"name": one.key, "parent": one.parent, "capabilities": list(one.capabilities)}
-            for one in found
-        ],
-        plain,
-    )

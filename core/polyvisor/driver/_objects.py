@@ -303,6 +303,49 @@ class NodeDevices(Objects["NodeDeviceSpec"]):
     def capabilities(self, key: str) -> Sequence[str]:
         """Return what it is, in libvirt's words, such as ``"pci"`` or ``"usb_device"``."""
 
+    def detach(self, key: str, driver: str | None = None) -> None:
+        """Take a PCI device from the host, so that a guest can have it.
+
+        Args:
+            key: its name.
+            driver: of the host's that hands it on, such as ``vfio-pci``; ``None``: the usual one.
+
+        Raises:
+            InvalidArgument: it is no PCI device, or there is no such driver.
+            Unsupported: the host cannot give devices to guests.
+        """
+        raise _fixed("detach a node device")
+
+    def reattach(self, key: str) -> None:
+        """Give a PCI device back to the host's own driver; raises as :meth:`detach`."""
+        raise _fixed("re-attach a node device")
+
+    def reset(self, key: str) -> None:
+        """Reset a PCI device.
+
+        Raises:
+            InvalidArgument: it is no PCI device.
+            HypervisorError: it has no way to be reset.
+        """
+        raise _fixed("reset a node device")
+
+    def create(self, spec: NodeDeviceSpec) -> str:
+        """Make a device that the host can make of another, such as a mediated one; return its key.
+
+        Raises:
+            NotFound: there is nothing it could be made of.
+            Unsupported: none of this kind can be made.
+        """
+        raise _fixed("create a node device")
+
+    def destroy(self, key: str) -> None:
+        """Remove a device that was made.
+
+        Raises:
+            Unsupported: it was not made.
+        """
+        raise _fixed("destroy a node device")
+
 
 class Secrets(DefinedObjects["SecretSpec"]):
     """Passphrases and keys; what a secret is for stands as its name."""
@@ -338,3 +381,11 @@ class NwFilters(DefinedObjects["NwFilterSpec"]):
     """Rules for the traffic of domains."""
 
     family = "nwfilter"
+
+
+def _fixed(operation: str) -> Exception:
+    from polyvisor.errors import Unsupported
+
+    return Unsupported(
+        f"{operation}: this driver's devices stay as they are", feature="node-devices"
+    )

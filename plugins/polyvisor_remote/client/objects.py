@@ -356,3 +356,24 @@ class RemoteNodeDevices(_Named["NodeDeviceSpec"], NodeDevices):
         number = self._call("num_of_caps", key).num
         names: Sequence[str] = self._call("list_caps", key, number).names
         return names
+
+    def detach(self, key: str, driver: str | None = None) -> None:
+        """Have it taken from the host."""
+        self._call("detach_flags", key, driver, 0)
+
+    def reattach(self, key: str) -> None:
+        """Have it given back."""
+        self._call("re_attach", key)
+
+    def reset(self, key: str) -> None:
+        """Have it reset."""
+        self._call("reset", key)
+
+    def create(self, spec: NodeDeviceSpec) -> str:
+        """Have one made."""
+        name: str = self._call("create_xml", spec.to_xml(), 0).dev.name
+        return name
+
+    def destroy(self, key: str) -> None:
+        """Have it removed."""
+        self._call("destroy", key)

@@ -62,6 +62,19 @@ MEMORY = (
 KSM = Path("/sys/kernel/mm/ksm")
 POOL = Path("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages")
 
+#: Said alike of devices, for which nothing of this machine's has to change.
+DEVICES = (
+    "nodedev-list",
+    "nodedev-list --tree",
+    "nodedev-list --cap pci",
+    "nodedev-list --cap net,storage",
+    "nodedev-dumpxml nope",
+    "nodedev-detach pci_ffff_ff_1f_7",
+    "nodedev-reset net_lo_00_00_00_00_00_00",
+    "nodedev-reattach net_lo_00_00_00_00_00_00",
+    "nodedev-destroy nope",
+)
+
 
 def in_order(text: str) -> str:
     """Return what virsh said, with the features that it names in alphabetical order."""
@@ -195,3 +208,41 @@ def test_the_command_line_tells_of_memory_as_virsh_does(both: Both) -> None:
         done = run(sys.executable, "-m", "polyvisor", "-c", both.uris["a"], *words.split())
         ours = f"{done.returncode}\n{done.stdout}{done.stderr}"
         assert counts(ours).split() == counts(both.said(words)["b"]).split(), words
+
+
+def described(text: str) -> str:
+    """Return what virsh said of a device, without what is not told alike.
+
+    Those are links of PCI Express, which are in no file of the kernel's; an offload of cards for
+    which libvirt asks in another way; a speed of -1; and hardware of which nothing is known.
+    """
+    text = re.sub(r" *<pci-express.*?(/>|</pci-express>)\n", "", text, flags=re.DOTALL)
+    text = re.sub(r" *<feature name='(txudptnl|switchdev|rdma)'/>\n", "", text)
+    text = re.sub(r" speed='\d+'", "", text)
+    text = re.sub(r" *<uuid>0{8}-.*</uuid>\n", "", text)
+    return re.sub(r"<(\w+)>\s*</\1>", r"<\1/>", text)
+
+
+def test_devices_are_told_alike(both: Both) -> None:
+    """The same ones, with the same names, places and facts."""
+    for words in DEVICES:
+        said = both.said(words)
+        assert said["a"] == said["b"], words
+    names = both.said("nodedev-list")["b"].split()[1:]
+    assert "computer" in names
+    for name in names:
+        said = both.said(f"nodedev-dumpxml {name}")
+        assert described(said["a"]) == described(said["b"]), name
+
+
+def test_our_client_knows_the_same_devices(both: Both) -> None:
+    """Behind either daemon; what is none of PCI is not reset."""
+    found = {}
+    for side, uri in both.uris.items():
+        with polyvisor.open(uri) as host:
+            found[side] = {one.name: one.parent for one in host.node_devices}
+            with pytest.raises(polyvisor.PolyvisorError, match="not a PCI device"):
+                host.node_devices["net_lo_00_00_00_00_00_00"].reset()
+            with pytest.raises(polyvisor.PolyvisorError, match="Unsupported device type"):
+                host.node_devices["net_lo_00_00_00_00_00_00"].destroy()
+    assert found["a"] == found["b"]

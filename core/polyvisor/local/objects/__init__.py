@@ -10,7 +10,7 @@ them to say what starting and stopping means on its host::
             ...  # make the bridge
 
 :class:`DirectoryPools` (folders of image files), :class:`LocalSecrets` and
-:class:`LocalNwFilters` need nothing more.
+:class:`LocalNwFilters` need nothing more. :class:`MachineDevices` are this machine's, and not kept.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from polyvisor.local.objects._family import LocalFamily
     from polyvisor.local.objects._interfaces import LocalInterfaces
     from polyvisor.local.objects._networks import LocalNetworks
+    from polyvisor.local.objects._node_devices import MachineDevices
     from polyvisor.local.objects._pools import LocalPools, LocalVolumes, volume_file_name
     from polyvisor.local.objects._secrets import LocalNwFilters, LocalSecrets
 
@@ -39,6 +40,7 @@ __all__ = [
     "LocalPools",
     "LocalSecrets",
     "LocalVolumes",
+    "MachineDevices",
     "volume_file_name",
 ]
 
@@ -56,6 +58,7 @@ __getattr__, __dir__ = attach(
         "LocalPools": "_pools",
         "LocalSecrets": "_secrets",
         "LocalVolumes": "_pools",
+        "MachineDevices": "_node_devices",
         "volume_file_name": "_pools",
     },
 )

@@ -26,6 +26,7 @@ DEVICES: Family[NodeDevices] = Family(
     "node_device", "node_devices", "name", lambda driver: driver.node_devices, key_of=str
 )
 DEVICES.serve_facts("active", "persistent", "autostart")
+DEVICES.serve_end()
 
 
 def _of_kind(part: NodeDevices, kind: str | None) -> Sequence[ObjectSummary]:
@@ -89,3 +90,51 @@ def num_of_caps(part: NodeDevices, arguments: Any) -> tuple[int]:
 def list_caps(part: NodeDevices, arguments: Any) -> tuple[list[str]]:
     """Say what it is."""
     return (list(part.capabilities(DEVICES.key(arguments)))[: max(0, arguments.maxnames)],)
+
+
+@DEVICES.serves("node_device_dettach", slow=True)
+def dettach(part: NodeDevices, arguments: Any) -> None:
+    """Take one from the host, for guests."""
+    part.detach(DEVICES.key(arguments))
+
+
+@DEVICES.serves("node_device_detach_flags", slow=True)
+def detach_flags(part: NodeDevices, arguments: Any) -> None:
+    """Take one from the host, to be handed on by a driver that is named."""
+    part.detach(DEVICES.key(arguments), arguments.driverName)
+
+
+@DEVICES.serves("node_device_re_attach", slow=True)
+def re_attach(part: NodeDevices, arguments: Any) -> None:
+    """Give one back to the host."""
+    part.reattach(DEVICES.key(arguments))
+
+
+@DEVICES.serves("node_device_reset", slow=True)
+def reset(part: NodeDevices, arguments: Any) -> None:
+    """Reset one."""
+    part.reset(DEVICES.key(arguments))
+
+
+@DEVICES.serves("node_device_create_xml", slow=True, flags=1)
+def create_xml(part: NodeDevices, arguments: Any) -> tuple[Any]:
+    """Make one of another."""
+    from polyvisor.model import NodeDeviceSpec
+
+    return ((part.create(NodeDeviceSpec.from_xml(arguments.xml_desc)),),)
+
+
+@DEVICES.serves("node_device_lookup_scsi_host_by_wwn")
+def lookup_scsi_host_by_wwn(part: NodeDevices, arguments: Any) -> tuple[Any]:
+    """Find an adapter of Fibre Channel by its world wide names."""
+    from polyvisor.model import NodeDeviceSpec
+    from polyvisor.model.node_device_capability import FcHostCapability, ScsiHostCapability
+
+    wanted = (arguments.wwnn, arguments.wwpn)
+    for one in _of_kind(part, "fc_host"):
+        spec = NodeDeviceSpec.from_xml(part.xml(one.key))
+        for host in spec.capabilities:
+            nested = host.capabilities if isinstance(host, ScsiHostCapability) else ()
+            if any(isinstance(n, FcHostCapability) and (n.wwnn, n.wwpn) == wanted for n in nested):
+                return ((one.name,),)
+    raise DEVICES.missing(f"wwnn '{wanted[0]}' wwpn '{wanted[1]}'")
