@@ -33,18 +33,25 @@ def setvcpus_command(
 @command("setvcpu")
 @domain_argument
 @argument("vcpulist")
-@option("--enable/--disable", "enabled", default=None, help="Plug them in, or out.")
+@option("--enable", is_flag=True, help="Plug them in.")
+@option("--disable", is_flag=True, help="Plug them out.")
 @where_options
 def setvcpu_command(
-    domain: str, vcpulist: str, enabled: bool | None, live: bool, config: bool, current: bool
+    domain: str,
+    vcpulist: str,
+    enable: bool,
+    disable: bool,
+    live: bool,
+    config: bool,
+    current: bool,
 ) -> None:
     """Plug certain virtual CPUs into DOMAIN, or out: their numbers, such as 1 or 2-3."""
     from polyvisor.model.cpuset import members
 
-    if enabled is None:
+    if enable == disable:
         raise InvalidArgument("setvcpu: say --enable or --disable")
     found = session().domain(domain)
-    found.enable_vcpus(set(members(vcpulist)), enabled, **where(found, live, config, current))
+    found.enable_vcpus(set(members(vcpulist)), enable, **where(found, live, config, current))
 
 
 @command("setmem")

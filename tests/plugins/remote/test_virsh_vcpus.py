@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import time
 
 import pytest
+from served import run
 from test_virsh_qemu import Both, both
 
 import polyvisor
@@ -101,3 +103,20 @@ def test_an_agents_timeout_is_kept(both: Both) -> None:
             assert side == "b" or spent > 0.9
             domain.destroy()
             domain.undefine()
+
+
+def test_the_command_line_plugs_them(both: Both) -> None:
+    """As virsh does; without a word of which way, it refuses."""
+    uri = both.uris["a"]
+    with polyvisor.open(uri) as host:
+        host.domains.define(GUEST)
+    own = (sys.executable, "-m", "polyvisor", "-c", uri)
+    assert run(*own, "setvcpu", "g", "2-3", "--enable", "--config").returncode == 0
+    assert run(*own, "setvcpu", "g", "3", "--disable").returncode == 0
+    assert "--enable or --disable" in run(*own, "setvcpu", "g", "1").stderr
+    assert run(*own, "vcpucount", "g", "--active", "--config").stdout.strip() == "2"
+    assert run(*own, "start", "g").returncode == 0
+    assert run(*own, "guest-agent-timeout", "g", "--timeout", "2").returncode == 0
+    assert "reload graphics" in run(*own, "domdisplay-reload", "g").stderr
+    assert run(*own, "destroy", "g").returncode == 0
+    assert run(*own, "undefine", "g").returncode == 0
