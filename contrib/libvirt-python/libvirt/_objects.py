@@ -78,6 +78,7 @@ class virStorageVol(Handle):
     resize = uses("storage_vol_resize")
     storagePoolLookupByVolume = uses("storage_pool_lookup_by_volume")
     wipe = uses("storage_vol_wipe")
+    wipePattern = uses("storage_vol_wipe_pattern")
 
     def upload(self, stream: virStream, offset: int, length: int, flags: int = 0) -> int:
         """Have what is sent on a stream written into it."""

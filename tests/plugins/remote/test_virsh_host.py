@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from served import run
+from served import need, run
 from test_virsh_qemu import Both, both
 
 import polyvisor
@@ -74,6 +74,45 @@ DEVICES = (
     "nodedev-reattach net_lo_00_00_00_00_00_00",
     "nodedev-destroy nope",
 )
+
+PYTHON = "/usr/bin/python3"
+#: What a script of libvirt's binding notes; the same wherever it runs.
+BINDING = """
+import libvirt, sys
+libvirt.registerErrorHandler(lambda *_: None, None)
+host = libvirt.open(sys.argv[1])
+def refused(call):
+    try:
+        print("no error", call())
+    except libvirt.libvirtError as error:
+        print(error.get_error_code(), error.get_error_message())
+host_cpu = "<cpu><arch>x86_64</arch><model>{}</model><vendor>Intel</vendor></cpu>"
+print(host.compareCPU("<cpu><model>kvm64</model></cpu>", 0))
+print(host.compareHypervisorCPU(None, None, None, "qemu", "<cpu><model>qemu64</model></cpu>", 0))
+refused(lambda: host.compareCPU("<cpu><model>none</model></cpu>", 0))
+fail = libvirt.VIR_CONNECT_COMPARE_CPU_FAIL_INCOMPATIBLE
+forbids = "<cpu><model>kvm64</model><feature name='cx8' policy='forbid'/></cpu>"
+refused(lambda: host.compareCPU(forbids, fail))
+print(host.baselineCPU([host_cpu.format("Haswell-noTSX"), host_cpu.format("Penryn")], 0))
+print(host.baselineHypervisorCPU(None, None, None, "qemu", [host_cpu.format("Penryn")], 0))
+print({cell: sorted(found) for cell, found in host.getFreePages([4, 2048], 0, 1).items()})
+refused(lambda: host.getFreePages([3], 0, 1))
+refused(lambda: host.allocPages({3072: 1}, 0, 1))
+print(sorted(host.getMemoryParameters()))
+refused(lambda: host.setMemoryParameters({"shm_full_scans": 1}))
+for name in ("computer", "net_lo_00_00_00_00_00_00"):
+    device = host.nodeDeviceLookupByName(name)
+    print(device.name(), device.parent(), device.listCaps(), device.numOfCaps())
+refused(device.reset)
+refused(lambda: host.nodeDeviceLookupByName("nope"))
+print(sorted(one.name() for one in host.listAllDevices(0)))
+guest = "<domain type='qemu'><name>u</name><memory>4096</memory><os><type>hvm</type></os></domain>"
+domain = host.defineXML(guest)
+print(domain.isUpdated(), domain.setVcpusFlags(3, 6), domain.setVcpu("2", 0, 2))
+refused(lambda: domain.setVcpu("0", 0, 2))
+refused(lambda: domain.agentSetResponseTimeout(-3))
+print(domain.undefine())
+"""
 
 
 def in_order(text: str) -> str:
@@ -246,3 +285,39 @@ def test_our_client_knows_the_same_devices(both: Both) -> None:
             with pytest.raises(polyvisor.PolyvisorError, match="Unsupported device type"):
                 host.node_devices["net_lo_00_00_00_00_00_00"].destroy()
     assert found["a"] == found["b"]
+
+
+def test_volumes_are_wiped_with_zeros(both: Both) -> None:
+    """Which is how it is done when nobody says how, and all that we do; both say so."""
+    for side in both.uris:
+        (both.folder / f"{side}pool").mkdir()
+    for words in (
+        "pool-create-as p dir --target {folder}/{side}pool",
+        "vol-create-as p v 4096",
+        "vol-wipe v --pool p --algorithm zero",
+    ):
+        if words.startswith("vol-wipe"):
+            for side in both.uris:
+                (both.folder / f"{side}pool/v").write_bytes(b"x" * 4096)
+        said = both.said(words)
+        assert said["a"] == said["b"], words
+    for side in both.uris:
+        assert (both.folder / f"{side}pool/v").read_bytes() == bytes(4096)
+    assert "with zeros" in both.said("vol-wipe v --pool p --algorithm random")["a"]
+
+
+def test_the_binding_says_the_same(both: Both) -> None:
+    """Libvirt's own for Python on either daemon, and our module in its place."""
+    need(PYTHON, "python3")
+    if run(PYTHON, "-c", "import libvirt").returncode:
+        need("python3-libvirt", "python3-libvirt")
+    contrib = str(Path(__file__).parents[3] / "contrib/libvirt-python")
+    ours = f"import sys; sys.path.insert(0, {contrib!r})\n{BINDING}"
+    said = {
+        "a": run(PYTHON, "-c", BINDING, both.uris["a"]),
+        "b": run(PYTHON, "-c", BINDING, both.uris["b"]),
+        "module": run(sys.executable, "-c", ours, both.uris["a"]),
+    }
+    for who, done in said.items():
+        assert done.returncode == 0, (who, done.stderr)
+        assert done.stdout == said["b"].stdout, who

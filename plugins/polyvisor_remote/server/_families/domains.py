@@ -226,6 +226,13 @@ def is_persistent(session: Session, arguments: Any) -> tuple[int]:
     return (int(session.driver.domains.summary(UUID(bytes=arguments.dom.uuid)).persistent),)
 
 
+@serves("domain_is_updated")
+def is_updated(session: Session, arguments: Any) -> tuple[int]:
+    """Say that what is told of one is what there is, as libvirt does of any."""
+    session.driver.domains.summary(UUID(bytes=arguments.dom.uuid))
+    return (0,)
+
+
 @serves("domain_get_autostart")
 def get_autostart(session: Session, arguments: Any) -> tuple[int]:
     """Say whether it starts with the host."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from polyvisor.driver import HostMachine
     from polyvisor_remote.server.session import Session
 
-_INTERNAL, _INVALID_ARG = 1, 8
+_INTERNAL, _ARGUMENT_UNSUPPORTED = 1, 74
 #: ``VIR_NODE_ALLOC_PAGES_SET`` (without it they are added), ``VIR_TYPED_PARAM_STRING_OKAY``.
 _SET, _TEXT = 1, 4
 #: All of the host instead of a node.
@@ -93,5 +93,5 @@ def set_memory_parameters(session: Session, arguments: Any) -> None:
     given = mapping(arguments.params)
     unknown = [name for name in given if name.removeprefix(_SHARED) not in _SHORT]
     if unknown:
-        raise Failure(_INVALID_ARG, f"parameter '{unknown[0]}' not supported")
+        raise Failure(_ARGUMENT_UNSUPPORTED, f"parameter '{unknown[0]}' not supported")
     part.set_sharing({name.removeprefix(_SHARED): int(value) for name, value in given.items()})

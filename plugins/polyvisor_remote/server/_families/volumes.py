@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: ``virStorageVolType``.
 _TYPES = ("file", "block", "dir", "network", "netdir", "ploop")
+_ZEROS = 0  # VIR_STORAGE_VOL_WIPE_ALG_ZERO
+_ARGUMENT_UNSUPPORTED = 74
 # virStorageVolResizeFlags
 _ALLOCATE, _DELTA, _SHRINK = 1, 2, 4
 #: ``VIR_STORAGE_VOL_GET_PHYSICAL``: the allocation is what the file takes, which ours is.
@@ -140,6 +142,20 @@ def wipe(session: Session, arguments: Any) -> None:
     """Overwrite one with zeros."""
     check_flags(arguments.flags, 0, "virStorageVolWipe")
     pools = POOLS.of(session, "storage_vol_wipe")
+    with Job("wipe volume") as job:
+        pools.volumes.wipe(find(pools, arguments.vol), job)
+
+
+@serves("storage_vol_wipe_pattern", slow=True)
+def wipe_pattern(session: Session, arguments: Any) -> None:
+    """Overwrite one with zeros, which is the only pattern that there is here."""
+    check_flags(arguments.flags, 0, "virStorageVolWipePattern")
+    pools = POOLS.of(session, "storage_vol_wipe_pattern")
+    if arguments.algorithm != _ZEROS:
+        raise Failure(
+            _ARGUMENT_UNSUPPORTED,
+            f"wiping algorithm {arguments.algorithm} not supported: volumes are wiped with zeros",
+        )
     with Job("wipe volume") as job:
         pools.volumes.wipe(find(pools, arguments.vol), job)
 
