@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from polyvisor.errors import ConfigError, HypervisorError, InvalidArgument, PluginUnusable, UriError
@@ -245,15 +246,20 @@ class QemuDriver(LocalDriver):
 
         emulator = emulator_for(None, self.hypervisor.settings) or ""
         kvm, _ = kvm_works(emulator, self.hypervisor.cache_dir)
+        cpus = os.cpu_count() or 1
+        sockets, cores, threads = _shape(cpus)
         return HostInfo(
             hostname=platform.node(),
             hypervisor="QEMU",
             hypervisor_version=version_of(emulator, self.hypervisor.cache_dir),
             architecture=platform.machine(),
             memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
-            cpus=os.cpu_count() or 1,
-            cores=os.cpu_count() or 1,
-            cpu_model=_cpu_model(),
+            cpus=cpus,
+            sockets=sockets,
+            cores=cores,
+            threads=threads,
+            cpu_model=_told_of_cpu("model name"),
+            cpu_mhz=int(float(_told_of_cpu("cpu MHz") or 0)),
             numa_nodes=len(machine_nodes()),
             accelerators=("kvm", "tcg") if kvm else ("tcg",),
         )
@@ -339,12 +345,18 @@ class QemuDriver(LocalDriver):
         )
 
 
-def _cpu_model() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
+@cache
+def _shape(cpus: int) -> tuple[int, int, int]:
+    """Return sockets, cores and threads, which change no more often than the number of CPUs."""
+    from polyvisor.local import machine_shape
+
+    return machine_shape()
+
+
+def _told_of_cpu(name: str) -> str:
+    """Return what the kernel says of the first CPU; nothing if it does not."""
+    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith(name):
+                return line.partition(":")[2].strip()
     return ""

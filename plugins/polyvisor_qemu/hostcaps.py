@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from polyvisor.local import machine_topology
+from polyvisor.local import machine_topology, machine_uuid
 from polyvisor.model.capabilities import (
     Capabilities,
     Guest,
@@ -45,11 +45,10 @@ def host_capabilities(
         cpu: what is known of the host's CPU.
     """
     topology = machine_topology()
-    shape = CpuTopology(
-        sockets=host.sockets, dies=1, cores=host.cores // max(host.sockets, 1), threads=host.threads
-    )
+    shape = CpuTopology(sockets=host.sockets, dies=1, cores=host.cores, threads=host.threads)
     return Capabilities(
         host=HostCapabilities(
+            uuid=machine_uuid(),
             cpu=attrs.evolve(
                 cpu or HostCpu(arch=host.architecture), topology=shape, pages=_pages(topology)
             ),

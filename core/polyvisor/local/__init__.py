@@ -53,14 +53,19 @@ if TYPE_CHECKING:
     from polyvisor.local._disk_backups import BacksUpDisks
     from polyvisor.local._driver import LocalDriver
     from polyvisor.local._hold import Hold
-    from polyvisor.local._machine import machine_memory, machine_nodes, machine_times
+    from polyvisor.local._machine import (
+        machine_memory,
+        machine_nodes,
+        machine_times,
+        machine_uuid,
+    )
     from polyvisor.local._points import MONITOR, checkpoint_family
     from polyvisor.local._settings import SETTINGS
     from polyvisor.local._snapshot_disks import Merge, SnapshotsDisks
     from polyvisor.local._switch import PostCopy, SwitchesGuests
     from polyvisor.local._terminal import open_terminal
     from polyvisor.local._thismachine import ThisMachine
-    from polyvisor.local._topology import machine_topology
+    from polyvisor.local._topology import machine_shape, machine_topology
 
 __all__ = [
     "MONITOR",
@@ -91,8 +96,10 @@ __all__ = [
     "machine_cpu",
     "machine_memory",
     "machine_nodes",
+    "machine_shape",
     "machine_times",
     "machine_topology",
+    "machine_uuid",
     "open_terminal",
 ]
 
@@ -118,8 +125,10 @@ __getattr__, __dir__ = attach(
         "machine_cpu": "_cpuinfo",
         "machine_memory": "_machine",
         "machine_nodes": "_machine",
+        "machine_shape": "_topology",
         "machine_times": "_machine",
         "machine_topology": "_topology",
+        "machine_uuid": "_machine",
         "open_terminal": "_terminal",
     },
 )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
+from uuid import UUID, uuid5
 
 from polyvisor.errors import HypervisorError, InvalidArgument
 from polyvisor.host import CpuTimes, HostMemory
 
-__all__ = ["machine_memory", "machine_nodes", "machine_times"]
+__all__ = ["machine_memory", "machine_nodes", "machine_times", "machine_uuid"]
 
 _NODE = re.compile(r"node(\d+)$")
 _ROW = re.compile(r"^(?:Node \d+ )?(\w+): +(\d+) kB$", re.MULTILINE)
@@ -33,6 +35,25 @@ def machine_times(cpu: int | None, *, root: str = "/") -> CpuTimes:
             user, nice, system, idle, iowait, irq, soft = (int(word) * tick for word in words[:7])
             return CpuTimes(user=user + nice, system=system + irq + soft, idle=idle, iowait=iowait)
     raise InvalidArgument(f"times of the host: it has no CPU {cpu} that is on")
+
+
+def machine_uuid(*, root: str = "/") -> UUID | None:
+    """Return what tells this machine from all others; ``None`` where nothing does.
+
+    It is its firmware's UUID, which libvirt tells of too, or one that is made of its system's,
+    which itself is for nobody else (machine-id(5)).
+
+    Args:
+        root: where ``sys`` and ``etc`` are.
+    """
+    with suppress(HypervisorError, ValueError):
+        found = UUID(_read(f"{root}sys/class/dmi/id/product_uuid").strip())
+        # Makers that leave it out fill it with one digit.
+        if len(set(found.hex)) > 1:
+            return found
+    with suppress(HypervisorError, ValueError):
+        return uuid5(UUID(_read(f"{root}etc/machine-id").strip()), "polyvisor")
+    return None
 
 
 def machine_nodes(*, root: str = "/") -> tuple[int, ...]:

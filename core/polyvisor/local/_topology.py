@@ -20,7 +20,7 @@ from polyvisor.model.capabilities_topology import (
 from polyvisor.model.cpu import Distance, Distances
 from polyvisor.model.cpuset import compact, members
 
-__all__ = ["machine_topology"]
+__all__ = ["machine_shape", "machine_topology"]
 
 
 def machine_topology(*, root: str = "/") -> Topology:
@@ -40,6 +40,41 @@ def machine_topology(*, root: str = "/") -> Topology:
     )
 
 
+def machine_shape(*, root: str = "/") -> tuple[int, int, int]:
+    """Return how many sockets a NUMA node has, how many cores a socket, how many threads a core.
+
+    Where nodes, sockets or cores are not all alike, it is one socket with each CPU as a core, as
+    libvirt has it.
+
+    Args:
+        root: where ``sys`` is.
+    """
+    nodes = [_threads(number, root) for number in machine_nodes(root=root)]
+    cpus = [one for threads in nodes for one in threads]
+    sockets = max((len({one.socket_id for one in threads}) for threads in nodes), default=1)
+    per_socket: dict[tuple[object, ...], set[object]] = {}
+    per_core: dict[tuple[object, ...], int] = {}
+    for place, threads in enumerate(nodes):
+        for one in threads:
+            core = (one.die_id, one.core_id)
+            per_socket.setdefault((place, one.socket_id), set()).add(core)
+            per_core[place, one.socket_id, core] = per_core.get((place, one.socket_id, core), 0) + 1
+    cores = max(map(len, per_socket.values()), default=1)
+    count = max(per_core.values(), default=1)
+    if len(nodes) * sockets * cores * count != len(cpus):
+        return 1, max(1, len(cpus)), 1
+    return sockets, cores, count
+
+
+def _threads(number: int, root: str) -> list[HostThread]:
+    """Return the CPUs of a node that are on."""
+    node = f"{root}sys/devices/system/node/node{number}"
+    listed = _text(f"{node}/cpulist")
+    if not listed and not os.path.isdir(node):
+        listed = _text(f"{root}sys/devices/system/cpu/online")
+    return [_thread(one, root) for one in members(listed)] if listed else []
+
+
 def _cell(number: int, numbers: tuple[int, ...], root: str) -> HostCell:
     node = f"{root}sys/devices/system/node/node{number}"
     far = _text(f"{node}/distance").split()
@@ -47,10 +82,7 @@ def _cell(number: int, numbers: tuple[int, ...], root: str) -> HostCell:
     huge = {size: _number(f"{path}/nr_hugepages") for size, path in pools(number, root).items()}
     base, *_ = sizes(root=root)
     left = memory - sum(size * count for size, count in huge.items())
-    listed = _text(f"{node}/cpulist")
-    if not listed and not os.path.isdir(node):
-        listed = _text(f"{root}sys/devices/system/cpu/online")
-    cpus = [_thread(one, root) for one in members(listed)] if listed else []
+    cpus = _threads(number, root)
     return HostCell(
         id=number,
         memory=memory,

@@ -7,11 +7,18 @@ import shutil
 import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import pytest
 
 from polyvisor.errors import HypervisorError, InvalidArgument, OperationFailed, Unsupported
-from polyvisor.local import ThisMachine, machine_nodes, machine_topology
+from polyvisor.local import (
+    ThisMachine,
+    machine_nodes,
+    machine_shape,
+    machine_topology,
+    machine_uuid,
+)
 
 if TYPE_CHECKING:
     from polyvisor.model.sysinfo import SysinfoTable
@@ -106,6 +113,13 @@ def test_nodes_have_their_memory_and_cpus(root: str) -> None:
     assert found == [(2, 1, 0, "2-3"), (3, 1, 0, "2-3")]
 
 
+def test_cpus_have_a_shape(root: str) -> None:
+    """Sockets in a node, cores in a socket, threads in a core; without one, all are cores."""
+    assert machine_shape(root=root) == (1, 1, 2)
+    write(Path(root) / "sys/devices/system/node/node0/cpulist", "0")
+    assert machine_shape(root=root) == (1, 3, 1)
+
+
 def test_a_kernel_without_nodes_has_one(tmp_path: Path) -> None:
     """All memory and all CPUs are in it."""
     write(tmp_path / "proc/meminfo", "MemTotal: 1024 kB\nMemFree: 512 kB")
@@ -121,6 +135,21 @@ def test_a_kernel_without_nodes_has_one(tmp_path: Path) -> None:
     assert ThisMachine(root=root).free_pages(None) == {BASE: (512 << 10) // BASE}
     with pytest.raises(HypervisorError):
         machine_topology(root=f"{tmp_path}/nothing/")
+
+
+def test_a_machine_is_told_from_others(tmp_path: Path) -> None:
+    """By its firmware, unless that says nothing; else by its system."""
+    root = f"{tmp_path}/"
+    assert machine_uuid(root=root) is None
+    write(tmp_path / "etc/machine-id", "0123456789abcdef0123456789abcdef")
+    made = machine_uuid(root=root)
+    assert made is not None
+    assert machine_uuid(root=root) == made != UUID("0123456789abcdef0123456789abcdef")
+    firmware = tmp_path / "sys/class/dmi/id/product_uuid"
+    write(firmware, "00000000-0000-0000-0000-000000000000")
+    assert machine_uuid(root=root) == made
+    write(firmware, "4C4C4544-0044-4810-8034-B8C04F333332")
+    assert str(machine_uuid(root=root)) == "4c4c4544-0044-4810-8034-b8c04f333332"
 
 
 def table(kind: int, handle: int, body: bytes, *strings: str) -> bytes:
