@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from polyvisor.connection import Connection
     from polyvisor.domain import Domain
-    from polyvisor.driver import Migration
+    from polyvisor.driver import Finished, Migration
     from polyvisor.jobs import Job, ProgressCallback
     from polyvisor.model import DomainSpec
 
@@ -113,8 +113,10 @@ def migrate(
 
 #: Seconds that a destination has to settle who has a domain, after its connection broke.
 SETTLING = 30.0
-#: Seconds in which a destination has seen that the last page came.
-_LEARNING = 5.0
+#: Seconds between two looks at the source while the destination waits for the rest.
+_LOOKING = 0.5
+#: Seconds in which a destination notices that it is cut off, if it does.
+_NOTICING = 3.0
 #: What an option other than its default needs on both sides.
 _NEEDED = {
     "offline": "migration.offline",
@@ -301,7 +303,7 @@ class _Run:
             raise
 
         try:
-            finished = arriving.finish(uuid, cookie, options, cancelled=False)
+            finished = self._finish(arriving, cookie)
         except ConnectError as error:
             finished_uuid = self._ask_afresh(error)
         except BaseException as error:
@@ -349,21 +351,55 @@ class _Run:
                 domain=self._name,
                 operation="migrate",
             ) from error
-        if options.post_copy:
-            self._learn(finished_uuid)
         return finished_uuid
 
-    def _learn(self, uuid: UUID) -> None:
-        """Have the destination see that all memory is there, which takes it a moment longer."""
+    def _finish(self, arriving: Migration, cookie: bytes | None) -> Finished:
+        """Have the destination take the domain over and, by post-copy, wait until it has all.
+
+        It may not notice that nothing comes any more; the source is told so, or does.
+        """
+        if not self._options.post_copy:
+            return arriving.finish(self._uuid, cookie, self._options, cancelled=False)
+        from concurrent.futures import Future
+        from concurrent.futures import TimeoutError as NotYet
+        from threading import Thread
+
+        told: Future[Finished] = Future()
+
+        def finish() -> None:
+            try:
+                told.set_result(arriving.finish(self._uuid, cookie, self._options, cancelled=False))
+            except BaseException as error:  # noqa: BLE001 - raised by the one who waits
+                told.set_exception(error)
+
+        # One that waits for good ends with its connection.
+        Thread(target=finish, name="polyvisor-finish", daemon=True).start()
+        while True:
+            with suppress(NotYet):
+                return told.result(_LOOKING)
+            if self._cut_off() and not told.done():
+                with suppress(NotYet):  # It may be about to say more.
+                    return told.result(_NOTICING)
+                raise MigrationError(
+                    f"migrate {self._name!r}: {self._destination.uri} has the domain, but the "
+                    f"stream was cut off before all of its memory had arrived, which it has not "
+                    f"noticed; its guest may stand still there until the migration is taken up "
+                    f"again with post_copy_resume",
+                    phase="finish",
+                    side="source",
+                    owner="destination",
+                    domain=self._name,
+                    operation="migrate",
+                )
+
+    def _cut_off(self) -> bool:
+        """Say whether the source tells that what is left of the domain does not flow."""
         from polyvisor.states import StateReason
 
-        domains = self._destination._driver.domains
-        deadline = time.monotonic() + _LEARNING
         with suppress(PolyvisorError):
-            while domains.status(uuid).reason is StateReason.POSTCOPY:
-                if time.monotonic() > deadline:
-                    return
-                time.sleep(0.01)
+            told = self._source._driver.domains.status(self._uuid)
+            return told.reason is StateReason.POSTCOPY_FAILED
+        return False
 
     @property
     def _name(self) -> str:

@@ -62,6 +62,8 @@ _HOW_FAR = {
 LEAVES_BY = "leaves_by"
 #: Seconds to wait for a QEMU that may stand still as it needs a page.
 STANDING = 3.0
+#: Seconds after which a destination is taken to have the guest though it has not asked for a page.
+ASKING = 10.0
 #: Seconds that QEMU has to give up a connection once it is told to.
 PAUSING = 10.0
 #: Seconds between two looks at the figures.
@@ -197,15 +199,24 @@ def send_rest(hypervisor: QemuHypervisor, guest: Guest, job: Job) -> dict[str, A
     with hypervisor.monitor(guest) as monitor:
         poller = select.poll()
         poller.register(monitor, select.POLLIN)
+        cut_off, begun = False, time.monotonic()
         while True:
-            steer(monitor, job.wishes())
+            job.check()
+            wishes = job.wishes()
+            steer(monitor, wishes)
+            cut_off = cut_off or bool(wishes.get("post_copy_pause"))
             connected = _connected(hypervisor, guest)
             info: dict[str, Any] = monitor.execute("query-migrate")
-            with suppress(Cancelled):  # It comes too late.
+            with suppress(Cancelled):  # The migration's job was, which comes too late.
                 progress(job, "post-copy", info, None)
             status = info.get("status")
             if status == "completed":
                 return figures(info)
+            # Who asks for a page has all that is needed to go on later; before, it would be lost.
+            asked = info.get("ram", {}).get("postcopy-requests")
+            if cut_off and (asked or time.monotonic() - begun > ASKING):
+                cut_off = False
+                pause(monitor)
             if not connected and _HOW_FAR.get(str(status)) is PostCopy.FLOWING:
                 raise HypervisorError(
                     f"the connection of {guest.name!r} broke when all of it was sent, and QEMU "

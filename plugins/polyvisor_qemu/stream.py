@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyvisor.errors import Cancelled, HypervisorError, PolyvisorError, Timeout
 from polyvisor_qemu.means import plain
-from polyvisor_qemu.postcopy import SWITCHED, pause, switch
+from polyvisor_qemu.postcopy import SWITCHED, switch
 from polyvisor_qemu.qmp import QmpError
 
 if TYPE_CHECKING:
@@ -222,8 +222,6 @@ def steer(monitor: Monitor, wishes: dict[str, Any]) -> None:
     changed = {name: value for name, value in values.items() if value is not None}
     if changed:
         monitor.execute_all(("migrate-set-parameters", changed))
-    if wishes.get("post_copy_pause"):
-        pause(monitor)
 
 
 def _disk_failed(data: dict[str, Any], guest: Guest) -> HypervisorError:

@@ -44,7 +44,6 @@ class Arrival:
 
     Attributes:
         uuid: its UUID.
-        from_ours: the source waits in confirm until all memory is here (post-copy).
         prepared: what prepare gives.
     """
 
@@ -59,7 +58,6 @@ class Arrival:
         self._hypervisor = migrates_guests(keeper.hypervisor)
         facts, versions = self._hypervisor.unwrap_cookie(cookie, name=spec.name, uuid=spec.uuid)
         self._cookie = Cookie.from_bytes(facts, "prepare", "destination")
-        self.from_ours = self._cookie is not None
         self._migration = self._cookie.migration if self._cookie is not None else str(uuid4())
         if versions is None:
             versions = self._cookie.versions if self._cookie is not None else ()

@@ -22,7 +22,7 @@ from polyvisor.local._jobs import MOMENTS, confirmed, final, now, sent, travelli
 from polyvisor.local._keeper import LIVELY
 from polyvisor.local._points import checkpoint_family
 from polyvisor.local._switch import PostCopy
-from polyvisor.local._switched import is_switched, note_leaving, send_rest, settle_leaving
+from polyvisor.local._switched import is_switched, note_leaving, rest_of, settle_leaving
 from polyvisor.local._travel import MigratesGuests
 from polyvisor.state import NewEvent
 from polyvisor.states import DomainState, StateReason
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from polyvisor.local._hold import Happened, Hold
     from polyvisor.local._hypervisor import LocalHypervisor
     from polyvisor.local._keeper import Keeper
+    from polyvisor.local._rest import Rest
     from polyvisor.model import DomainSpec
 
 __all__ = [
@@ -61,6 +62,7 @@ class Departure:
         self._figures: dict[str, int] | None = None
         self._job = job
         self._passes = 0
+        self._rest: Rest | None = None
         self._hold = keeper.hold(uuid, "migrate")
         try:
             self.begun = self._begin(options)
@@ -185,13 +187,18 @@ class Departure:
             self._sent()
         hold.tell()
         self._figures = hold.guest.statistics = sent(job, figures, stopped)
-        return hypervisor.tell(
+        answer = hypervisor.tell(
             "perform",
             Cookie(self._migration, version=version, statistics=self._figures).to_bytes(),
             guest=hold.guest,
             options=options,
             definition=self._definition,
         )
+        if self._switched:
+            from polyvisor.local._rest import Rest
+
+            self._rest = Rest(hold, job)
+        return answer
 
     def _heard(self, progress: JobProgress) -> None:
         """Write down that the guest is about to be switched, before it is; tell of passes.
@@ -243,23 +250,25 @@ class Departure:
         hold = self._hold
         try:
             if not cancelled:
-                if self._switched:
-                    self._send_rest()
+                if self._rest is not None:
+                    self._wait_for(self._rest)
                 record, done = hold.known, self._statistics(cookie)
                 let_go(hold, None if done is None else done.to_json())
                 if done is not None:
                     kind, figures = EventKind.JOB_COMPLETED, dict(done.figures)
                     self._keeper.note(NewEvent(hold.uuid, record.name, kind, "migration", figures))
             else:
+                if self._rest is not None:
+                    self._rest.leave()
                 self._take_back()
         finally:
             self._posting.close()
             hold.release()
 
-    def _send_rest(self) -> None:
+    def _wait_for(self, sending: Rest) -> None:
         """Wait until all memory is over there; the moments of the switch stay as they were."""
         before = self._figures or {}
-        rest = sent(self._job, send_rest(self._hold, self._job), None)
+        rest = sent(self._job, rest_of(self._hold, sending), None)
         self._figures = {**rest, **{name: before[name] for name in MOMENTS if name in before}}
 
     def _statistics(self, cookie: bytes | None) -> JobStatistics | None:
@@ -281,6 +290,8 @@ class Departure:
         """Let go with the question open who has the domain, if the destination may have it."""
         hold = self._hold
         try:
+            if self._rest is not None:
+                self._rest.leave()
             intent = hold.known.intent
             assert intent is not None
             if intent["phase"] in ("sent", "post-copy"):

@@ -192,8 +192,8 @@ class LocalMigration(Migration):
             finished = arrival.finish(cookie, cancelled=cancelled)
             if finished.uuid is not None:
                 self._arrived.add(uuid)
-                if options.post_copy and not arrival.from_ours and not cancelled:
-                    # Once told that it is here, another's source ends its half.
+                if options.post_copy and not cancelled:
+                    # Whoever drives it, virsh for one, knows by this whether it has migrated.
                     self._wait_for_rest(uuid)
             return finished
         if uuid in self._arrived:

@@ -17,6 +17,7 @@ from polyvisor.events import EventKind
 from polyvisor.local._cookie import Cookie
 from polyvisor.local._departure import let_go
 from polyvisor.local._jobs import final, sent
+from polyvisor.local._rest import Rest
 from polyvisor.local._switch import PostCopy
 from polyvisor.local._switched import (
     ARRIVED,
@@ -25,7 +26,7 @@ from polyvisor.local._switched import (
     how_far,
     left_behind,
     note_leaving,
-    send_rest,
+    rest_of,
     switches_guests,
 )
 from polyvisor.state import NewEvent
@@ -50,6 +51,7 @@ class ResumedDeparture:
     def __init__(self, keeper: Keeper, uuid: UUID, options: MigrationOptions, job: Job) -> None:
         self._keeper = keeper
         self._job = job
+        self._rest: Rest | None = None
         self._hypervisor = switches_guests(keeper.hypervisor)
         self._hold = keeper.hold(uuid, "migrate")
         try:
@@ -104,19 +106,21 @@ class ResumedDeparture:
         self._hypervisor.resume_rest(hold.guest, uri, options)
         note_leaving(hold, PostCopy.FLOWING)
         hold.tell()
-        return self._hypervisor.tell(
+        told = self._hypervisor.tell(
             "perform", Cookie(self._migration).to_bytes(), guest=hold.guest, options=options
         )
+        self._rest = Rest(hold, job)
+        return told
 
     def confirm(self, cookie: bytes | None, *, cancelled: bool) -> None:
         """Wait for the rest and let go of the domain; or leave it as it is."""
         hold = self._hold
         try:
-            if cancelled:
+            if cancelled or self._rest is None:
                 self._note()
                 return
             record = hold.known
-            done = final("migration", sent(self._job, send_rest(hold, self._job), None))
+            done = final("migration", sent(self._job, rest_of(hold, self._rest), None))
             let_go(hold, done.to_json())
             kind, figures = EventKind.JOB_COMPLETED, dict(done.figures)
             self._keeper.note(NewEvent(hold.uuid, record.name, kind, "migration", figures))
@@ -133,6 +137,8 @@ class ResumedDeparture:
             self._hold.release()
 
     def _note(self) -> None:
+        if self._rest is not None:
+            self._rest.leave()
         with suppress(PolyvisorError):
             if how_far(self._hold) in CUT_OFF:
                 left_behind(self._hold)
@@ -143,7 +149,6 @@ class ResumedArrival:
 
     Attributes:
         uuid: the domain's UUID.
-        from_ours: the source waits in confirm until all memory is here.
         prepared: what prepare gives.
     """
 
@@ -151,8 +156,7 @@ class ResumedArrival:
         self, keeper: Keeper, spec: DomainSpec, cookie: bytes | None, options: MigrationOptions
     ) -> None:
         hypervisor = switches_guests(keeper.hypervisor)
-        facts, _ = hypervisor.unwrap_cookie(cookie, name=spec.name, uuid=spec.uuid)
-        self.from_ours = Cookie.from_bytes(facts, "prepare", "destination") is not None
+        hypervisor.unwrap_cookie(cookie, name=spec.name, uuid=spec.uuid)  # Refused if wrong.
         assert spec.uuid is not None
         self.uuid = spec.uuid
         self._hold = keeper.hold(spec.uuid, "migrate")

@@ -52,13 +52,15 @@ class SwitchesGuests(MigratesGuests):
     def send_rest(self, guest: Guest, job: Job) -> dict[str, Any]:
         """Source: wait until the rest of the memory is over there.
 
-        The job cannot be cancelled any more. Its wish ``post_copy_pause`` cuts the stream off.
+        A job that is cancelled ends the waiting, not the migration. Its wish
+        ``post_copy_pause`` cuts the stream off. Others may look at the guest meanwhile.
 
         Returns:
             Figures, as :meth:`~MigratesGuests.send` has them.
 
         Raises:
             HypervisorError: the stream was cut off.
+            Cancelled: the job was.
         """
 
     @abstractmethod

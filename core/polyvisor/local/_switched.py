@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from polyvisor.local._hold import Hold
     from polyvisor.local._hypervisor import LocalHypervisor
     from polyvisor.local._keeper import Keeper
+    from polyvisor.local._rest import Rest
 
 __all__ = [
     "ARRIVED",
@@ -35,7 +36,7 @@ __all__ = [
     "is_switched",
     "left_behind",
     "note_leaving",
-    "send_rest",
+    "rest_of",
     "settle_leaving",
     "switches_guests",
     "wait_for_rest",
@@ -84,8 +85,11 @@ def note_leaving(hold: Hold, far: PostCopy | None, **more: Any) -> None:
     hold.change(*happened, durable=True, state=DomainState.PAUSED, reason=reason, intent=intent)
 
 
-def send_rest(hold: Hold, job: Job) -> dict[str, Any]:
+def rest_of(hold: Hold, rest: Rest) -> dict[str, Any]:
     """Source: wait until all memory is over there, which has the domain.
+
+    Returns:
+        The figures of that, as far as they are known.
 
     Raises:
         MigrationError: the stream was cut off.
@@ -95,9 +99,8 @@ def send_rest(hold: Hold, job: Job) -> dict[str, Any]:
     peer = intent["peer"] or "its destination"
     note_leaving(hold, PostCopy.FLOWING, owner="destination")
     hold.tell()
-    hypervisor = switches_guests(hold.keeper.hypervisor)
     try:
-        return hypervisor.send_rest(hold.guest, job)
+        return rest.wait()
     except PolyvisorError as error:
         name = hold.known.name
         far = None
@@ -239,7 +242,7 @@ def _noted(hold: Hold, far: PostCopy, **more: Any) -> None:
 
 
 def wait_for_rest(keeper: Keeper, uuid: UUID, job: Job) -> None:
-    """Destination: wait until all of a guest's memory is here.
+    """Destination: wait until all of a guest's memory is here, which finish tells of.
 
     Others may work on the domain meanwhile; what its migration does is heard of by events.
 
@@ -264,15 +267,16 @@ def wait_for_rest(keeper: Keeper, uuid: UUID, job: Job) -> None:
             bell.silence()
             record = store.get(uuid)
             if record is None or not record.active:
-                raise _not_whole(keeper, uuid, "its guest was lost here")
+                why = "its guest was lost there before all of its memory had arrived"
+                raise _not_whole(keeper, uuid, why)
             if ARRIVED not in record.runtime:
                 return
             if record.reason is StateReason.POSTCOPY_FAILED:
                 raise _not_whole(
                     keeper,
                     uuid,
-                    "the stream was cut off; its guest may stand still here until the migration "
-                    "is taken up again with post_copy_resume",
+                    "the stream was cut off before all of its memory had arrived; its guest may "
+                    "stand still there until the migration is taken up again with post_copy_resume",
                 )
             poller.poll()
     finally:
@@ -285,8 +289,7 @@ def _not_whole(keeper: Keeper, uuid: UUID, why: str) -> MigrationError:
     record = keeper.home.store.get(uuid)
     name = str(uuid) if record is None else record.name
     return MigrationError(
-        f"migrate {name!r}: {keeper.uri} has the domain, but before all of its memory had "
-        f"arrived {why}",
+        f"migrate {name!r}: {keeper.uri} has the domain, but {why}",
         phase="finish",
         side="destination",
         owner="destination",

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from polyvisor.states import StateReason
+from polyvisor.states import DomainState, StateReason
 
 if TYPE_CHECKING:
+    from polyvisor.connection import Connection
     from polyvisor.domain import Domain
     from polyvisor.jobs import JobProgress
 
@@ -40,8 +41,16 @@ def need_faults() -> None:
     os.close(fd)
 
 
-def switching(domain: Domain, then: Callable[[], object] | None = None) -> Any:
-    """Return a progress function that switches, and does something once that is done."""
+def switching(
+    domain: Domain, then: Callable[[], object] | None = None, there: Connection | None = None
+) -> Any:
+    """Return a progress function that switches, and does something once that is done.
+
+    Args:
+        domain: the domain, at its source.
+        then: what it does.
+        there: its destination, which is to run it by then.
+    """
     asked = done = False
 
     def progress(told: JobProgress) -> None:
@@ -50,6 +59,8 @@ def switching(domain: Domain, then: Callable[[], object] | None = None) -> Any:
             asked = True
             domain.steer_migration(post_copy=True)
         if then is not None and not done and domain.status().reason is POSTCOPY:
+            if there is not None and there.domains["guest"].state is not DomainState.RUNNING:
+                return
             done = True
             then()
 

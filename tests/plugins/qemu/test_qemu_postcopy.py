@@ -60,7 +60,7 @@ def test_switched_by_hand(hosts: Hosts) -> None:
         bandwidth=SLOW,
         post_copy=True,
         post_copy_bandwidth=ENDLESS,
-        progress=switching(domain, look),
+        progress=switching(domain, look, there),
     )
     assert halves == [
         (
@@ -243,7 +243,7 @@ def test_cut_off_and_taken_up_again(hosts: Hosts, peer_to_peer: bool) -> None:
             post_copy=True,
             post_copy_bandwidth=ENDLESS,
             undefine_source=True,
-            progress=switching(domain, cut),
+            progress=switching(domain, cut, there),
         )
     assert caught.value.owner == "destination"
     failed = StateReason.POSTCOPY_FAILED
@@ -370,7 +370,7 @@ def test_the_destination_dies_after_the_switch(hosts: Hosts) -> None:
             post_copy_bandwidth=ENDLESS,
             persistent=True,
             undefine_source=True,
-            progress=switching(domain, kill),
+            progress=switching(domain, kill, there),
         )
     assert caught.value.owner == "destination"
     assert hosts.processes() == []
@@ -397,7 +397,7 @@ def test_the_source_dies_after_the_switch(hosts: Hosts) -> None:
             bandwidth=SLOW,
             post_copy=True,
             post_copy_bandwidth=ENDLESS,
-            progress=switching(domain, kill),
+            progress=switching(domain, kill, there),
         )
     until(lambda: here.domains.list() == [], "the source does not see that its guest is gone")
     arrived = there.domains["guest"]

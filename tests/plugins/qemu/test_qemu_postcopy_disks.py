@@ -75,9 +75,14 @@ class Moving:
             "spec": DomainSpec.from_xml(xml),
         }
 
+    def monitor(self, side: str) -> Path:
+        """Return a monitor that nobody holds: one side sends by one, the other watches."""
+        (path,) = self.hosts.root.glob(f"{side}/**/{'events' if side == 'a' else 'control'}")
+        return path
+
     def write(self, side: str, byte: int) -> None:
         """Have the guest write to its disk, through the device."""
-        (path,) = self.hosts.root.glob(f"{side}/**/events")
+        path = self.monitor(side)
         device = "qemu-io -d /machine/peripheral/virtio-disk1/virtio-backend"
         with Monitor(str(path)) as monitor:
             for order in (f"write -P {byte} {byte * PIECE} {PIECE}", "flush"):
@@ -87,7 +92,7 @@ class Moving:
 
     def exports(self, side: str) -> list[Any]:
         """Return what a host's QEMU still lets others have of the guest's disks."""
-        (path,) = self.hosts.root.glob(f"{side}/**/events")
+        path = self.monitor(side)
         with Monitor(str(path)) as monitor:
             found: list[Any] = monitor.execute("query-block-exports")
             return found
@@ -134,7 +139,7 @@ def test_both_halves_have_one_disk(hosts: Hosts, moving: Moving) -> None:
         domain.steer_migration(post_copy_bandwidth=1 << 40)
 
     phases = []
-    switch = switching(domain, look)
+    switch = switching(domain, look, there)
 
     def progress(told: Any) -> None:
         if told.phase == "memory" and "memory" not in phases:
@@ -182,7 +187,7 @@ def test_cut_off_and_taken_up_again(hosts: Hosts, moving: Moving) -> None:
             there,
             bandwidth=SLOW,
             post_copy_bandwidth=ENDLESS,
-            progress=switching(domain, cut),
+            progress=switching(domain, cut, there),
             **means,
         )
     assert domain.status() == DomainStatus(DomainState.PAUSED, StateReason.POSTCOPY_FAILED)

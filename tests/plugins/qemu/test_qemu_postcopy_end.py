@@ -17,6 +17,7 @@ from polyvisor.states import DomainState, DomainStatus, StateReason
 from polyvisor_qemu.qmp import Monitor
 
 if TYPE_CHECKING:
+    from polyvisor.connection import Connection
     from polyvisor.domain import Domain
 
     # The conftest's own class; tests are no package that could be imported from.
@@ -56,7 +57,13 @@ def all_sent(hosts: Hosts) -> bool:
         return bool(monitor.execute("query-migrate")["ram"]["remaining"] == 0)
 
 
-def then(hosts: Hosts, domain: Domain, wait: Callable[[], object], cut: Callable[[], None]) -> Any:
+def then(
+    hosts: Hosts,
+    domain: Domain,
+    there: Connection,
+    wait: Callable[[], object],
+    cut: Callable[[], None],
+) -> Any:
     """Return what has all of a switched guest sent, and cuts it off after some wait."""
 
     def go_on() -> None:
@@ -68,7 +75,7 @@ def then(hosts: Hosts, domain: Domain, wait: Callable[[], object], cut: Callable
         domain.steer_migration(post_copy_bandwidth=1 << 40)
         threading.Thread(target=go_on).start()
 
-    return switching(domain, rush)
+    return switching(domain, rush, there)
 
 
 def test_before_it_has_arrived(hosts: Hosts, relay: Relay) -> None:
@@ -80,15 +87,15 @@ def test_before_it_has_arrived(hosts: Hosts, relay: Relay) -> None:
     def slow() -> None:
         relay.rate = CRAWLING
 
-    slowed = switching(domain, slow)
-    rushed = then(hosts, domain, lambda: None, relay.cut)
+    slowed = switching(domain, slow, there)
+    rushed = then(hosts, domain, there, lambda: None, relay.cut)
 
     def progress(told: Any) -> None:
         slowed(told)
         if relay.rate == CRAWLING:
             rushed(told)
 
-    with pytest.raises(MigrationError, match="broke when all of it was sent") as caught:
+    with pytest.raises(MigrationError, match="cut off before all of its memory") as caught:
         domain.migrate(there, progress=progress, **means(relay))
     assert caught.value.owner == "destination"
     assert domain.status() == DomainStatus(DomainState.PAUSED, FAILED)
@@ -112,7 +119,7 @@ def test_when_it_has_arrived(hosts: Hosts, relay: Relay) -> None:
     def whole() -> None:
         until(lambda: there.domains["guest"].status() == MIGRATED, "it does not arrive")
 
-    rushed = then(hosts, domain, whole, relay.cut)
+    rushed = then(hosts, domain, there, whole, relay.cut)
 
     def progress(told: Any) -> None:
         relay.mute = relay.mute or domain.status().reason is StateReason.POSTCOPY

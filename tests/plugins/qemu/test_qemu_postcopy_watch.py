@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
+#: Seconds that somebody works on the domain for.
+WORK = 1.5
+#: Seconds in which a stream is cut off.
+CUTTING = 2.0
 LISTENING = """
 with polyvisor.open(sys.argv[1]) as connection:
     events = connection.events(timeout=60)
@@ -37,6 +43,22 @@ def _apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have hosts that cannot ask each other once the stream is cut off, as if a wire were."""
     need_faults()
     monkeypatch.setattr("polyvisor.local._switched._over_there", lambda hold: PostCopy.BROKEN)
+
+
+@pytest.fixture
+def cut() -> Iterator[threading.Event]:
+    """Hold what says that the stream is cut off; who waits for the guest is gone before it is."""
+    said, undo = threading.Event(), pytest.MonkeyPatch()
+
+    def wait(*args: object) -> None:
+        assert said.wait(60)
+        time.sleep(CUTTING)
+        undo.undo()
+        raise MigrationError("cut off before all of its memory had arrived", owner="destination")
+
+    undo.setattr("polyvisor.local._switched.wait_for_rest", wait)
+    yield said
+    undo.undo()
 
 
 @contextmanager
@@ -61,13 +83,20 @@ def hear(process: subprocess.Popen[str], wanted: str) -> None:
     pytest.fail(f"it heard {heard}")
 
 
-def cut_off(here: Connection, there: Connection, before: Callable[[], object]) -> None:
-    """Migrate a guest, do something after the switch, and cut the stream off."""
+def cut_off(
+    here: Connection,
+    there: Connection,
+    before: Callable[[], object],
+    said: threading.Event | None = None,
+) -> None:
+    """Migrate a guest, do something after the switch, cut the stream off, and say so."""
     domain = here.domains["guest"]
 
     def cut() -> None:
         before()
         domain.steer_migration(post_copy_pause=True)
+        if said is not None:
+            said.set()
 
     with pytest.raises(MigrationError, match="cut off before all of its memory"):
         domain.migrate(
@@ -75,7 +104,7 @@ def cut_off(here: Connection, there: Connection, before: Callable[[], object]) -
             bandwidth=SLOW,
             post_copy=True,
             post_copy_bandwidth=ENDLESS,
-            progress=switching(domain, cut),
+            progress=switching(domain, cut, there),
         )
 
 
@@ -94,17 +123,23 @@ def test_while_somebody_works_on_it(hosts: Hosts) -> None:
     domain = here.domains.create(hosts.counting(memory=MEMORY))
     hosts.wait_for_count()
     locks = there.driver._keeper.home.locks
-    taken: list[Any] = []
+    begun: list[float] = []
+
+    def work() -> None:
+        taken = locks.acquire(str(domain.uuid), "test", 30)
+        begun.append(time.monotonic())
+        threading.Timer(WORK, taken.release).start()
+
     with listening(hosts) as watch:
-        cut_off(here, there, lambda: taken.append(locks.acquire(str(domain.uuid), "test", 30)))
+        cut_off(here, there, work)
+        assert time.monotonic() > begun[0] + WORK
         assert domain.status().reason is StateReason.POSTCOPY_FAILED
-        taken[0].release()
         hear(watch, "resumed post-copy-failed")
         go_on(hosts, here, there)
         hear(watch, "resumed migrated")
 
 
-def test_by_one_that_was_started_anew(hosts: Hosts) -> None:
+def test_by_one_that_was_started_anew(hosts: Hosts, cut: threading.Event) -> None:
     """The watch dies before the stream is cut off; the next one finds out, and goes on watching."""
     here, there = hosts.open("a"), hosts.open("b")
     here.domains.create(hosts.counting(memory=MEMORY))
@@ -115,14 +150,14 @@ def test_by_one_that_was_started_anew(hosts: Hosts) -> None:
             watch.send_signal(signal.SIGKILL)
             watch.wait(20)
 
-        cut_off(here, there, kill)
+        cut_off(here, there, kill, cut)
     with listening(hosts) as watch:
         hear(watch, "resumed post-copy-failed")
         go_on(hosts, here, there)
         hear(watch, "resumed migrated")
 
 
-def test_by_one_that_came_after_the_switch(hosts: Hosts) -> None:
+def test_by_one_that_came_after_the_switch(hosts: Hosts, cut: threading.Event) -> None:
     """It hears of it though QEMU as a whole may wait for a page, and lets nobody in by then."""
     here, there = hosts.open("a"), hosts.open("b")
     here.domains.create(hosts.counting(memory=MEMORY))
@@ -134,7 +169,7 @@ def test_by_one_that_came_after_the_switch(hosts: Hosts) -> None:
         started.append(started[0].__enter__())
 
     try:
-        cut_off(here, there, start)
+        cut_off(here, there, start, cut)
         hear(started[1], "resumed post-copy-failed")
         go_on(hosts, here, there)
         hear(started[1], "resumed migrated")
