@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -27,6 +29,8 @@ __all__ = ["MachineDevices"]
 
 #: Linux's driver that hands devices to guests (driver-api/vfio.rst).
 _VFIO = "vfio-pci"
+#: Seconds after which devices are looked for anew.
+_FRESH = 1.0
 _UNSUPPORTED, _ARGUMENT_UNSUPPORTED = 67, 74
 
 
@@ -42,7 +46,7 @@ class MachineDevices(NodeDevices):
 
     def summaries(self) -> Sequence[ObjectSummary]:
         """Return a line for each device."""
-        return [ObjectSummary(name, name) for name in _sysfs.devices(self._root)]
+        return [ObjectSummary(name, name) for name in self._devices]
 
     def by_name(self, name: str) -> ObjectSummary:
         """Return the device called ``name``."""
@@ -124,7 +128,8 @@ class MachineDevices(NodeDevices):
             )
         uuid = str(wanted.uuid or uuid4())
         _write(f"{place}/create", uuid)
-        for name, device in _sysfs.devices(self._root).items():
+        _looked.cache_clear()
+        for name, device in self._devices.items():
             if device.kind == "mdev" and os.path.basename(device.path) == uuid:
                 return name
         raise OperationFailed(f"create a node device: {parent.name} has made none")
@@ -135,10 +140,11 @@ class MachineDevices(NodeDevices):
         if device.kind != "mdev":
             raise _no_kind(f"destroy {key}")
         _write(f"{device.path}/remove", "1")
+        _looked.cache_clear()
 
     @property
     def _devices(self) -> dict[str, _sysfs.Device]:
-        return _sysfs.devices(self._root)
+        return _looked(self._root, int(time.monotonic() / _FRESH))
 
     def _device(self, key: str) -> _sysfs.Device:
         found = self._devices.get(key)
@@ -161,6 +167,12 @@ class MachineDevices(NodeDevices):
         if os.path.exists(f"{path}/driver"):
             _write(f"{path}/driver/unbind", os.path.basename(path))
         _write(f"{self._root}sys/bus/pci/drivers_probe", os.path.basename(path))
+
+
+@lru_cache(maxsize=2)
+def _looked(root: str, moment: int) -> dict[str, _sysfs.Device]:
+    """Return all devices, as they were at a moment: those who ask for many ask for each alone."""
+    return _sysfs.devices(root)
 
 
 def _no_kind(operation: str) -> Unsupported:
