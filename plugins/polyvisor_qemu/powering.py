@@ -33,6 +33,8 @@ _LISTENING = 5.0
 #: Seconds in which an agent refuses, if it does: one that obeys says nothing
 #: (qga/qapi-schema.json, ``guest-shutdown``).
 _REFUSING = 2.0
+#: Seconds in which a QEMU that has closed its channel has ended.
+_ENDING = 1.0
 #: Seconds in which QEMU has reset a machine.
 _RESETTING = 10.0
 
@@ -95,8 +97,14 @@ def _tell_agent(hypervisor: QemuHypervisor, guest: Guest, mode: str) -> None:
 
     ask_agent(hypervisor, guest, {"execute": "guest-ping"}, timeout=_LISTENING)
     command = {"execute": "guest-shutdown", "arguments": {"mode": mode}}
-    with suppress(Timeout):
-        ask_agent(hypervisor, guest, command, timeout=_REFUSING)
+    try:
+        with suppress(Timeout):
+            ask_agent(hypervisor, guest, command, timeout=_REFUSING)
+    except HypervisorError:
+        process = hypervisor.process(guest)
+        if process is not None and not process.wait(_ENDING):
+            raise
+        # The guest was faster than that, and QEMU is gone with its channel.
 
 
 # Reboots by the power button
