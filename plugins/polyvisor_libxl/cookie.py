@@ -14,6 +14,7 @@ from uuid import UUID
 import attrs
 
 from polyvisor.errors import MigrationError
+from polyvisor.model import escape_text
 
 __all__ = ["LibxlCookie", "unwrap"]
 
@@ -45,14 +46,11 @@ class LibxlCookie:
         Args:
             ours: what stands behind libvirt's part; no NUL in it.
         """
-        from xml.sax.saxutils import escape
-
-        quotes = {"'": "&apos;", '"': "&quot;"}
         text = (
             "<libxl-migration>\n"
-            f"  <name>{escape(self.name, quotes)}</name>\n"
+            f"  <name>{escape_text(self.name)}</name>\n"
             f"  <uuid>{self.uuid}</uuid>\n"
-            f"  <hostname>{escape(self.hostname, quotes)}</hostname>\n"
+            f"  <hostname>{escape_text(self.hostname)}</hostname>\n"
             f"  <migration-stream-version>{self.version}</migration-stream-version>\n"
             "</libxl-migration>\n"
         )

@@ -28,6 +28,7 @@ _QUESTIONS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("query-machines", {}),
     ("qom-list-types", {}),
     ("query-command-line-options", {}),
+    ("query-migrate-capabilities", {}),
     ("query-cpu-definitions", {}),
 )
 
@@ -85,6 +86,7 @@ class Emulator:
         machines: its machine types by name.
         types: all its types of objects and devices.
         options: options that are in this build, such as ``"spice"``.
+        capabilities: what it can do in migrations, in QEMU's words.
         cpus: CPU models with software emulation, by name.
         kvm_cpus: the same with KVM; empty if KVM cannot be used.
     """
@@ -95,6 +97,7 @@ class Emulator:
     machines: dict[str, MachineType]
     types: frozenset[str]
     options: frozenset[str]
+    capabilities: frozenset[str]
     cpus: dict[str, CpuDefinition]
     kvm_cpus: dict[str, CpuDefinition]
 
@@ -108,6 +111,7 @@ class Emulator:
             machines={one["name"]: MachineType(**one) for one in told["machines"]},
             types=frozenset(told["types"]),
             options=frozenset(told["options"]),
+            capabilities=frozenset(told["capabilities"]),
             cpus=_models(told["cpus"]),
             kvm_cpus=_models(told["kvm_cpus"]),
         )
@@ -162,7 +166,8 @@ def emulator(path: str, cache_dir: str, *, kvm: bool, timeout: float = _PATIENCE
     """
     from polyvisor_qemu.probe import kept
 
-    told = kept(path, cache_dir, "emulator", lambda: _ask(path, timeout))
+    asked = [name for name, _ in _QUESTIONS]
+    told = kept(path, cache_dir, "emulator", lambda: _ask(path, timeout), asked)
     cpus: list[dict[str, Any]] = []
     if kvm:
         cpus = kept(path, cache_dir, "kvm-cpus", lambda: _told(_answers(path, "kvm", timeout)[-1]))
@@ -170,7 +175,7 @@ def emulator(path: str, cache_dir: str, *, kvm: bool, timeout: float = _PATIENCE
 
 
 def _ask(path: str, timeout: float) -> dict[str, Any]:
-    version, target, machines, types, options, cpus = _answers(path, "tcg", timeout)
+    version, target, machines, types, options, capabilities, cpus = _answers(path, "tcg", timeout)
     numbers = version["qemu"]
     native = {"i386": "i686", "arm": "armv7l"}
     return {
@@ -191,6 +196,7 @@ def _ask(path: str, timeout: float) -> dict[str, Any]:
         ],
         "types": sorted(one["name"] for one in types if not one.get("abstract")),
         "options": sorted(one["option"] for one in options),
+        "capabilities": sorted(one["capability"] for one in capabilities),
         "cpus": _told(cpus),
     }
 

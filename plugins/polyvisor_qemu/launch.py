@@ -17,6 +17,7 @@ from polyvisor_qemu.cmdline import RUN_FD, build
 from polyvisor_qemu.lived import lived
 from polyvisor_qemu.process import Process, spawn
 from polyvisor_qemu.qmp import Gone, Monitor, listen
+from polyvisor_qemu.readiness import ready
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,7 +127,11 @@ def launch(
             os.close(fd)
         if helpers is not None:
             helpers.close()
-    runtime: dict[str, Any] = {"pid": process.pid, "started": process.started}
+    runtime: dict[str, Any] = {
+        "pid": process.pid,
+        "started": process.started,
+        "emulator": emulator,
+    }
     guest.runtime = runtime
     try:
         with Monitor(f"{guest.run_dir}/control", timeout=timeout) as monitor:
@@ -138,6 +143,8 @@ def launch(
                 from polyvisor_qemu.vcpus import plug, stated
 
                 plug(monitor, stated(spec))
+            if "-incoming" not in more:
+                ready(monitor, guest)
             if spec.cputune or spec.memtune or spec.blkiotune or (spec.vcpu and spec.vcpu.cpuset):
                 from polyvisor_qemu.placing import place
 

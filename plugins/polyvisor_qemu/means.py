@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from polyvisor.errors import InvalidArgument, PolyvisorError
 from polyvisor_qemu.credentials import forget_certificates, give_certificates
+from polyvisor_qemu.readiness import switched
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,8 +52,7 @@ def commands(
         InvalidArgument: such means do not go together.
     """
     _check(options)
-    on = ["events"]
-    on += [_PACKERS[method] for method in options.compression if method in _PACKERS]
+    on = [_PACKERS[method] for method in options.compression if method in _PACKERS]
     if options.parallel:
         on.append("multifd")
     if options.post_copy:
@@ -62,12 +62,6 @@ def commands(
         on.append("pause-before-switchover")
     if options.auto_converge and leaving:
         on.append("auto-converge")
-    told: list[Command] = [
-        (
-            "migrate-set-capabilities",
-            {"capabilities": [{"capability": name, "state": True} for name in on]},
-        )
-    ]
     values = {
         "multifd-channels": options.parallel_connections,
         "xbzrle-cache-size": options.xbzrle_cache,
@@ -85,6 +79,7 @@ def commands(
     for method in options.compression:
         if method in _PARALLEL_PACKERS:
             parameters["multifd-compression"] = method
+    told: list[Command] = []
     if options.tls:
         told += credentials(settings, secret, _CREDENTIALS, leaving=leaving)
         parameters["tls-creds"] = _CREDENTIALS
@@ -92,7 +87,7 @@ def commands(
         parameters["tls-hostname"] = (options.tls_destination or host or "") if leaving else ""
     if parameters:
         told.append(("migrate-set-parameters", parameters))
-    return told
+    return [switched(["events", *on], on=True), *told] if on or told else []
 
 
 def credentials(
@@ -171,7 +166,6 @@ def plain(monitor: Monitor, told: Sequence[Any] | None = None) -> None:
             if each["state"] and each["capability"] not in _STAY
         ]
         if on:
-            off = [{"capability": name, "state": False} for name in on]
-            monitor.execute("migrate-set-capabilities", capabilities=off)
+            monitor.execute_all(switched(on, on=False))
         if "multifd" in on:
             monitor.execute("migrate-set-parameters", multifd_compression="none")

@@ -19,6 +19,7 @@ from polyvisor_qemu.launch import last_words
 from polyvisor_qemu.listening import host_of, kind_of, listen_tcp
 from polyvisor_qemu.means import ASKED, commands, plain
 from polyvisor_qemu.qmp import Gone, QmpError, connect
+from polyvisor_qemu.readiness import DOWNTIME, UNLIMITED, is_ready, limits
 from polyvisor_qemu.telling import VIEWERS_TOLD
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def receive(
                 runtime["switches"] = True
 
             def listen(uri: str) -> None:
-                stream.begin_in(monitor, uri, means=means)
+                stream.begin_in(monitor, guest, uri, means=means)
 
             uri = listen_at(hypervisor, guest, options, listen, near=from_here(cookie))
             if options.copy_storage:
@@ -192,14 +193,11 @@ def send(
                 from polyvisor_qemu.postcopy import leave_by
 
                 leave_by(guest, where)
-            stream.begin_out(
-                monitor,
-                where,
-                "migrate",
-                options.bandwidth or stream.UNLIMITED,
-                stream.DOWNTIME if options.downtime is None else options.downtime,
-                means,
+            limited = limits(
+                options.bandwidth or UNLIMITED,
+                DOWNTIME if options.downtime is None else options.downtime,
             )
+            stream.begin_out(monitor, guest, where, "migrate", means, limited)
             info = stream.wait_out(
                 monitor,
                 guest,
@@ -224,7 +222,8 @@ def received(hypervisor: QemuHypervisor, guest: Guest, timeout: float) -> None:
     try:
         with hypervisor.monitor(guest) as monitor:
             # What says that all has come, and what means to turn off, in one round trip.
-            info, *asked = monitor.ask(("query-migrate", {}), *ASKED)
+            as_made = is_ready(guest)
+            info, *asked = monitor.ask(("query-migrate", {}), *(() if as_made else ASKED))
             if isinstance(info, QmpError):
                 raise info
             missing = False
@@ -236,7 +235,7 @@ def received(hypervisor: QemuHypervisor, guest: Guest, timeout: float) -> None:
                 status = monitor.execute("query-status")["status"]
                 if status == "inmigrate":
                     stream.wait_in(monitor, None, timeout)
-            if not missing:
+            if not missing and not as_made:
                 plain(monitor, asked)
             if "served" in guest.runtime:
                 from polyvisor_qemu.along import stop_serving
@@ -252,7 +251,7 @@ def received(hypervisor: QemuHypervisor, guest: Guest, timeout: float) -> None:
 def take_back(hypervisor: QemuHypervisor, guest: Guest) -> None:
     """Stop a migration that is still going on; the guest stays stopped."""
     with hypervisor.monitor(guest) as monitor:
-        stream.abandon(monitor, "migrate")
+        stream.abandon(monitor, guest, "migrate")
         from polyvisor_qemu.mirrors import abandon
 
         abandon(monitor, guest)

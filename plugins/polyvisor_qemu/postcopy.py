@@ -203,7 +203,7 @@ def send_rest(hypervisor: QemuHypervisor, guest: Guest, job: Job) -> dict[str, A
         while True:
             job.check()
             wishes = job.wishes()
-            steer(monitor, wishes)
+            steer(monitor, guest, wishes)
             cut_off = cut_off or bool(wishes.get("post_copy_pause"))
             connected = _connected(hypervisor, guest)
             info: dict[str, Any] = monitor.execute("query-migrate")

@@ -15,6 +15,8 @@ __all__ = ["emulator_for", "kept", "kvm_works", "usable", "version_of"]
 _PACKAGES = {"x86_64": "qemu-system-x86", "i686": "qemu-system-x86", "aarch64": "qemu-system-arm"}
 
 _asking = threading.RLock()
+#: Where programs were found, by their names and the path that was gone through.
+_found: dict[tuple[str, str], str | None] = {}
 #: The CPU that KVM is tried with.
 _KVM_CPU = "host"
 
@@ -26,15 +28,25 @@ def emulator_for(architecture: str | None, settings: dict[str, Any] | None = Non
         architecture: of the guest; ``None``: the host's.
         settings: the plugin's settings; ``emulator`` names one for the host's architecture.
     """
-    import shutil
-
     host = platform.machine()
     wanted = architecture or host
     given = (settings or {}).get("emulator")
     if given and wanted == host:
-        return shutil.which(str(given))
+        return _which(str(given))
     name = {"i686": "i386", "armv7l": "arm", "ppc64le": "ppc64"}.get(wanted, wanted)
-    return shutil.which(f"qemu-system-{name}")
+    return _which(f"qemu-system-{name}")
+
+
+def _which(name: str) -> str | None:
+    """Find a program in the path; one that was found there is so as long as it is there."""
+    key = name, os.environ.get("PATH", os.defpath)
+    found = _found.get(key)
+    if found is not None and os.access(found, os.X_OK):
+        return found
+    import shutil
+
+    found = _found[key] = shutil.which(name)
+    return found
 
 
 def usable() -> Usability:

@@ -26,6 +26,8 @@ __all__ = ["Gone", "Monitor", "QmpError", "ask_all", "json_object"]
 #: Longest line that is accepted; query-qmp-schema's answer is about 200 KiB.
 MAX_LINE = 16 << 20
 
+#: Seconds for which what was posted is waited for when its monitor is left.
+POSTED = 1.0
 #: A command's name and its arguments, as they are.
 Command = tuple[str, dict[str, Any]]
 
@@ -66,6 +68,7 @@ class Monitor:
         self.give: Callable[[str], None] | None = None
         self._buffer = bytearray()
         self._number = 0
+        self._owed = 0
         self._path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
@@ -99,7 +102,11 @@ class Monitor:
             self.close()
 
     def close(self) -> None:
-        """Leave the monitor."""
+        """Leave the monitor, once QEMU has seen to what was posted."""
+        if self._owed and self._socket.fileno() >= 0:
+            # It drops what it has not read yet when its client goes.
+            with suppress(HypervisorError):
+                self._answer("what it was told", self._owed, POSTED)
         self._socket.close()
 
     def fileno(self) -> int:
@@ -156,6 +163,19 @@ class Monitor:
         if refused is not None:
             raise refused
 
+    def post(self, *commands: Command) -> None:
+        """Send commands for whose answers nobody waits; QEMU runs them before any later one.
+
+        Args:
+            commands: names and arguments, the latter as they are.
+
+        Raises:
+            Timeout: QEMU does not read them.
+            Gone: QEMU is gone.
+        """
+        self._send_off(commands)
+        self._owed = self._number
+
     def ask(self, *commands: Command, fds: tuple[int, ...] = ()) -> list[Any]:
         """Run commands in one round trip and return their answers, in order.
 
@@ -200,13 +220,15 @@ class Monitor:
     def _answer(self, command: str, number: int, timeout: float | None) -> Any:
         if self._greets:
             self._greeted()
+        if number >= self._owed:
+            self._owed = 0
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
         while True:
             answer = self._receive(deadline, command)
             if "event" in answer:
                 self.events.append(answer)
             elif answer.get("id", number) != number:
-                # The answer to an earlier command, for which nobody waited long enough.
+                # The answer to an earlier command, for which nobody waited, or not long enough.
                 continue
             elif "return" in answer:
                 return answer["return"]

@@ -25,14 +25,14 @@ def save(hypervisor: QemuHypervisor, guest: Guest, fd: int, job: Job) -> None:
     refuse_transient(guest.spec, "save")
     with hypervisor.monitor(guest) as monitor, Flushing(fd) as flushing:
         job.check()
-        stream.begin_out(monitor, fd, "save", stream.UNLIMITED, stream.DOWNTIME)
+        stream.begin_out(monitor, guest, fd, "save")
         stream.wait_out(monitor, guest, job, "memory", beat=flushing.beat)
 
 
 def abandon(hypervisor: QemuHypervisor, guest: Guest) -> None:
     """Stop QEMU's writing, if it still goes on; the guest stays stopped."""
     with hypervisor.monitor(guest) as monitor:
-        stream.abandon(monitor, "save")
+        stream.abandon(monitor, guest, "save")
         from polyvisor_qemu.dumping import abandon as abandon_dump
 
         abandon_dump(monitor)
@@ -47,7 +47,7 @@ def restore(
     try:
         job.report("memory")
         with hypervisor.monitor(guest) as monitor:
-            stream.begin_in(monitor, "fd:restore", fd)
+            stream.begin_in(monitor, guest, "fd:restore", fd)
             stream.wait_in(monitor, job)
     except (Gone, QmpError) as error:
         hypervisor.destroy(guest)

@@ -15,6 +15,7 @@ from polyvisor.errors import Cancelled, HypervisorError, PolyvisorError, Timeout
 from polyvisor_qemu.means import plain
 from polyvisor_qemu.postcopy import SWITCHED, switch
 from polyvisor_qemu.qmp import QmpError
+from polyvisor_qemu.readiness import EVENTS, limits, needed, ready, unready
 
 if TYPE_CHECKING:
     from polyvisor.jobs import Job
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from polyvisor_qemu.qmp import Command, Monitor
 
 __all__ = [
-    "DOWNTIME",
-    "UNLIMITED",
     "abandon",
     "begin_in",
     "begin_out",
@@ -35,10 +34,6 @@ __all__ = [
     "wait_out",
 ]
 
-#: Bytes per second: as good as no limit, which QEMU has no word for.
-UNLIMITED = 1 << 50
-#: Seconds that a downtime may last unless said otherwise (QEMU's own default).
-DOWNTIME = 0.3
 #: Seconds between two looks at a migration's figures; the end itself is an event.
 LOOK_EVERY = 0.25
 #: Seconds in which passes over memory are not looked at: most guests have left by then.
@@ -49,36 +44,28 @@ CONNECTING = 5.0
 CANCELLING = 30.0
 
 
-#: Lets QEMU tell of a migration's progress.
-_EVENTS: tuple[str, dict[str, Any]] = (
-    "migrate-set-capabilities",
-    {"capabilities": [{"capability": "events", "state": True}]},
-)
-
-
 def begin_out(
     monitor: Monitor,
+    guest: Guest,
     where: int | str,
     fdname: str,
-    bandwidth: int,
-    downtime: float,
-    means: Sequence[Command] = (_EVENTS,),
+    means: Sequence[Command] = (),
+    limited: Command | None = None,
 ) -> None:
     """Let QEMU begin to write a guest.
 
     Args:
         monitor: its monitor.
+        guest: the guest.
         where: a descriptor, or an address that QEMU is to connect to itself.
         fdname: a name for the descriptor, for :func:`abandon`.
-        bandwidth: bytes per second at most.
-        downtime: seconds for which it may stand still.
         means: what tells it how.
+        limited: its limits (:func:`polyvisor_qemu.readiness.limits`).
 
     Raises:
         QmpError: QEMU refuses; it writes nothing.
     """
-    limits = {"max_bandwidth": bandwidth, "downtime_limit": int(downtime * 1000)}
-    told: list[Command] = [*means, ("migrate-set-parameters", limits)]
+    told = needed(guest, means, limited or limits())
     uri = where if isinstance(where, str) else f"fd:{fdname}"
     if not isinstance(where, str):
         told.append(("getfd", {"fdname": fdname}))
@@ -94,12 +81,17 @@ def begin_out(
 
 
 def begin_in(
-    monitor: Monitor, uri: str, fd: int | None = None, means: Sequence[Command] = (_EVENTS,)
+    monitor: Monitor,
+    guest: Guest,
+    uri: str,
+    fd: int | None = None,
+    means: Sequence[Command] = (),
 ) -> None:
     """Let QEMU begin to read a guest.
 
     Args:
         monitor: its monitor.
+        guest: the guest.
         uri: where it listens, or ``fd:NAME``.
         fd: the descriptor that is to have that name.
         means: what tells it how.
@@ -109,9 +101,10 @@ def begin_in(
     """
     fdname = uri.removeprefix("fd:")
     named = [] if fd is None else [("getfd", {"fdname": fdname})]
-    monitor.execute_all(
-        *means, *named, ("migrate-incoming", {"uri": uri}), fds=() if fd is None else (fd,)
-    )
+    told = ("migrate-incoming", {"uri": uri})
+    monitor.execute_all(*(means or (EVENTS,)), *named, told, fds=() if fd is None else (fd,))
+    if not means:
+        ready(monitor, guest, incoming=True)
 
 
 def wait_out(
@@ -167,7 +160,7 @@ def wait_out(
             if not switching:
                 job.check()
             wishes = job.wishes()
-            steer(monitor, wishes)
+            steer(monitor, guest, wishes)
             now = time.monotonic()
             late = switch_at is not None and now >= switch_at
             if post_copy and not switching and (late or wishes.get("post_copy")):
@@ -205,11 +198,12 @@ def wait_out(
         raise
 
 
-def steer(monitor: Monitor, wishes: dict[str, Any]) -> None:
+def steer(monitor: Monitor, guest: Guest, wishes: dict[str, Any]) -> None:
     """Change a migration that is under way.
 
     Args:
         monitor: the source's monitor.
+        guest: the guest.
         wishes: fields of :class:`~polyvisor.driver.Steering`.
     """
     if not wishes:
@@ -221,6 +215,7 @@ def steer(monitor: Monitor, wishes: dict[str, Any]) -> None:
     }
     changed = {name: value for name, value in values.items() if value is not None}
     if changed:
+        unready(guest)
         monitor.execute_all(("migrate-set-parameters", changed))
 
 
@@ -339,15 +334,17 @@ def wait_in(monitor: Monitor, job: Job | None, timeout: float = 600.0) -> None:
         poller.poll(left * 1000)
 
 
-def abandon(monitor: Monitor, fdname: str) -> None:
+def abandon(monitor: Monitor, guest: Guest, fdname: str) -> None:
     """Stop a stream that perhaps still goes on though who began it was killed.
 
     The guest stands still afterwards.
 
     Args:
         monitor: its monitor.
+        guest: the guest.
         fdname: name of the descriptor that QEMU may have been given for it.
     """
+    unready(guest)  # Nobody knows what it was told for it.
     cancel(monitor)
     plain(monitor)
     if monitor.execute("query-status")["status"] == "running":

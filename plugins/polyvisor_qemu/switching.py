@@ -21,7 +21,7 @@ class SwitchingQemu(ChangingQemu, SwitchesGuests):
     def usual_limits(self) -> MigrationLimits:
         """Return what counts unless it is said otherwise; the cache's size is QEMU's own."""
         from polyvisor.driver import MigrationLimits
-        from polyvisor_qemu.stream import DOWNTIME
+        from polyvisor_qemu.readiness import DOWNTIME
 
         return MigrationLimits(downtime=DOWNTIME, xbzrle_cache=64 << 20)
 

@@ -8,31 +8,16 @@ from typing import TYPE_CHECKING
 
 from polyvisor.jobstats import FIGURES
 from polyvisor_qemu.cookies import Nbd, QemuCookie, host_uuid
+from polyvisor_qemu.readiness import known_capabilities
 
 if TYPE_CHECKING:
     from polyvisor.driver import MigrationOptions
     from polyvisor.local import Guest
     from polyvisor.model import DomainSpec
     from polyvisor_qemu.hypervisor import QemuHypervisor
-    from polyvisor_qemu.qmp import Monitor
 
-__all__ = ["tell", "tell_begin", "told_capabilities"]
+__all__ = ["tell", "tell_begin"]
 
-#: Those of QEMU's capabilities that libvirt tells of, in its order (``qemuMigrationCapability``
-#: of its src/qemu/qemu_migration_params.c; events are its own affair).
-CAPABILITIES = (
-    "xbzrle",
-    "auto-converge",
-    "rdma-pin-all",
-    "postcopy-ram",
-    "compress",
-    "pause-before-switchover",
-    "late-block-activate",
-    "multifd",
-    "dirty-bitmaps",
-    "return-path",
-    "zero-copy-send",
-)
 #: In the guest's runtime facts: its CPU is what the source said that it is, not its definition's.
 CPU_TOLD = "cpu_told"
 #: The same: those who look at its screen were told where it goes.
@@ -53,12 +38,12 @@ def tell_begin(
         from polyvisor_qemu.settling import refuse_transient
 
         refuse_transient(guest.spec, "migrate")
-        with hypervisor.monitor(guest) as monitor:
-            if options.copy_storage:
-                from polyvisor_qemu.along import told_disks
+        if options.copy_storage:
+            from polyvisor_qemu.along import told_disks
 
+            with hypervisor.monitor(guest) as monitor:
                 nbd = told_disks(monitor, guest.spec, options)
-            capabilities = told_capabilities(monitor, automatic=bool(options.copy_storage))
+        capabilities = _capabilities(hypervisor, guest, automatic=bool(options.copy_storage))
         if guest.runtime.get(CPU_TOLD) and spec.cpu is not None:
             cpu = spec.cpu.to_xml()
     assert spec.uuid is not None
@@ -74,18 +59,19 @@ def tell_begin(
     return cookie.to_bytes(facts)
 
 
-def told_capabilities(monitor: Monitor, *, automatic: bool) -> tuple[tuple[str, bool], ...]:
+def _capabilities(
+    hypervisor: QemuHypervisor, guest: Guest, *, automatic: bool
+) -> tuple[tuple[str, bool], ...]:
     """Return the capabilities of QEMU that libvirt has words for, as its cookie says them.
 
     Args:
-        monitor: the guest's.
+        hypervisor: runs it.
+        guest: the guest.
         automatic: one stops before the guest is handed over without being asked to.
     """
-    known = {each["capability"] for each in monitor.execute("query-migrate-capabilities")}
     return tuple(
         (name, automatic and name == "pause-before-switchover")
-        for name in CAPABILITIES
-        if name in known
+        for name in known_capabilities(hypervisor, guest)
     )
 
 
@@ -116,8 +102,7 @@ def tell(
 
         folder = hypervisor.settings.get("spice_tls_x509_cert_dir")
         graphics = screen_of(guest.became or guest.spec, folder)
-        with hypervisor.monitor(guest) as monitor:
-            capabilities = told_capabilities(monitor, automatic=False)
+        capabilities = _capabilities(hypervisor, guest, automatic=False)
     cookie = QemuCookie(
         options.name or guest.name,
         guest.uuid,

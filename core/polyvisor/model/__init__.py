@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
+    from polyvisor.model._xml import escape_attribute, escape_text
     from polyvisor.model.backup import BackupSpec
     from polyvisor.model.binding import Element, Extra, RawXml
     from polyvisor.model.capabilities import Capabilities
@@ -65,6 +66,8 @@ __all__ = [
     "StoragePoolSpec",
     "StorageVolumeSpec",
     "Vcpu",
+    "escape_attribute",
+    "escape_text",
     "schema",
 ]
 
@@ -97,6 +100,8 @@ __getattr__, __dir__ = attach(
         "StoragePoolSpec": "storage_pool",
         "StorageVolumeSpec": "storage_volume",
         "Vcpu": "domain",
+        "escape_attribute": "_xml",
+        "escape_text": "_xml",
         "schema": "forms",
     },
 )

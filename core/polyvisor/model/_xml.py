@@ -221,7 +221,11 @@ class Unwritable(ValueError):
 
 
 def escape_attribute(value: str) -> str:
-    """Return a value ready to stand between single quotes."""
+    """Return a value ready to stand between single quotes in XML, escaped as libvirt does.
+
+    Raises:
+        ValueError: it holds a character that XML cannot.
+    """
     if special_in_attribute(value) is None:
         return value
     _refuse_illegal(value)
@@ -229,7 +233,11 @@ def escape_attribute(value: str) -> str:
 
 
 def escape_text(value: str) -> str:
-    """Return a value ready to stand between two tags."""
+    """Return a value ready to stand between two tags of XML, escaped as libvirt does.
+
+    Raises:
+        ValueError: it holds a character that XML cannot.
+    """
     if special_in_text(value) is None:
         return value
     _refuse_illegal(value)

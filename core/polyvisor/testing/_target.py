@@ -21,11 +21,12 @@ _T = TypeVar("_T", bound=Callable[..., Any])
 
 
 def _virtio_disk(path: os.PathLike[str]) -> str:
-    from xml.sax.saxutils import quoteattr
+    from polyvisor.model import escape_attribute
 
+    file = escape_attribute(os.fspath(path))
     return (
         f"<disk type='file' device='disk'><driver name='qemu' type='raw'/>"
-        f"<source file={quoteattr(os.fspath(path))}/><target dev='vdx' bus='virtio'/></disk>"
+        f"<source file='{file}'/><target dev='vdx' bus='virtio'/></disk>"
     )
 
 

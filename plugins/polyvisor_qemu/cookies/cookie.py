@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from functools import cache
-from typing import Self
+from functools import cache, lru_cache
 from uuid import NAMESPACE_OID, UUID, uuid5
 
 import attrs
 
-from polyvisor_qemu.cookies.parts import Element, Graphics, Nbd, escaped, number, read, refused
+from polyvisor.model import escape_attribute, escape_text
+from polyvisor_qemu.cookies.parts import Element, Graphics, Nbd, number, read, refused
 
 __all__ = ["FEATURES", "QemuCookie", "host_uuid"]
 
@@ -91,16 +91,16 @@ class QemuCookie:
         return text.encode() + b"\0" + (ours + b"\0" if ours else b"")
 
     def _lines(self) -> Iterator[str]:
-        yield f"<name>{escaped(self.name)}</name>"
+        yield f"<name>{escape_text(self.name)}</name>"
         yield f"<uuid>{self.uuid}</uuid>"
-        yield f"<hostname>{escaped(self.hostname)}</hostname>"
+        yield f"<hostname>{escape_text(self.hostname)}</hostname>"
         yield f"<hostuuid>{self.host}</hostuuid>"
         yield from (f"<feature name='{name}'/>" for name in FEATURES if name in self.features)
         if self.graphics is not None:
             yield from _graphics_lines(self.graphics)
         if self.lock is not None and self.lock[1] is not None:
-            yield f"<lockstate driver='{escaped(self.lock[0])}'>"
-            yield f"  <leases>{escaped(self.lock[1])}</leases>"
+            yield f"<lockstate driver='{escape_attribute(self.lock[0])}'>"
+            yield f"  <leases>{escape_text(self.lock[1])}</leases>"
             yield "</lockstate>"
         if self.domain is not None:
             yield from self.domain.rstrip("\n").split("\n")
@@ -119,63 +119,27 @@ class QemuCookie:
         if self.capabilities is not None:
             yield "<capabilities>"
             for name, automatic in self.capabilities:
-                yield f"  <cap name='{escaped(name)}' auto='{'yes' if automatic else 'no'}'/>"
+                auto = "yes" if automatic else "no"
+                yield f"  <cap name='{escape_attribute(name)}' auto='{auto}'/>"
             yield "</capabilities>"
         if self.bitmaps:
             yield "<blockDirtyBitmaps>"
             for target, named in self.bitmaps:
-                yield f"  <disk target='{escaped(target)}'>"
-                for name, alias in named:
-                    yield f"    <bitmap name='{escaped(name)}' alias='{escaped(alias)}'/>"
+                yield f"  <disk target='{escape_attribute(target)}'>"
+                for pair in named:
+                    name, alias = map(escape_attribute, pair)
+                    yield f"    <bitmap name='{name}' alias='{alias}'/>"
                 yield "  </disk>"
             yield "</blockDirtyBitmaps>"
 
-    @classmethod
-    def from_bytes(cls, data: bytes) -> tuple[Self, bytes]:
+    @staticmethod
+    def from_bytes(data: bytes) -> tuple[QemuCookie, bytes]:
         """Read a cookie; return it and what of ours stands behind it.
 
         Raises:
             MigrationError: it is damaged, or demands what we do not understand; says how.
         """
-        if len(data) > LIMIT:
-            raise refused(f"it has {len(data)} bytes, more than {LIMIT}")
-        if not data.endswith(b"\0"):
-            raise refused("it does not end with a NUL byte")
-        text, _, ours = data.partition(b"\0")
-        root = read(text, "qemu-migration")
-        words = {}
-        for field in ("name", "uuid", "hostname", "hostuuid"):
-            element = root.first(field)
-            if element is None or not element.text:
-                raise refused(f"<{field}> is missing")
-            words[field] = element.text
-        features = tuple(each.need("name") for each in root.all("feature"))
-        for feature in features:
-            if feature not in FEATURES:
-                raise refused(f"it demands {feature[:40]!r}, which we do not know")
-        domains = root.all("domain")
-        if len(domains) > 1:
-            raise refused("it has several <domain>")
-        cpu = root.first("cpu")
-        reboot = root.first("allowReboot")
-        cookie = cls(
-            name=words["name"],
-            uuid=_uuid(words["uuid"]),
-            hostname=words["hostname"],
-            host=_uuid(words["hostuuid"]),
-            features=tuple(name for name in FEATURES if name in features),
-            graphics=_graphics(root.first("graphics")),
-            lock=_lock(root.first("lockstate")),
-            domain=_slice(text, domains[0]) if domains else None,
-            interfaces=_interfaces(root.first("network")),
-            nbd=_nbd(root.first("nbd")),
-            statistics=_statistics(root.first("statistics")),
-            cpu=None if cpu is None else _slice(text, cpu),
-            allow_reboot=None if reboot is None else reboot.need("value") == "yes",
-            capabilities=_capabilities(root.first("capabilities")),
-            bitmaps=_bitmaps(root.first("blockDirtyBitmaps")),
-        )
-        return cookie, ours.rstrip(b"\0")
+        return _read(data)
 
     def check(self, name: str, uuid: UUID | None, features: frozenset[str] = UNDERSTOOD) -> None:
         """Refuse one of another domain, or that demands what is not in ``features``.
@@ -194,8 +158,52 @@ class QemuCookie:
             raise refused(f"the source uses the lock driver {self.lock[0][:40]!r}, we use none")
 
 
+# A phase asks more than once what the same cookie says, each side its own.
+@lru_cache(maxsize=4)
+def _read(data: bytes) -> tuple[QemuCookie, bytes]:
+    if len(data) > LIMIT:
+        raise refused(f"it has {len(data)} bytes, more than {LIMIT}")
+    if not data.endswith(b"\0"):
+        raise refused("it does not end with a NUL byte")
+    text, _, ours = data.partition(b"\0")
+    root = read(text, "qemu-migration")
+    words = {}
+    for field in ("name", "uuid", "hostname", "hostuuid"):
+        element = root.first(field)
+        if element is None or not element.text:
+            raise refused(f"<{field}> is missing")
+        words[field] = element.text
+    features = tuple(each.need("name") for each in root.all("feature"))
+    for feature in features:
+        if feature not in FEATURES:
+            raise refused(f"it demands {feature[:40]!r}, which we do not know")
+    domains = root.all("domain")
+    if len(domains) > 1:
+        raise refused("it has several <domain>")
+    cpu = root.first("cpu")
+    reboot = root.first("allowReboot")
+    cookie = QemuCookie(
+        name=words["name"],
+        uuid=_uuid(words["uuid"]),
+        hostname=words["hostname"],
+        host=_uuid(words["hostuuid"]),
+        features=tuple(name for name in FEATURES if name in features),
+        graphics=_graphics(root.first("graphics")),
+        lock=_lock(root.first("lockstate")),
+        domain=_slice(text, domains[0]) if domains else None,
+        interfaces=_interfaces(root.first("network")),
+        nbd=_nbd(root.first("nbd")),
+        statistics=_statistics(root.first("statistics")),
+        cpu=None if cpu is None else _slice(text, cpu),
+        allow_reboot=None if reboot is None else reboot.need("value") == "yes",
+        capabilities=_capabilities(root.first("capabilities")),
+        bitmaps=_bitmaps(root.first("blockDirtyBitmaps")),
+    )
+    return cookie, ours.rstrip(b"\0")
+
+
 def _graphics_lines(graphics: Graphics) -> Iterator[str]:
-    listen = escaped(graphics.listen)
+    listen = escape_attribute(graphics.listen)
     line = f"<graphics type='{graphics.kind}' port='{graphics.port}' listen='{listen}'"
     if graphics.tls_port is not None:
         line += f" tlsPort='{graphics.tls_port}'"
@@ -203,7 +211,7 @@ def _graphics_lines(graphics: Graphics) -> Iterator[str]:
         yield f"{line}/>"
         return
     yield f"{line}>"
-    yield f"  <cert info='subject' value='{escaped(graphics.subject)}'/>"
+    yield f"  <cert info='subject' value='{escape_attribute(graphics.subject)}'/>"
     yield "</graphics>"
 
 
@@ -212,12 +220,12 @@ def _interface_lines(interfaces: tuple[tuple[int, str, str | None], ...]) -> Ite
         return
     yield "<network>"
     for index, kind, data in interfaces:
-        line = f"  <interface index='{index}' vporttype='{escaped(kind)}'"
+        line = f"  <interface index='{index}' vporttype='{escape_attribute(kind)}'"
         if data is None:
             yield f"{line}/>"
             continue
         yield f"{line}>"
-        yield f"    <portdata>{escaped(data)}</portdata>"
+        yield f"    <portdata>{escape_text(data)}</portdata>"
         yield "  </interface>"
     yield "</network>"
 
@@ -229,7 +237,7 @@ def _nbd_lines(nbd: Nbd) -> Iterator[str]:
         return
     yield f"{line}>"
     for target, capacity in nbd.disks:
-        yield f"  <disk target='{escaped(target)}' capacity='{capacity}'/>"
+        yield f"  <disk target='{escape_attribute(target)}' capacity='{capacity}'/>"
     yield "</nbd>"
 
 

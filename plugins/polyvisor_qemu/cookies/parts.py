@@ -6,11 +6,10 @@ import attrs
 
 from polyvisor.errors import MigrationError
 
-__all__ = ["Element", "Graphics", "Nbd", "escaped", "number", "read", "refused"]
+__all__ = ["Element", "Graphics", "Nbd", "number", "read", "refused"]
 
 #: How deep a cookie's XML may be nested; what is in it of a domain counts.
 _DEPTH = 64
-_QUOTES = {"'": "&apos;", '"': "&quot;"}
 
 
 @attrs.frozen
@@ -129,13 +128,6 @@ def number(words: str, what: str, most: int = (1 << 64) - 1) -> int:
     if not (words.isascii() and words.isdigit() and len(words) <= 20) or int(words) > most:
         raise refused(f"{words[:40]!r} is no {what}")
     return int(words)
-
-
-def escaped(words: str) -> str:
-    """Return text as libvirt writes it, in an element or an attribute."""
-    from xml.sax.saxutils import escape
-
-    return escape(words, _QUOTES)
 
 
 def refused(why: str) -> MigrationError:

@@ -120,11 +120,15 @@ def block_rebase(session: Session, arguments: Any) -> None:
 
 def _destination(path: str, *, raw: bool, device: bool) -> str:
     """Return the ``<disk>`` that a destination's name stands for."""
-    from xml.sax.saxutils import quoteattr
+    from polyvisor.model import escape_attribute
 
     kind, name = ("block", "dev") if device else ("file", "file")
     driver = "<driver type='raw'/>" if raw else ""
-    return f"<disk type='{kind}'><source {name}={quoteattr(path)}/>{driver}</disk>"
+    try:
+        source = f"<source {name}='{escape_attribute(path)}'/>"
+    except ValueError as error:
+        raise Failure(8, f"the destination {path!r} {error}") from error
+    return f"<disk type='{kind}'>{source}{driver}</disk>"
 
 
 @serves("domain_block_copy", slow=True)
