@@ -7,6 +7,7 @@ import statistics
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter, sleep
 from typing import TypeVar
@@ -14,7 +15,7 @@ from typing import TypeVar
 from timing import let_count
 
 import polyvisor
-from polyvisor_qemu.qmp import Monitor
+from polyvisor_qemu.qmp import Gone, Monitor
 
 _T = TypeVar("_T")
 
@@ -86,18 +87,23 @@ class Listener(threading.Thread):
 
     def run(self) -> None:
         """Note when it came."""
-        deadline = perf_counter() + 30
-        while not (found := [one for one in self._host.rglob("events") if one.is_socket()]):
-            if perf_counter() > deadline:
-                raise RuntimeError(f"no QEMU of {self._host} came")
-            sleep(0.002)
-        with Monitor(str(found[0])) as monitor:
+        with self._monitor() as monitor:
             while (event := monitor.next_event(30)) is not None:
                 if event["event"] == self._event:
                     stamp = event["timestamp"]
                     self.time = stamp["seconds"] + stamp["microseconds"] / 1e6
                     return
         raise RuntimeError(f"{self._event} did not come")
+
+    def _monitor(self) -> Monitor:
+        deadline = perf_counter() + 30
+        while perf_counter() < deadline:
+            for socket in self._host.rglob("events"):
+                # There is a moment between its making and its first listening.
+                with suppress(Gone):
+                    return Monitor(str(socket))
+            sleep(0.002)
+        raise RuntimeError(f"no QEMU of {self._host} came")
 
 
 main(sys.argv[1], int(sys.argv[2]))
