@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,8 @@ SCHEMAS: Command = ("query-stats-schemas", {})
 _TYPES = {"cumulative": "sum", "instant": "cur", "peak": "max"}
 #: ``virDomainDirtyRateStatus``, in order.
 _STATUS = ("unstarted", "measuring", "measured")
+#: Seconds that QEMU has to begin a measurement.
+_BEGINNING = 2.0
 _HALT_POLL = {"halt_poll_success_ns": "success", "halt_poll_fail_ns": "fail"}
 
 
@@ -127,6 +130,12 @@ def measure(hypervisor: QemuHypervisor, guest: Guest, seconds: int, mode: str) -
     with hypervisor.monitor(guest) as monitor:
         try:
             monitor.execute("calc-dirty-rate", **asked)
+            # A thread of QEMU's begins it, and until then QEMU would take another order for one.
+            deadline = time.monotonic() + _BEGINNING
+            while monitor.execute("query-dirty-rate")["status"] == _STATUS[0]:
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.001)
         except QmpError as error:
             kind = Unsupported if error.native_code == "CommandNotFound" else OperationInvalid
             raise kind(
