@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,18 @@ from polyvisor.errors import PluginUnusable
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["ENOUGH", "build", "cache_folder", "choose_api", "installed", "load", "module_path"]
+__all__ = [
+    "ENOUGH",
+    "EXTRA",
+    "HEADERS",
+    "build",
+    "cache_folder",
+    "choose_api",
+    "installed",
+    "load",
+    "missing",
+    "module_path",
+]
 
 NAME = "_polyvisor_libxl"
 #: The oldest interface whose restore call can be told the stream's version: ``libxl.h``,
@@ -30,7 +42,10 @@ HEADERS = (
     "install libxl's headers and a C compiler: apt install libxen-dev gcc libc6-dev python3-dev "
     "(Debian, Ubuntu), or dnf install xen-devel gcc python3-devel (Fedora)"
 )
-CFFI = "install the extra: pip install 'polyvisor[libxl]' (or apt install python3-cffi)"
+EXTRA = (
+    "install the extra: pip install 'polyvisor[libxl]' "
+    "(or apt install python3-cffi python3-setuptools)"
+)
 
 _LOADED: dict[str, Any] = {}
 _LOADING = threading.Lock()
@@ -90,7 +105,7 @@ def _import(path: str) -> Any:
         found.loader.exec_module(module)
     except ModuleNotFoundError as error:
         raise PluginUnusable(
-            f"libxl: the binding needs cffi: {error}; {CFFI}", plugin="libxl"
+            f"libxl: the binding needs cffi: {error}; {EXTRA}", plugin="libxl"
         ) from error
     except ImportError as error:
         raise PluginUnusable(
@@ -142,7 +157,6 @@ def cache_folder() -> str:
 def module_path() -> str:
     """Return where the binding for this host's libxl is kept, or would be."""
     import hashlib
-    import sys
     import sysconfig
 
     made_from = hashlib.sha256()
@@ -222,15 +236,22 @@ def build() -> str:
     return path
 
 
+def missing() -> str | None:
+    """Return the first package of Python's that building needs and that is not installed."""
+    from importlib.util import find_spec
+
+    # Python 3.12 has no distutils any more, which cffi compiles with.
+    needed = ("cffi", "setuptools") if sys.version_info >= (3, 12) else ("cffi",)
+    return next((name for name in needed if find_spec(name) is None), None)
+
+
 def _compile(folder: str, api: int) -> str:
     """Compile in a process of its own: cffi changes the working folder while it does."""
     import json
     import subprocess
-    import sys
-    from importlib.util import find_spec
 
-    if find_spec("cffi") is None:
-        raise PluginUnusable(f"libxl: cffi is not installed; {CFFI}", plugin="libxl")
+    if absent := missing():
+        raise PluginUnusable(f"libxl: {absent} is not installed; {EXTRA}", plugin="libxl")
     given = {
         "folder": folder,
         "name": NAME,

@@ -25,7 +25,10 @@ def usable() -> Usability:
     if version is None:
         return Usability(False, "libxl is not installed", "apt install xen-utils")
     if find_spec("cffi") is None and find_spec("_cffi_backend") is None:
-        return Usability(False, "cffi is not installed", binding.CFFI)
-    if not os.path.exists(binding.module_path()) and not os.path.exists("/usr/include/libxl.h"):
-        return Usability(False, "the binding to libxl is not built yet", binding.HEADERS)
+        return Usability(False, "cffi is not installed", binding.EXTRA)
+    if not os.path.exists(binding.module_path()):
+        if not os.path.exists("/usr/include/libxl.h"):
+            return Usability(False, "the binding to libxl is not built yet", binding.HEADERS)
+        if missing := binding.missing():
+            return Usability(False, f"{missing} is not installed", binding.EXTRA)
     return Usability(True, f"libxl {version}")
