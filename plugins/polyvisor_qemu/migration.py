@@ -19,7 +19,7 @@ from polyvisor_qemu.launch import last_words
 from polyvisor_qemu.listening import host_of, kind_of, listen_tcp
 from polyvisor_qemu.means import ASKED, commands, plain
 from polyvisor_qemu.qmp import Gone, QmpError, connect
-from polyvisor_qemu.readiness import DOWNTIME, UNLIMITED, is_ready, limits
+from polyvisor_qemu.readiness import DOWNTIME, UNLIMITED, is_ready, limits, ready
 from polyvisor_qemu.telling import VIEWERS_TOLD
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["connected", "from_here", "listen_at", "receive", "received", "send", "take_back"]
 
+#: Where QEMU listens in its run folder: it has it under this name, however long its path is.
+_LOCAL = f"unix:/proc/self/fd/{RUN_FD}/migration"
 #: Seconds to wait for a connection to the destination.
 CONNECTING = 30.0
 
@@ -52,7 +54,10 @@ def receive(
         InvalidArgument: such means do not go together.
     """
     means = commands(options, hypervisor.settings, leaving=False, secret=hypervisor.secret)
-    more = ["-incoming", "defer"]
+    # Without means it need not be told any before it listens.
+    near = from_here(cookie)
+    at_once = not means and _in_run_folder(guest, options, near=near)
+    more = ["-incoming", _LOCAL if at_once else "defer"]
     if options.post_copy:
         from polyvisor_qemu.aside import Aside
 
@@ -75,7 +80,11 @@ def receive(
             def listen(uri: str) -> None:
                 stream.begin_in(monitor, guest, uri, means=means)
 
-            uri = listen_at(hypervisor, guest, options, listen, near=from_here(cookie))
+            if at_once:
+                ready(monitor, guest)
+                uri = f"unix:{guest.run_dir}/migration"
+            else:
+                uri = listen_at(hypervisor, guest, options, listen, near=near)
             if options.copy_storage:
                 from polyvisor_qemu.along import serve
 
@@ -117,22 +126,24 @@ def listen_at(
                 native_message=error.native_message,
             ) from error
 
+    if _in_run_folder(guest, options, near=near):
+        begin(_LOCAL)
+        return f"unix:{guest.run_dir}/migration"
     place: str | None = None
-    local = options.uri is None and options.listen_address is None and near
     if options.uri is not None:
         # QEMU knows more kinds, one of which runs programs.
         kind, place = kind_of(options.uri)
-        local = kind == "unix"
-        if place == f"{guest.run_dir}/migration":
-            place = None
-    if not local:
-        return listen_tcp(hypervisor.settings, options, place, begin)
-    if place is not None:
-        begin(uri := f"unix:{place}")
-        return uri
-    # QEMU has its run folder under this name, however long the real path is.
-    begin(f"unix:/proc/self/fd/{RUN_FD}/migration")
-    return f"unix:{guest.run_dir}/migration"
+        if kind == "unix":
+            begin(uri := f"unix:{place}")
+            return uri
+    return listen_tcp(hypervisor.settings, options, place, begin)
+
+
+def _in_run_folder(guest: Guest, options: MigrationOptions, *, near: bool) -> bool:
+    """Say whether QEMU is to listen in the guest's run folder."""
+    if options.uri is None:
+        return options.listen_address is None and near
+    return kind_of(options.uri) == ("unix", f"{guest.run_dir}/migration")
 
 
 def from_here(cookie: bytes | None) -> bool:

@@ -313,7 +313,8 @@ def _figures(info: dict[str, Any]) -> dict[str, int]:
 
 def wait_in(monitor: Monitor, job: Job | None, timeout: float = 600.0) -> None:
     """Wait until QEMU has read a whole guest."""
-    deadline = time.monotonic() + timeout
+    looked = time.monotonic()
+    deadline = looked + timeout
     poller = select.poll()
     poller.register(monitor, select.POLLIN)
     if job is not None:
@@ -321,17 +322,20 @@ def wait_in(monitor: Monitor, job: Job | None, timeout: float = 600.0) -> None:
     while True:
         if job is not None:
             job.check()
+        status = None
         while (event := monitor.next_event(0)) is not None:
             if event["event"] == "MIGRATION":
                 status = event["data"]["status"]
-                if status == "completed":
-                    return
-                if status == "failed":
-                    raise QmpError("QEMU could not read the guest's state")
-        left = deadline - time.monotonic()
-        if left <= 0:
+        now = time.monotonic()
+        if status is None and now - looked >= LOOK_EVERY:
+            looked, status = now, monitor.execute("query-migrate").get("status")
+        if status == "completed":
+            return
+        if status == "failed":
+            raise QmpError("QEMU could not read the guest's state")
+        if now >= deadline:
             raise Timeout(f"QEMU did not have the whole guest after {timeout:g} s")
-        poller.poll(left * 1000)
+        poller.poll(max(0.0, min(deadline, looked + LOOK_EVERY) - now) * 1000)
 
 
 def abandon(monitor: Monitor, guest: Guest, fdname: str) -> None:

@@ -202,9 +202,11 @@ class Arrival:
                 return Finished(self.uuid if self._give_up() else None)
             try:
                 self._job.check()
+                # Read while the rest of the stream is: the guest stands still.
+                definition = self._hypervisor.told(cookie)[1]
                 if not self._options.offline:
                     self._hypervisor.received(hold.guest, REST_TIMEOUT)
-                self._commit(self._hypervisor.told(cookie)[1])
+                self._commit(definition)
             except BaseException as error:
                 if self._give_up() and isinstance(error, Exception):
                     return Finished(self.uuid)
