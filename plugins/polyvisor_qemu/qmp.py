@@ -103,11 +103,13 @@ class Monitor:
 
     def close(self) -> None:
         """Leave the monitor, once QEMU has seen to what was posted."""
-        if self._owed and self._socket.fileno() >= 0:
-            # It drops what it has not read yet when its client goes.
-            with suppress(HypervisorError):
-                self._answer("what it was told", self._owed, POSTED)
-        self._socket.close()
+        try:
+            if self._owed and self._socket.fileno() >= 0:
+                # It drops what it has not read yet when its client goes.
+                with suppress(HypervisorError, Timeout):
+                    self._answer("what it was told", self._owed, POSTED)
+        finally:
+            self._socket.close()
 
     def fileno(self) -> int:
         """Return the descriptor on which answers and events come."""
@@ -220,8 +222,6 @@ class Monitor:
     def _answer(self, command: str, number: int, timeout: float | None) -> Any:
         if self._greets:
             self._greeted()
-        if number >= self._owed:
-            self._owed = 0
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
         while True:
             answer = self._receive(deadline, command)
@@ -280,7 +280,10 @@ class Monitor:
                 del self._buffer[: end + 1]
                 if not line.strip():
                     continue
-                return json_object(line, "QEMU's monitor")
+                told = json_object(line, "QEMU's monitor")
+                if told.get("id") == self._owed:
+                    self._owed = 0
+                return told
             if len(self._buffer) > MAX_LINE:
                 raise HypervisorError(f"QEMU's monitor sent a line of over {MAX_LINE >> 20} MiB")
             self._fill(deadline, waiting_for)

@@ -259,6 +259,49 @@ def test_an_answer_that_comes_late(play: Callable[[Script], str]) -> None:
         assert monitor.execute("quick") == "now"
 
 
+def test_what_is_posted(play: Callable[[Script], str]) -> None:
+    """Nobody waits for its answer, but whoever leaves waits until QEMU has read it."""
+    heard: list[str] = []
+    told = threading.Event()
+
+    def script(peer: Peer) -> None:
+        peer.greet()
+        told.wait(10)
+        heard.append(peer.hear()["execute"])
+        peer.send(b'{"error": {"desc": "no"}, "id": 2}\n')
+        heard.append("answered")
+
+    with Monitor(play(script), timeout=10) as monitor:
+        monitor.post(("later", {}))
+        assert heard == []
+        told.set()
+    assert heard == ["later", "answered"]
+
+
+def test_what_is_posted_is_done_before_what_comes_next(play: Callable[[Script], str]) -> None:
+    """Its answer is taken for nothing else, also where it is not looked for."""
+
+    def script(peer: Peer) -> None:
+        peer.greet()
+        peer.answer("posted")
+        peer.send(b'{"event": "E"}\n')
+        peer.answer("asked")
+
+    with Monitor(play(script), timeout=10) as monitor:
+        monitor.post(("later", {}))
+        event = monitor.next_event(10)
+        assert event is not None
+        assert event["event"] == "E"
+        assert monitor.execute("now") == "asked"
+
+
+def test_a_peer_that_does_not_read_what_is_posted(play: Callable[[Script], str]) -> None:
+    """Whoever leaves it does so in the end, and without an error."""
+    with Monitor(play(Peer.greet), timeout=10) as monitor:
+        monitor.post(("later", {}))
+    assert monitor.fileno() < 0
+
+
 def test_descriptors(play: Callable[[Script], str]) -> None:
     """A descriptor goes over with its command."""
     passed = threading.Event()
