@@ -76,6 +76,8 @@ def listen_tcp(
         try:
             listen(f"tcp:{_bracketed(at)}:{number}")
         except HypervisorError as refused:
+            if refused.native_message is None:
+                raise  # It says nothing of the port: it is gone.
             error = refused
             if "ddress already in use" not in str(refused.native_message):
                 break

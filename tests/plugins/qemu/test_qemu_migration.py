@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from polyvisor.errors import Cancelled, MigrationError
 from polyvisor.states import DomainState, StateReason
-from polyvisor_qemu import stream
+from polyvisor_qemu import migration, stream
 
 if TYPE_CHECKING:
     # The conftest's own class; tests are no package that could be imported from.
@@ -188,22 +189,30 @@ def test_another_machine(hosts: Hosts) -> None:
     assert domain.state is DomainState.RUNNING
 
 
-def test_destination_dies_in_prepare(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The destination's QEMU dies before it listens: nothing was sent, and nothing is left."""
+@pytest.mark.parametrize("address", [None, "127.0.0.1"], ids=["near", "far"])
+def test_destination_dies_in_prepare(
+    hosts: Hosts, address: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The destination's QEMU dies when it is told more: nothing was sent, and nothing is left."""
     source, destination = hosts.open("a"), hosts.open("b")
     domain = source.domains.create(hosts.counting())
     hosts.wait_for_count()
     (ours,) = hosts.processes()
-    begin = stream.begin_in
+    # A near one listens already; a far one is told where.
+    module, name = (stream, "begin_in") if address else (migration, "ready")
+    tell = getattr(module, name)
 
     def kill_first(*arguments: Any, **more: Any) -> None:
         (theirs,) = set(hosts.processes()) - {ours}
         os.kill(theirs, signal.SIGKILL)
-        begin(*arguments, **more)
+        deadline = time.monotonic() + 10
+        while hosts.processes() != [ours] and time.monotonic() < deadline:
+            time.sleep(0.01)
+        tell(*arguments, **more)
 
-    monkeypatch.setattr(stream, "begin_in", kill_first)
+    monkeypatch.setattr(module, name, kill_first)
     with pytest.raises(MigrationError, match="prepare failed on the destination") as caught:
-        domain.migrate(destination)
+        domain.migrate(destination, listen_address=address)
     monkeypatch.undo()
     assert caught.value.owner == "source"
     assert domain.state is DomainState.RUNNING
