@@ -50,7 +50,7 @@ def measure(rounds: int) -> list[Row]:
         folder = Path(left.enter_context(tempfile.TemporaryDirectory(prefix="pv-", dir="/tmp")))
         write_image(folder / "tick.img")
         (folder / "tick.xml").write_text(SPEC.format(folder=folder), encoding="utf-8")
-        cycles = "5"
+        cycles = "9"
 
         def raw(how: str) -> Callable[[], Figures]:
             return lambda: child(sys.executable, "peers/qemu_raw.py", str(folder), cycles, how)
