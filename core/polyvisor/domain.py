@@ -219,7 +219,11 @@ class Domain(Changing, Moving, Seat):
 
     @verb
     def suspend(self) -> None:
-        """Stop its vCPUs; memory stays."""
+        """Stop its vCPUs; memory stays.
+
+        One that is being migrated stops where it is, so that the rest is soon sent, and runs on
+        over there, if the hypervisor can do so.
+        """
         self._connection._driver.domains.suspend(self.uuid)
 
     @verb

@@ -101,7 +101,7 @@ class CpuComparison:
 
 @attrs.frozen
 class GuestKind:
-    """A kind of guest, as :meth:`polyvisor.Connection.domain_capabilities` takes it.
+    """A kind of guest, as ``Connection.domain_capabilities`` takes it.
 
     Attributes:
         emulator: path of the emulator; ``None``: that of the architecture.

@@ -174,6 +174,8 @@ class Mirrors:
             job.check()
             asked = job.wishes()
             wishes |= asked
+            if asked.get("suspend"):
+                self._monitor.execute("stop")
             if asked.get("bandwidth"):
                 for name in self._jobs():
                     self._monitor.execute(

@@ -126,7 +126,7 @@ def wait_out(
         monitor: its monitor.
         guest: the guest.
         job: told of its progress; its wishes are
-            :class:`~polyvisor.driver.Steering`'s fields.
+            :class:`~polyvisor.driver.Steering`'s fields, and ``suspend``.
         phase: what the job's reports name.
         stop_after: seconds after which the guest is stopped.
         abort_on_error: fail if one of the guest's disks fails meanwhile.
@@ -162,6 +162,8 @@ def wait_out(
             wishes = job.wishes()
             steer(monitor, guest, wishes)
             now = time.monotonic()
+            if wishes.get("suspend"):
+                stop_at = now
             late = switch_at is not None and now >= switch_at
             if post_copy and not switching and (late or wishes.get("post_copy")):
                 switch(monitor, job)

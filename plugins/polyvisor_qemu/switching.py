@@ -18,6 +18,8 @@ __all__ = ["SwitchingQemu"]
 class SwitchingQemu(ChangingQemu, SwitchesGuests):
     """Migrates guests by post-copy as well, and takes along what belongs to them elsewhere."""
 
+    stops_on_wish = True
+
     def usual_limits(self) -> MigrationLimits:
         """Return what counts unless it is said otherwise; the cache's size is QEMU's own."""
         from polyvisor.driver import MigrationLimits

@@ -19,7 +19,7 @@ from polyvisor.errors import (
     Timeout,
 )
 from polyvisor.events import EventKind
-from polyvisor.local._keeper import LIVELY, missing, same_state
+from polyvisor.local._keeper import missing, same_state
 from polyvisor.states import DomainState, DomainSummary, StateReason
 
 if TYPE_CHECKING:
@@ -413,26 +413,17 @@ class LocalDomains(Domains):
                 hold.change((EventKind.REBOOT, ""))
 
     def suspend(self, uuid: UUID) -> None:
-        with self._running(uuid, "suspend") as hold:
-            state = hold.known.state
-            if state not in LIVELY:
-                raise hold.invalid(f"it is {state}")
-            self._hypervisor.suspend(hold.guest)
-            hold.change(
-                (EventKind.SUSPENDED, "paused"), state=DomainState.PAUSED, reason=StateReason.USER
-            )
+        from polyvisor.local._standing import stop_on_its_way, suspend
+
+        if not stop_on_its_way(self._keeper, uuid):
+            with self._running(uuid, "suspend") as hold:
+                suspend(hold)
 
     def resume(self, uuid: UUID) -> None:
+        from polyvisor.local._standing import resume
+
         with self._running(uuid, "resume") as hold:
-            state = hold.known.state
-            if state is not DomainState.PAUSED:
-                raise hold.invalid(f"it is {state}")
-            self._hypervisor.resume(hold.guest)
-            hold.change(
-                (EventKind.RESUMED, "unpaused"),
-                state=DomainState.RUNNING,
-                reason=StateReason.UNPAUSED,
-            )
+            resume(hold)
 
     def _running(self, uuid: UUID, operation: str) -> Hold:
         hold = self._keeper.hold(uuid, operation)

@@ -64,6 +64,9 @@ class MigratesGuests(ABC):
 
     #: Versions of the migration stream that can be read; the last is the one written.
     stream_versions: ClassVar[tuple[int, ...]] = (1,)
+    #: :meth:`send` stops the guest when its job wishes ``suspend``, so that what is left is soon
+    #: sent; it runs on over there.
+    stops_on_wish: ClassVar[bool] = False
 
     def usual_limits(self) -> MigrationLimits:
         """Return what migrations are limited to that nobody has limited."""

@@ -48,6 +48,12 @@ _NUMBERS = {
     "parallel_connections": "parallel.connections",
 }
 
+#: What brings a migration to its end, by ``timeout_action``; whoever drives it aborts it.
+_WHEN_TIME_IS_UP: dict[str, tuple[Any, ...]] = {
+    "suspend": ("domain_suspend",),
+    "post-copy": ("domain_migrate_start_post_copy", 0),
+}
+
 
 class RemoteMigration(Migration):
     """Either side of a migration, on a server.
@@ -128,7 +134,7 @@ class RemoteMigration(Migration):
         if options.offline and not _by_the_source(options):
             return None  # There is nothing to send.
         there = options.destination if _by_the_source(options) else None
-        with self._switching(uuid, options):
+        with self._limited(uuid, options):
             answer = watched(
                 self._driver,
                 uuid,
@@ -145,17 +151,18 @@ class RemoteMigration(Migration):
         return answer.cookie_out or None
 
     @contextmanager
-    def _switching(self, uuid: UUID, options: MigrationOptions) -> Iterator[None]:
-        """Have it switch to post-copy when its time is up, if that is what is to be done then."""
-        if options.timeout is None or options.timeout_action != "post-copy":
+    def _limited(self, uuid: UUID, options: MigrationOptions) -> Iterator[None]:
+        """Have it come to its end when its time is up, by what is to be done then."""
+        call = _WHEN_TIME_IS_UP.get(options.timeout_action)
+        if options.timeout is None or call is None:
             yield
             return
 
-        def switch() -> None:
+        def end() -> None:
             with suppress(PolyvisorError):  # It may be over.
-                self._domains.call(uuid, "domain_migrate_start_post_copy", 0)
+                self._domains.call(uuid, *call)
 
-        timer = threading.Timer(options.timeout, switch)
+        timer = threading.Timer(options.timeout, end)
         timer.start()
         try:
             yield

@@ -55,6 +55,7 @@ _PROBES: Mapping[str, tuple[Any, ...]] = {
     "migration.live": ("domain_migrate_begin3_params", _NOBODY, [], 1),
     "migration.stopped": ("domain_migrate_begin3_params", _NOBODY, [], 0),
     "migration.offline": ("connect_supports_feature", int(Feature.MIGRATION_OFFLINE)),
+    "migration.timeout": ("domain_migrate_begin3_params", _NOBODY, [], 1),
     "migration.limits": ("domain_migrate_set_max_downtime", _NOBODY, 300, 0),
     "migration.post-copy": _migrating(Migrate.POSTCOPY),
     "migration.storage": _migrating(Migrate.NON_SHARED_DISK),
@@ -98,7 +99,6 @@ _MISSING = "the client for libvirt's protocol does not do this yet"
 #: Why not, where it is known.
 _REASONS = {
     "save.edit": "images are files of the server's host; read and change them there",
-    "migration.timeout": "the client cannot stop the guest after a time; set a downtime",
 }
 
 

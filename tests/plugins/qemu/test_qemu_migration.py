@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from polyvisor.errors import Cancelled, MigrationError
 from polyvisor.states import DomainState, StateReason
+from polyvisor.testing.counting import write_image
 from polyvisor_qemu import migration, stream
 
 if TYPE_CHECKING:
@@ -187,6 +189,33 @@ def test_another_machine(hosts: Hosts) -> None:
     with pytest.raises(MigrationError, match=r"tick\.img is missing"):
         domain.migrate(destination)
     assert domain.state is DomainState.RUNNING
+
+
+def test_suspended_on_its_way(hosts: Hosts) -> None:
+    """Whoever suspends a guest that leaves stops it here; it runs on once it is over there."""
+    write_image(hosts.root / "tick.img", writing=True)
+    domain = hosts.open("a").domains.create(hosts.counting())
+    hosts.wait_for_count()
+    # Another connection, as another process would have.
+    same = hosts.open("a").domains["guest"]
+    begun = threading.Event()
+
+    def suspend() -> None:
+        if not begun.is_set():
+            begun.set()
+            threading.Thread(target=same.suspend).start()
+
+    there = domain.migrate(
+        hosts.open("b"),
+        bandwidth=1 << 20,
+        downtime=0.01,
+        timeout=60,  # It writes faster than that, and would never arrive.
+        timeout_action="abort",
+        progress=hosts.once_sending(suspend),
+    )
+    assert begun.is_set()
+    assert there.state is DomainState.RUNNING
+    hosts.wait_for_count()
 
 
 @pytest.mark.parametrize("address", [None, "127.0.0.1"], ids=["near", "far"])

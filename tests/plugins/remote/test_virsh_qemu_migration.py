@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import attrs
 import pytest
 from served import need, run, served
 
+import polyvisor
 from polyvisor.testing.counting import write_image
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -167,6 +169,34 @@ def test_a_disk_comes_along(pair: Pair, way: str, driven: tuple[str, ...]) -> No
         assert disks["ours"].read_bytes() == disks["theirs"].read_bytes()
         disks[source].write_bytes(bytes(8 << 20))
     assert bytes(range(256)) * 4096 in disks["ours"].read_bytes()
+
+
+@pytest.mark.parametrize("client", ["virsh", "polyvisor"])
+@pytest.mark.parametrize("source", ["ours", "theirs"])
+def test_a_time_limit(pair: Pair, source: str, client: str) -> None:
+    """A guest that writes faster than it is sent is stopped when its time is up, and arrives."""
+    write_image(pair.folder / "tick.img", writing=True)
+    target = {"ours": "theirs", "theirs": "ours"}[source]
+    pair.virsh(source, "create", f"{pair.folder}/g.xml")
+    pair.wait_for_count()
+    if client == "virsh":
+        pair.virsh(
+            source, "migrate", "g", pair.uris[target], PLACE, "--live", "--unsafe",
+            "--bandwidth", "1", "--timeout", "2",
+        )  # fmt: skip
+    else:
+        with polyvisor.open(pair.uris[source]) as here, polyvisor.open(pair.uris[target]) as there:
+            domain = here.domains["g"]
+            # What does not arrive is taken for an error in the end.
+            late = threading.Timer(90, domain.abort_job)
+            late.start()
+            try:
+                domain.migrate(there, bandwidth=1 << 20, timeout=2, uri=PLACE, unsafe=True)
+            finally:
+                late.cancel()
+    assert pair.where() == [target]
+    assert pair.virsh(target, "domstate", "g").strip() == "running"
+    pair.wait_for_count()
 
 
 @pytest.mark.parametrize("source", ["ours", "theirs"])
