@@ -337,7 +337,8 @@ def wait_in(monitor: Monitor, job: Job | None, timeout: float = 600.0) -> None:
             raise QmpError("QEMU could not read the guest's state")
         if now >= deadline:
             raise Timeout(f"QEMU did not have the whole guest after {timeout:g} s")
-        poller.poll(max(0.0, min(deadline, looked + LOOK_EVERY) - now) * 1000)
+        if not monitor.events:
+            poller.poll(max(0.0, min(deadline, looked + LOOK_EVERY) - now) * 1000)
 
 
 def abandon(monitor: Monitor, guest: Guest, fdname: str) -> None:
