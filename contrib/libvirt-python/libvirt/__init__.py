@@ -2,6 +2,7 @@
 
 ``_connect``    connections, and what opens them
 ``_domain``     domains, snapshots, checkpoints; ``_objects``: networks, storage and the like
+``_limits``     what domains may use; ``_inside``: their guests, agents and screens
 ``_migration``  moving domains; ``_stream``: consoles, pictures, the content of volumes
 ``_events``     events; ``_loop``: the loop in which functions are called
 ``_wire``       procedures as methods, and where they are served
@@ -13,7 +14,15 @@ from __future__ import annotations
 from libvirt._connect import open, openAuth, openReadOnly, virConnect
 from libvirt._constants import constants
 from libvirt._domain import virDomain, virDomainCheckpoint, virDomainSnapshot
-from libvirt._error import libvirtError, registerErrorHandler, virGetLastError, virResetLastError
+from libvirt._error import (
+    libvirtError,
+    registerErrorHandler,
+    virGetLastError,
+    virGetLastErrorCode,
+    virGetLastErrorDomain,
+    virGetLastErrorMessage,
+    virResetLastError,
+)
 from libvirt._loop import (
     _EventCB,  # noqa: F401 - loops of others name these types
     _TimerCB,  # noqa: F401
@@ -31,8 +40,10 @@ from libvirt._loop import (
 from libvirt._objects import (
     virInterface,
     virNetwork,
+    virNetworkPort,
     virNodeDevice,
     virNWFilter,
+    virNWFilterBinding,
     virSecret,
     virStoragePool,
     virStorageVol,
@@ -64,9 +75,15 @@ __all__ = [
     "virEventUpdateHandle",
     "virEventUpdateTimeout",
     "virGetLastError",
+    "virGetLastErrorCode",
+    "virGetLastErrorDomain",
+    "virGetLastErrorMessage",
+    "virInitialize",
     "virInterface",
     "virNWFilter",
+    "virNWFilterBinding",
     "virNetwork",
+    "virNetworkPort",
     "virNodeDevice",
     "virResetLastError",
     "virSecret",
@@ -80,3 +97,8 @@ __all__ = [
 def getVersion(type: str | None = None) -> int:
     """Return the version of libvirt whose interface this is."""
     return 9_000_000
+
+
+def virInitialize() -> int:
+    """Do nothing: what is needed is there when it is asked for."""
+    return 0

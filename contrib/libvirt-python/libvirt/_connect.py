@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
 from typing import Any, Self
 
 from libvirt import _domain, _error, _events, _objects  # noqa: F401 - classes register themselves
+from libvirt._limits import cpus_of
 from libvirt._stream import virStream
-from libvirt._wire import Served, opened, uses
+from libvirt._wire import Served, opened, text_of, uses
 from polyvisor.errors import PolyvisorError
 
 __all__ = ["open", "openAuth", "openReadOnly", "virConnect"]
 
 _READ_ONLY = 1
 _KIB = 1024
+
+
+def _listed(name: str) -> Any:
+    """Return a method that lists names, once it is known that there is a number of them."""
+    listed = uses(name, first=False)
+
+    def method(self: Any) -> Any:
+        self._ask(name.replace("_list_", "_num_of_"))
+        return listed(self)
+
+    method.__doc__ = listed.__doc__
+    return method
 
 
 class virConnect(Served):
@@ -46,7 +60,8 @@ class virConnect(Served):
         self.close()
 
     def __del__(self) -> None:
-        if getattr(self, "_alive", False):
+        # At the end of the script it goes by itself.
+        if getattr(self, "_alive", False) and not sys.is_finalizing():
             self.close()
 
     def isAlive(self) -> int:
@@ -110,6 +125,52 @@ class virConnect(Served):
         count = self._ask("node_get_memory_parameters", 0, flags).nparams
         found = self._ask("node_get_memory_parameters", count, flags).params
         return {one.field: one.value for one in found}
+
+    def createXMLWithFiles(self, xmlDesc: str, files: list[int], flags: int = 0) -> Any:
+        """Start a domain with descriptors of its first process."""
+        found = self._ask_with(files, "domain_create_xml_with_files", xmlDesc, flags)
+        return self._made("domain", found.dom)
+
+    def getCPUMap(self, flags: int = 0) -> tuple[int, list[bool], int]:
+        """Return how many CPUs the host has, which are online, and how many."""
+        found = self._ask("node_get_cpu_map", 1, 1, flags)
+        return found.ret, cpus_of(found.cpumap, found.ret), found.online
+
+    def getCPUStats(self, cpuNum: int, flags: int = 0) -> dict[str, int]:
+        """Return how long a CPU of the host did what, or all of them (-1)."""
+        return self._counted("node_get_cpu_stats", lambda count: (cpuNum, count, flags))
+
+    def getMemoryStats(self, cellNum: int, flags: int = 0) -> dict[str, int]:
+        """Return what memory of a node is used for, or of all of them (-1)."""
+        return self._counted("node_get_memory_stats", lambda count: (count, cellNum, flags))
+
+    def _counted(self, name: str, arguments: Any) -> dict[str, int]:
+        count = self._ask(name, *arguments(0)).nparams
+        return {one.field: one.value for one in self._ask(name, *arguments(count)).params}
+
+    def getCellsFreeMemory(self, startCell: int, maxCells: int) -> list[int]:
+        """Return how many bytes are free, node by node."""
+        return list(self._ask("node_get_cells_free_memory", startCell, maxCells).cells)
+
+    def getSecurityModel(self) -> list[str]:
+        """Return what keeps domains apart, and how it writes its labels."""
+        return [text_of(each) for each in self._ask("node_get_security_model")]
+
+    def secretLookupByUUIDString(self, uuidstr: str) -> Any:
+        """Find a secret by its UUID as text."""
+        return self.secretLookupByUUID(uuid.UUID(uuidstr).bytes)
+
+    def nwfilterLookupByUUIDString(self, uuidstr: str) -> Any:
+        """Find a filter by its UUID as text."""
+        return self.nwfilterLookupByUUID(uuid.UUID(uuidstr).bytes)
+
+    def virConnGetLastError(self) -> Any:
+        """Return the last error, if there was one."""
+        return _error.virGetLastError()
+
+    def virConnResetLastError(self) -> None:
+        """Forget it."""
+        _error.virResetLastError()
 
     def getAllDomainStats(self, stats: int = 0, flags: int = 0) -> list[Any]:
         """Return figures of all domains, each with its domain."""
@@ -226,14 +287,14 @@ class virConnect(Served):
     listAllNetworks = uses("connect_list_all_networks", first=False)
     listAllSecrets = uses("connect_list_all_secrets", first=False)
     listAllStoragePools = uses("connect_list_all_storage_pools", first=False)
-    listDefinedDomains = uses("connect_list_defined_domains", first=False)
-    listDefinedNetworks = uses("connect_list_defined_networks", first=False)
-    listDefinedStoragePools = uses("connect_list_defined_storage_pools", first=False)
+    listDefinedDomains = _listed("connect_list_defined_domains")
+    listDefinedNetworks = _listed("connect_list_defined_networks")
+    listDefinedStoragePools = _listed("connect_list_defined_storage_pools")
     listDevices = uses("node_list_devices", first=False)
     listDomainsID = uses("connect_list_domains", first=False)
-    listInterfaces = uses("connect_list_interfaces", first=False)
-    listNetworks = uses("connect_list_networks", first=False)
-    listStoragePools = uses("connect_list_storage_pools", first=False)
+    listInterfaces = _listed("connect_list_interfaces")
+    listNetworks = _listed("connect_list_networks")
+    listStoragePools = _listed("connect_list_storage_pools")
     lookupByID = uses("domain_lookup_by_id", first=False)
     lookupByName = uses("domain_lookup_by_name", first=False)
     networkCreateXML = uses("network_create_xml", first=False)
@@ -259,6 +320,39 @@ class virConnect(Served):
     storagePoolDefineXML = uses("storage_pool_define_xml", first=False)
     storagePoolLookupByName = uses("storage_pool_lookup_by_name", first=False)
     setMemoryParameters = uses("node_set_memory_parameters", first=False)
+    changeBegin = uses("interface_change_begin", first=False)
+    changeCommit = uses("interface_change_commit", first=False)
+    changeRollback = uses("interface_change_rollback", first=False)
+    findStoragePoolSources = uses("connect_find_storage_pool_sources", first=False)
+    getCPUModelNames = uses("connect_get_cpu_model_names", first=False)
+    getSEVInfo = uses("node_get_sev_info", first=False)
+    getStoragePoolCapabilities = uses("connect_get_storage_pool_capabilities", first=False)
+    interfaceDefineXML = uses("interface_define_xml", first=False)
+    interfaceLookupByMACString = uses("interface_lookup_by_mac_string", first=False)
+    listAllNWFilterBindings = uses("connect_list_all_nwfilter_bindings", first=False)
+    listDefinedInterfaces = _listed("connect_list_defined_interfaces")
+    listNWFilters = _listed("connect_list_nwfilters")
+    listSecrets = _listed("connect_list_secrets")
+    networkCreateXMLFlags = uses("network_create_xml_flags", first=False)
+    networkDefineXMLFlags = uses("network_define_xml_flags", first=False)
+    networkLookupByUUID = uses("network_lookup_by_uuid", first=False)
+    nodeDeviceDefineXML = uses("node_device_define_xml", first=False)
+    numOfDefinedInterfaces = uses("connect_num_of_defined_interfaces", first=False)
+    numOfDefinedStoragePools = uses("connect_num_of_defined_storage_pools", first=False)
+    numOfDevices = uses("node_num_of_devices", first=False)
+    numOfInterfaces = uses("connect_num_of_interfaces", first=False)
+    numOfNWFilters = uses("connect_num_of_nwfilters", first=False)
+    numOfSecrets = uses("connect_num_of_secrets", first=False)
+    nwfilterBindingCreateXML = uses("nwfilter_binding_create_xml", first=False)
+    nwfilterBindingLookupByPortDev = uses("nwfilter_binding_lookup_by_port_dev", first=False)
+    nwfilterDefineXMLFlags = uses("nwfilter_define_xml_flags", first=False)
+    nwfilterLookupByUUID = uses("nwfilter_lookup_by_uuid", first=False)
+    restoreParams = uses("domain_restore_params", first=False)
+    secretLookupByUUID = uses("secret_lookup_by_uuid", first=False)
+    setIdentity = uses("connect_set_identity", first=False)
+    storagePoolLookupByTargetPath = uses("storage_pool_lookup_by_target_path", first=False)
+    storagePoolLookupByUUID = uses("storage_pool_lookup_by_uuid", first=False)
+    suspendForDuration = uses("node_suspend_for_duration", first=False)
     storageVolLookupByKey = uses("storage_vol_lookup_by_key", first=False)
     storageVolLookupByPath = uses("storage_vol_lookup_by_path", first=False)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from libvirt import _migration
+from libvirt._inside import Inside
+from libvirt._limits import Limited
 from libvirt._wire import Handle, uses
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ _OF_DOMAIN = {
 _BLOCK_JOB = ("type", "bandwidth", "cur", "end")
 
 
-class virDomain(Handle):
+class virDomain(Limited, Inside):
     """A domain."""
 
     structure = "domain"
@@ -60,6 +62,17 @@ class virDomain(Handle):
         """Start it in a certain way."""
         self._named = self._ask("domain_create_with_flags", self._ref, flags).dom
         self._ref = tuple(self._named)
+        return 0
+
+    def createWithFiles(self, files: list[int], flags: int = 0) -> int:
+        """Start it with descriptors of its first process."""
+        self._named = self._ask_with(files, "domain_create_with_files", self._ref, flags).dom
+        self._ref = tuple(self._named)
+        return 0
+
+    def FDAssociate(self, name: str, files: list[int], flags: int = 0) -> int:
+        """Give descriptors a name, under which its definition means them."""
+        self._ask_with(files, "domain_fd_associate", self._ref, name, flags)
         return 0
 
     def memoryStats(self) -> dict[str, int]:
@@ -170,18 +183,12 @@ class virDomain(Handle):
 
     startDirtyRateCalc = uses("domain_start_dirty_rate_calc")
 
-    def pinIOThread(self, iothread_id: int, cpumap: tuple[bool, ...], flags: int = 0) -> int:
-        """Let an I/O thread run on those CPUs of the host only that are true."""
-        bits = sum(1 << number for number, wanted in enumerate(cpumap) if wanted)
-        mask = bits.to_bytes(-(-len(cpumap) // 8), "little")
-        self._ask("domain_pin_iothread", self._ref, iothread_id, mask, flags)
-        return 0
-
     agentSetResponseTimeout = uses("domain_agent_set_response_timeout")
     addIOThread = uses("domain_add_iothread")
     delIOThread = uses("domain_del_iothread")
     setIOThreadParams = uses("domain_set_iothread_params")
     abortJob = uses("domain_abort_job")
+    abortJobFlags = uses("domain_abort_job_flags")
     attachDevice = uses("domain_attach_device")
     attachDeviceFlags = uses("domain_attach_device_flags")
     autostart = uses("domain_get_autostart")
@@ -220,6 +227,7 @@ class virDomain(Handle):
     listAllCheckpoints = uses("domain_list_all_checkpoints")
     listAllSnapshots = uses("domain_list_all_snapshots")
     managedSave = uses("domain_managed_save")
+    managedSaveDefineXML = uses("domain_managed_save_define_xml")
     managedSaveRemove = uses("domain_managed_save_remove")
     managedSaveGetXMLDesc = uses("domain_managed_save_get_xml_desc")
     maxMemory = uses("domain_get_max_memory")
@@ -240,6 +248,7 @@ class virDomain(Handle):
     reset = uses("domain_reset")
     resume = uses("domain_resume")
     save = uses("domain_save")
+    saveParams = uses("domain_save_params")
     saveFlags = uses("domain_save_flags")
     schedulerParameters = uses("domain_get_scheduler_parameters")
     schedulerParametersFlags = uses("domain_get_scheduler_parameters_flags")
@@ -247,6 +256,7 @@ class virDomain(Handle):
     setBlockThreshold = uses("domain_set_block_threshold")
     setMemoryStatsPeriod = uses("domain_set_memory_stats_period")
     launchSecurityInfo = uses("domain_get_launch_security_info")
+    setLaunchSecurityState = uses("domain_set_launch_security_state")
     perfEvents = uses("domain_get_perf_events")
     setPerfEvents = uses("domain_set_perf_events")
     pMSuspendForDuration = uses("domain_pm_suspend_for_duration")

@@ -10,7 +10,16 @@ from polyvisor_remote.wire import error_codec
 if TYPE_CHECKING:
     from polyvisor.errors import PolyvisorError
 
-__all__ = ["libvirtError", "registerErrorHandler", "told", "virGetLastError", "virResetLastError"]
+__all__ = [
+    "libvirtError",
+    "registerErrorHandler",
+    "told",
+    "virGetLastError",
+    "virGetLastErrorCode",
+    "virGetLastErrorDomain",
+    "virGetLastErrorMessage",
+    "virResetLastError",
+]
 
 _handler: list[Any] = []
 _last: list[tuple[Any, ...]] = []
@@ -88,6 +97,21 @@ def registerErrorHandler(f: Any, ctx: Any) -> int:
 def virGetLastError() -> tuple[Any, ...] | None:
     """Return the last error, if there was one."""
     return _last[0] if _last else None
+
+
+def virGetLastErrorCode() -> int:
+    """Return the last error's number, 0 if there was none."""
+    return int(_last[0][0]) if _last else 0
+
+
+def virGetLastErrorDomain() -> int:
+    """Return which part of libvirt the last error is of, 0 if there was none."""
+    return int(_last[0][1]) if _last else 0
+
+
+def virGetLastErrorMessage() -> str:
+    """Return the last error's words."""
+    return str(_last[0][2]) if _last else "no error"
 
 
 def virResetLastError() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from libvirt._wire import Handle, uses
 
@@ -12,7 +13,9 @@ if TYPE_CHECKING:
 __all__ = [
     "virInterface",
     "virNWFilter",
+    "virNWFilterBinding",
     "virNetwork",
+    "virNetworkPort",
     "virNodeDevice",
     "virSecret",
     "virStoragePool",
@@ -20,6 +23,8 @@ __all__ = [
 ]
 
 
+#: Bytes of a piece of a stream, as the binding says (``VIR_NET_MESSAGE_LEGACY_PAYLOAD_MAX``).
+_PIECE = 262120
 #: Methods of what is defined, runs and begins with the host, with what the procedures have
 #: after the structure's name.
 _LIFE = {
@@ -49,6 +54,29 @@ class virNetwork(_Lasting):
     structure = "network"
     DHCPLeases = uses("network_get_dhcp_leases", mac=None)
     bridgeName = uses("network_get_bridge_name")
+    listAllPorts = uses("network_list_all_ports")
+    portCreateXML = uses("network_port_create_xml")
+    portLookupByUUID = uses("network_port_lookup_by_uuid")
+    update = uses("network_update")
+
+    def portLookupByUUIDString(self, uuidstr: str) -> virNetworkPort:
+        """Find a port by its UUID as text."""
+        found: virNetworkPort = self.portLookupByUUID(UUID(uuidstr).bytes)
+        return found
+
+
+class virNetworkPort(Handle):
+    """A port of a virtual network."""
+
+    structure = "network_port"
+    XMLDesc = uses("network_port_get_xml_desc")
+    delete = uses("network_port_delete")
+    parameters = uses("network_port_get_parameters")
+    setParameters = uses("network_port_set_parameters")
+
+    def network(self) -> virNetwork:
+        """Return the network."""
+        return virNetwork(self._conn, self._named.net)
 
 
 class virStoragePool(_Lasting):
@@ -74,11 +102,16 @@ class virStorageVol(Handle):
     XMLDesc = uses("storage_vol_get_xml_desc")
     delete = uses("storage_vol_delete")
     info = uses("storage_vol_get_info")
+    infoFlags = uses("storage_vol_get_info_flags")
     path = uses("storage_vol_get_path")
     resize = uses("storage_vol_resize")
     storagePoolLookupByVolume = uses("storage_pool_lookup_by_volume")
     wipe = uses("storage_vol_wipe")
     wipePattern = uses("storage_vol_wipe_pattern")
+
+    def streamBufSize(self) -> int:
+        """Return how many bytes go well into one piece of a stream."""
+        return _PIECE
 
     def upload(self, stream: virStream, offset: int, length: int, flags: int = 0) -> int:
         """Have what is sent on a stream written into it."""
@@ -158,6 +191,33 @@ class virNodeDevice(Handle):
         self._ask("node_device_destroy", self._named.name)
         return 0
 
+    def create(self, flags: int = 0) -> int:
+        """Make one that is defined."""
+        self._ask("node_device_create", self._named.name, flags)
+        return 0
+
+    def undefine(self, flags: int = 0) -> int:
+        """Forget its definition."""
+        self._ask("node_device_undefine", self._named.name, flags)
+        return 0
+
+    def isActive(self) -> int:
+        """Say whether it is there."""
+        return int(self._ask("node_device_is_active", self._named.name).active)
+
+    def isPersistent(self) -> int:
+        """Say whether it is defined."""
+        return int(self._ask("node_device_is_persistent", self._named.name).persistent)
+
+    def autostart(self) -> int:
+        """Say whether it is made with the host."""
+        return int(self._ask("node_device_get_autostart", self._named.name).autostart)
+
+    def setAutostart(self, autostart: int) -> int:
+        """Have it made with the host, or not."""
+        self._ask("node_device_set_autostart", self._named.name, int(autostart))
+        return 0
+
 
 class virSecret(Handle):
     """A passphrase or key."""
@@ -183,3 +243,19 @@ class virNWFilter(Handle):
     structure = "nwfilter"
     XMLDesc = uses("nwfilter_get_xml_desc")
     undefine = uses("nwfilter_undefine")
+
+
+class virNWFilterBinding(Handle):
+    """A filter at a network device."""
+
+    structure = "nwfilter_binding"
+    XMLDesc = uses("nwfilter_binding_get_xml_desc")
+    delete = uses("nwfilter_binding_delete")
+
+    def portDev(self) -> str:
+        """Return the name of the device."""
+        return str(self._named.portdev)
+
+    def filterName(self) -> str:
+        """Return the name of the filter."""
+        return str(self._named.filtername)

@@ -21,7 +21,7 @@ from polyvisor_remote.client.pipe import SocketPipe
 from polyvisor_remote.client.reaching import asked_for, reach
 from polyvisor_remote.wire import Status, TypedParam, params, program
 
-__all__ = ["Handle", "Served", "ask", "opened", "uses"]
+__all__ = ["Handle", "Served", "ask", "opened", "text_of", "uses"]
 
 #: Arguments that the binding does not show its users, with what they are.
 _FILLED = {
@@ -117,6 +117,13 @@ class Served:
     def _ask(self, name: str, *arguments: Any) -> Any:
         return ask(self._link, name, *arguments)
 
+    def _ask_with(self, files: list[int], name: str, *arguments: Any) -> Any:
+        """Call a procedure that descriptors go along with."""
+        try:
+            return self._link.call_with(name, *arguments, files=files)
+        except PolyvisorError as error:
+            raise _error.of(error) from None
+
     def _made(self, name: str, value: Any) -> Any:
         """Return a value of an answer as the binding has it."""
         kind = name.rstrip("[]")
@@ -163,6 +170,12 @@ class Handle(Served):
         import uuid
 
         return str(uuid.UUID(bytes=self._named.uuid))
+
+
+def text_of(told: Any) -> str:
+    """Return characters of the protocol as text."""
+    data = told if isinstance(told, (bytes, bytearray)) else bytes(one & 0xFF for one in told)
+    return bytes(data).partition(b"\0")[0].decode(errors="replace")
 
 
 def uses(name: str, *, first: bool = True, **filled: Any) -> Any:

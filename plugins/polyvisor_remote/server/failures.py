@@ -15,6 +15,9 @@ RPC = 39
 CPU_INCOMPATIBLE = 91
 FROM_RPC = 7
 FROM_REMOTE = 13
+_FROM_NWFILTER = 33
+#: From elsewhere, libvirt's clients take these numbers for others of a libvirt of 2009.
+_OF_FILTERS = frozenset({61, 62, 63})
 LEVEL_ERROR = 2
 #: Characters of an error that are sent.
 _WORDS_MAX = 65536
@@ -148,6 +151,8 @@ def encoded(error: BaseException, scheme: str = "") -> bytes:
     prefix = PREFIXES.get(number)
     message = words if prefix is None else f"{prefix}: {words}"
     source = error.source if isinstance(error, Failure) else DOMAINS.get(scheme, FROM_REMOTE)
+    if number in _OF_FILTERS:
+        source = _FROM_NWFILTER
     template = "%s" if prefix is None else f"{prefix}: %s"
     return error_codec().encode(
         (number, source, message, LEVEL_ERROR, None, template, words, None, -1, -1, None)
