@@ -35,6 +35,13 @@ SETTINGS = (
         "schemes", list, [], "polyvisord: URI schemes that clients may open; empty: all there are"
     ),
     Setting(
+        "autostart",
+        list,
+        [],
+        "polyvisord: connections, by name or URI, of which what is marked to start with the host "
+        "is started, once for each boot",
+    ),
+    Setting(
         "unix_mode",
         str,
         "0700",

@@ -172,6 +172,14 @@ class Driver(ABC):
     def support(self) -> SupportTable:
         """Return what works on this connection."""
 
+    def first_of_boot(self) -> bool:
+        """Say whether nobody has asked this since the host was booted.
+
+        Whoever is told so starts what is marked to start with the host, in whatever process.
+        Unless a driver says something else, somebody else does that.
+        """
+        return False
+
     def host_times(self, cpu: int | None) -> CpuTimes:
         """Return for how long a CPU of the host, or all of them, did what.
 

@@ -182,6 +182,10 @@ class LocalDriver(Driver):
         self._made: list[Any] = []
         self._making = RLock()
 
+    def first_of_boot(self) -> bool:
+        """Say whether nobody has asked this of these domains since the host was booted."""
+        return self.home.first_of_boot()
+
     def hold(self, uuid: UUID, operation: str) -> Hold:
         """Lock a domain for an operation of the plugin's own; use it in a ``with`` block.
 

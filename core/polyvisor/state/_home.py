@@ -48,6 +48,7 @@ class Home:
         self.jobs = jobs
         self.roots = roots
         self._scratch: _Scratch | None = None
+        self._asked = False
 
     @classmethod
     def on_disk(cls, roots: Roots) -> Home:
@@ -101,6 +102,25 @@ class Home:
         path = self.run_dir(number)
         if path is not None:
             private_folder(path)
+
+    def first_of_boot(self) -> bool:
+        """Say whether nobody has asked this since the host was booted; in memory, at all."""
+        if self.roots is None:
+            first, self._asked = not self._asked, True
+            return first
+        import fcntl
+
+        booted = boot_id().encode()
+        fd = os.open(f"{self.roots.state}/boot", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if os.read(fd, 256) == booted:
+                return False
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, booted, 0)
+            return True
+        finally:
+            os.close(fd)
 
     def log_dir(self) -> str | None:
         """Return the folder for logs, which exists."""

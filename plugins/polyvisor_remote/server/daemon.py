@@ -8,9 +8,11 @@ import os
 import signal
 import socket
 import time
+from threading import Thread
 from typing import TYPE_CHECKING
 
-from polyvisor.errors import ConfigError
+import polyvisor
+from polyvisor.errors import ConfigError, PolyvisorError
 from polyvisor_remote.server.listening import Listener, TcpListener, UnixListener
 from polyvisor_remote.server.opening import guard, opener
 from polyvisor_remote.server.scram import Users
@@ -41,6 +43,7 @@ class Daemon:
         self._read = read
         config, settings = read()
         self._settings = settings
+        self._config = config
         self._open = opener(config, settings.schemes)
         self.server = Server(
             lambda target, readonly: self._open(target, readonly),
@@ -77,7 +80,22 @@ class Daemon:
         self.server.start()
         for listener in listeners:
             self.server.listen(listener)
+        if self._settings.autostart:
+            # Clients need not wait for that.
+            Thread(target=self._start_marked, name="polyvisord-autostart", daemon=True).start()
         return [listener.where for listener in listeners]
+
+    def _start_marked(self) -> None:
+        """Start what is marked to start with the host, unless that was done since it was booted."""
+        from polyvisor_remote.server.autostart import start_marked
+
+        for target in self._settings.autostart:
+            try:
+                with polyvisor.open(target, config=self._config) as connection:
+                    if connection.driver.first_of_boot():
+                        start_marked(connection)
+            except PolyvisorError as error:
+                log.error("nothing of %s starts with the host: %s", target, error.message)
 
     def run(self) -> None:
         """Serve until a signal ends it: SIGTERM and SIGINT stop, SIGHUP reads anew."""

@@ -75,6 +75,7 @@ class Settings:
     Attributes:
         listen: addresses.
         schemes: URI schemes that clients may open; empty: all that plugins have.
+        autostart: connections of which what is marked starts with the host.
         unix_mode: permissions of local sockets; where polkit is asked, everybody may connect
             unless something else is said.
         unix_ro_mode: those of read-only ones.
@@ -97,6 +98,7 @@ class Settings:
 
     listen: tuple[Address, ...] = ()
     schemes: tuple[str, ...] = ()
+    autostart: tuple[str, ...] = ()
     unix_mode: int = 0o700
     unix_ro_mode: int = 0o777
     unix_group: str | None = None
@@ -152,6 +154,7 @@ class Settings:
         table = {name: value for name, value in attrs.asdict(self).items() if value is not None}
         table["listen"] = [str(address) for address in self.listen]
         table["schemes"] = list(self.schemes)
+        table["autostart"] = list(self.autostart)
         for name in ("unix_mode", "unix_ro_mode"):
             table[name] = f"{table[name]:04o}"
         return table
@@ -168,7 +171,7 @@ class _Reader:
         given = self._table[name]
         if name == "listen":
             return tuple(self._address(text) for text in self._texts(name, given))
-        if name == "schemes":
+        if name in ("schemes", "autostart"):
             return tuple(self._texts(name, given))
         if name in ("unix_mode", "unix_ro_mode"):
             return self._mode(name, given)
