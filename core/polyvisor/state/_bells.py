@@ -63,7 +63,6 @@ class SocketBells(Bells):
 
     def __init__(self, folder: str) -> None:
         self._folder = folder
-        self._speaker: socket.socket | None = None
         self._mutex = threading.Lock()
         self._count = 0
 
@@ -93,17 +92,15 @@ class SocketBells(Bells):
             return
         if not names:
             return
-        with self._mutex, suppress(FileNotFoundError):
-            if self._speaker is None:
-                import socket
+        import socket
 
-                self._speaker = socket.socket(
-                    socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK
-                )
+        # One of its own each time: whoever rings when all else is closed leaves nothing behind.
+        speaker = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        with speaker, suppress(FileNotFoundError):
             for name in names:
                 with address_in(self._folder, name) as address:
                     try:
-                        self._speaker.sendto(b"!", address)
+                        speaker.sendto(b"!", address)
                     except BlockingIOError:
                         pass  # It is full, so whoever hears it has yet to look.
                     except ConnectionRefusedError:
@@ -113,10 +110,7 @@ class SocketBells(Bells):
                         pass  # It was taken down just now.
 
     def close(self) -> None:
-        with self._mutex:
-            if self._speaker is not None:
-                self._speaker.close()
-                self._speaker = None
+        """Do nothing: ringing keeps nothing open."""
 
 
 class _SocketBell(Bell):
