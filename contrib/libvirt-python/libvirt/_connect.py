@@ -122,9 +122,7 @@ class virConnect(Served):
 
     def getMemoryParameters(self, flags: int = 0) -> dict[str, Any]:
         """Return how the host merges equal pages of memory."""
-        count = self._ask("node_get_memory_parameters", 0, flags).nparams
-        found = self._ask("node_get_memory_parameters", count, flags).params
-        return {one.field: one.value for one in found}
+        return self._counted("node_get_memory_parameters", lambda count: (count, flags))
 
     def createXMLWithFiles(self, xmlDesc: str, files: list[int], flags: int = 0) -> Any:
         """Start a domain with descriptors of its first process."""
@@ -144,7 +142,7 @@ class virConnect(Served):
         """Return what memory of a node is used for, or of all of them (-1)."""
         return self._counted("node_get_memory_stats", lambda count: (count, cellNum, flags))
 
-    def _counted(self, name: str, arguments: Any) -> dict[str, int]:
+    def _counted(self, name: str, arguments: Any) -> dict[str, Any]:
         count = self._ask(name, *arguments(0)).nparams
         return {one.field: one.value for one in self._ask(name, *arguments(count)).params}
 

@@ -25,6 +25,14 @@ def cpus_of(data: bytes, count: int) -> list[bool]:
     return [bool(bits >> number & 1) for number in range(count)]
 
 
+def _each(data: bytes, several: int, count: int) -> list[tuple[bool, ...]]:
+    """Return several such maps that stand one behind the other."""
+    length = -(-count // 8)
+    return [
+        tuple(cpus_of(data[at : at + length], count)) for at in range(0, several * length, length)
+    ]
+
+
 def _sets(what: str, *, of: str | None = None, most: int = 16) -> Any:
     """Return a method that sets parameters, each of the type of the one that is there.
 
@@ -70,24 +78,18 @@ class Limited(Handle):
 
     def vcpus(self) -> tuple[list[tuple[int, ...]], list[tuple[bool, ...]]]:
         """Return number, state, time and CPU of each vCPU, and on which CPUs it may run."""
-        count, length = self._host_cpus(), -(-self._host_cpus() // 8)
+        count = self._host_cpus()
         most = self._ask("domain_get_info", self._ref).nrVirtCpu
-        found = self._ask("domain_get_vcpus", self._ref, most, length)
-        maps = [
-            tuple(cpus_of(found.cpumaps[at : at + length], count))
-            for at in range(0, len(found.info) * length, length)
-        ]
+        found = self._ask("domain_get_vcpus", self._ref, most, -(-count // 8))
+        maps = _each(found.cpumaps, len(found.info), count)
         return [tuple(one) for one in found.info], maps
 
     def vcpuPinInfo(self, flags: int = 0) -> list[tuple[bool, ...]]:
         """Return of each vCPU on which CPUs it may run."""
-        count, length = self._host_cpus(), -(-self._host_cpus() // 8)
+        count = self._host_cpus()
         most = self._ask("domain_get_vcpus_flags", self._ref, flags | 4).num
-        found = self._ask("domain_get_vcpu_pin_info", self._ref, most, length, flags)
-        return [
-            tuple(cpus_of(found.cpumaps[at : at + length], count))
-            for at in range(0, found.num * length, length)
-        ]
+        found = self._ask("domain_get_vcpu_pin_info", self._ref, most, -(-count // 8), flags)
+        return _each(found.cpumaps, found.num, count)
 
     def pinVcpu(self, vcpu: int, cpumap: tuple[bool, ...]) -> int:
         """Let a vCPU run on those CPUs only that are true."""
