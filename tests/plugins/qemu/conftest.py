@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -197,6 +198,16 @@ class Hosts:
             except OSError:
                 continue
         return found
+
+    @staticmethod
+    def kill(pid: int) -> None:
+        """Kill a process and wait for its end, when all that it had open is closed."""
+        fd = os.pidfd_open(pid)
+        try:
+            os.kill(pid, signal.SIGKILL)
+            assert select.select([fd], [], [], 10)[0], f"process {pid} does not end"
+        finally:
+            os.close(fd)
 
     def start_process(
         self, code: str, *arguments: str, env: dict[str, str] | None = None

@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -115,7 +114,7 @@ def test_destination_killed(hosts: Hosts) -> None:
 
     def kill() -> None:
         (theirs,) = set(hosts.processes()) - {ours}
-        os.kill(theirs, signal.SIGKILL)
+        hosts.kill(theirs)
 
     with pytest.raises(MigrationError, match="the domain is on the source as before") as caught:
         domain.migrate(destination, bandwidth=SLOW, progress=hosts.once_sending(kill))
@@ -233,10 +232,7 @@ def test_destination_dies_in_prepare(
 
     def kill_first(*arguments: Any, **more: Any) -> None:
         (theirs,) = set(hosts.processes()) - {ours}
-        os.kill(theirs, signal.SIGKILL)
-        deadline = time.monotonic() + 10
-        while hosts.processes() != [ours] and time.monotonic() < deadline:
-            time.sleep(0.01)
+        hosts.kill(theirs)
         tell(*arguments, **more)
 
     monkeypatch.setattr(module, name, kill_first)

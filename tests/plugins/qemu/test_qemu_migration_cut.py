@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -181,7 +180,7 @@ def test_the_destination_is_lost(hosts: Hosts, wire: Wire) -> None:
         def lose() -> None:
             wire.set("down")
             (theirs,) = set(hosts.processes()) - {ours}
-            os.kill(theirs, signal.SIGKILL)
+            hosts.kill(theirs)
             wire.daemons["b"].kill()
 
         with pytest.raises(PolyvisorError):

@@ -165,7 +165,7 @@ def test_the_destination_dies_at_a_phase(
 
     def kill_first(*arguments: Any, **more: Any) -> Any:
         for theirs in set(hosts.processes()) - {ours}:
-            os.kill(theirs, signal.SIGKILL)
+            hosts.kill(theirs)
         return act(*arguments, **more)
 
     monkeypatch.setattr(part, phase, kill_first)

@@ -360,7 +360,7 @@ def test_the_destination_dies_after_the_switch(hosts: Hosts) -> None:
     def kill() -> None:
         hosts.wait_for_count()
         (theirs,) = set(hosts.processes()) - {ours}
-        os.kill(theirs, signal.SIGKILL)
+        hosts.kill(theirs)
 
     with pytest.raises(MigrationError, match="its guest was lost there") as caught:
         domain.migrate(
