@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from polyvisor.errors import HypervisorError
+from polyvisor_qemu.qmp import written
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -249,7 +250,7 @@ def answers(
     ]  # fmt: skip
     asked = [("qmp_capabilities", {}), *questions, ("quit", {})]
     text = "".join(
-        json.dumps({"execute": name, "arguments": given, "id": number}) + "\n"
+        written({"execute": name, "arguments": given, "id": number}).decode()
         for number, (name, given) in enumerate(asked)
     )
     try:

@@ -7,6 +7,7 @@ from cgroups and ``/proc`` comes from ``/proc`` here.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Collection, Sequence
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
@@ -61,11 +62,47 @@ _NET_SAME = {name: (column + 8) % 16 for name, column in _NET.items()}
 
 # Each costs a descriptor meanwhile.
 _AT_ONCE = 64
-# What QEMU said of the vCPUs of its guests, by its process, with how many these are.
+#: Seconds for which a balloon's figures are taken from the last answer, where QEMU does not ask
+#: the guest for them: its driver tells them once, as it begins.
+_TOLD_ONCE = 10.0
 _KNOWN_MOST = 4096
-_threads: dict[tuple[int, int], tuple[int, list[dict[str, Any]]]] = {}
-# And of the types of KVM's counters.
-_schemas: dict[tuple[int, int], list[dict[str, Any]]] = {}
+
+
+@attrs.define
+class _Known:
+    """What a QEMU has said that it need not be asked for again.
+
+    Attributes:
+        cpus: its vCPUs' threads.
+        schemas: the types of KVM's counters.
+        balloon: the balloon's figures.
+        balloon_at: when they were told (monotonic).
+    """
+
+    cpus: list[dict[str, Any]] | None = None
+    schemas: list[dict[str, Any]] | None = None
+    balloon: dict[str, Any] | None = None
+    balloon_at: float = 0.0
+
+    @classmethod
+    def of(cls, guest: Guest) -> _Known:
+        """Return what is known of a guest's QEMU."""
+        place = guest.runtime["pid"], guest.runtime["started"]
+        found = _known.get(place)
+        if found is None:
+            if len(_known) >= _KNOWN_MOST:
+                _known.clear()
+            found = _known[place] = cls()
+        return found
+
+    def threads(self, guest: Guest) -> list[dict[str, Any]] | None:
+        """Return what QEMU said of a guest's vCPUs, if there are as many as then."""
+        cpus = self.cpus
+        return cpus if cpus is not None and len(cpus) == guest.spec.vcpus else None
+
+
+# By process.
+_known: dict[tuple[int, int], _Known] = {}
 #: Whether the kernel counts how long threads wait (sched_debug's ``wait_sum``).
 _WAITS = "/proc/sys/kernel/sched_schedstats"
 
@@ -111,6 +148,7 @@ class _Asked:
 
     Attributes:
         guest: the guest.
+        known: what need not be asked for again.
         commands: by what they are asked for.
         sizes: capacity and size of the image of each disk, if QEMU need not be asked for them.
         groups: see :func:`figures`.
@@ -118,6 +156,7 @@ class _Asked:
     """
 
     guest: Guest
+    known: _Known
     commands: dict[str, Command]
     sizes: list[tuple[int, int]] | None
     groups: frozenset[str] | None
@@ -126,24 +165,31 @@ class _Asked:
     @classmethod
     def of(cls, guest: Guest, groups: frozenset[str] | None, backing: bool) -> _Asked:
         spec = guest.spec
+        known = _Known.of(guest)
         commands: dict[str, Command] = {"status": ("query-status", {})}
 
         def wanted(*names: str) -> bool:
             return groups is None or not groups.isdisjoint(names)
 
-        if wanted("vcpu", "cpu") and _known_threads(guest) is None:
+        if wanted("vcpu", "cpu") and known.threads(guest) is None:
             commands["cpus"] = ("query-cpus-fast", {})
         balloon = spec.devices.memballoon
         if wanted("balloon") and (balloon is None or balloon.model != "none"):
-            path = f"/machine/peripheral/{(balloon and balloon.alias) or 'balloon0'}"
             commands["size"] = ("query-balloon", {})
-            commands["balloon"] = ("qom-get", {"path": path, "property": "guest-stats"})
+            told_once = balloon is None or not balloon.stats_period
+            if (
+                not told_once
+                or known.balloon is None
+                or time.monotonic() - known.balloon_at > _TOLD_ONCE
+            ):
+                path = f"/machine/peripheral/{(balloon and balloon.alias) or 'balloon0'}"
+                commands["balloon"] = ("qom-get", {"path": path, "property": "guest-stats"})
         sizes: list[tuple[int, int]] | None = []
         if spec.devices.disks and wanted("block"):
             commands["counts"] = ("query-blockstats", {})
-            known = [local_sizes(disk) for disk in spec.devices.disks]
-            sizes = [one for one in known if one is not None]
-            if len(sizes) < len(known):
+            local = [local_sizes(disk) for disk in spec.devices.disks]
+            sizes = [one for one in local if one is not None]
+            if len(sizes) < len(local):
                 sizes = None
             if sizes is None or backing:
                 commands["nodes"] = ("query-block", {})
@@ -152,13 +198,13 @@ class _Asked:
         if wanted("dirtyrate"):
             commands["dirtyrate"] = ("query-dirty-rate", {})
         if spec.type == "kvm":
-            if wanted("vcpu", "cpu", "vm") and _identity(guest) not in _schemas:
+            if wanted("vcpu", "cpu", "vm") and known.schemas is None:
                 commands["schemas"] = counters.SCHEMAS
             if wanted("vcpu", "cpu"):
                 commands["kvm.vcpu"] = counters.kvm_asked("vcpu")
             if wanted("vm"):
                 commands["kvm.vm"] = counters.kvm_asked("vm")
-        return cls(guest, commands, sizes, groups, backing)
+        return cls(guest, known, commands, sizes, groups, backing)
 
     def wants(self, group: str) -> bool:
         """Say whether a group is wanted."""
@@ -168,7 +214,7 @@ class _Asked:
 def _figures(
     hypervisor: QemuHypervisor, asked: _Asked, told: list[Any] | HypervisorError, wires: _Wires
 ) -> Figures | None:
-    guest = asked.guest
+    guest, known = asked.guest, asked.known
     seen = hypervisor.observe(guest, deep=False)
     if seen.state is DomainState.SHUTOFF:
         return Figures(seen, 0, None)
@@ -192,10 +238,12 @@ def _figures(
         if "size" in answers:
             more["balloon.current"] = answers["size"]["actual"] // 1024
         if "balloon" in answers:
-            more |= _balloon(answers["balloon"])
+            known.balloon, known.balloon_at = answers["balloon"], time.monotonic()
+        if "size" in answers and known.balloon is not None:
+            more |= _balloon(known.balloon)
         if "cpus" in answers:
-            _remember_threads(guest, answers["cpus"])
-        cpus = answers.get("cpus", _known_threads(guest))
+            known.cpus = answers["cpus"]
+        cpus = answers.get("cpus", known.threads(guest))
         if cpus is not None and asked.wants("vcpu"):
             more |= _vcpus(pid, cpus)
         if asked.wants("block"):
@@ -223,35 +271,15 @@ def _kvm(asked: _Asked, answers: dict[str, Any], cpus: Sequence[dict[str, Any]])
             "cpu.haltpoll.success.time": 0,
             "cpu.haltpoll.fail.time": 0,
         }
-    place = _identity(asked.guest)
     if "schemas" in answers:
-        if len(_schemas) >= _KNOWN_MOST:
-            _schemas.clear()
-        _schemas[place] = answers["schemas"]
+        asked.known.schemas = answers["schemas"]
     told = [*answers.get("kvm.vcpu", ()), *answers.get("kvm.vm", ())]
     if told:
-        counted = dict(counters.of_kvm(told, _schemas.get(place, ()), cpus))
+        counted = dict(counters.of_kvm(told, asked.known.schemas or (), cpus))
         found |= {
             name: value for name, value in counted.items() if asked.wants(name.partition(".")[0])
         }
     return found
-
-
-def _identity(guest: Guest) -> tuple[int, int]:
-    return guest.runtime["pid"], guest.runtime["started"]
-
-
-def _known_threads(guest: Guest) -> list[dict[str, Any]] | None:
-    """Return what QEMU said of a guest's vCPUs, if there are as many as then."""
-    count, cpus = _threads.get(_identity(guest), (0, None))
-    return cpus if count == guest.spec.vcpus else None
-
-
-def _remember_threads(guest: Guest, cpus: list[dict[str, Any]]) -> None:
-    if len(cpus) == guest.spec.vcpus:
-        if len(_threads) >= _KNOWN_MOST:
-            _threads.clear()
-        _threads[_identity(guest)] = len(cpus), cpus
 
 
 def _fields(path: str) -> list[str]:
