@@ -563,10 +563,13 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         return tell(self, phase, facts, guest, options, definition)
 
     def about_to_leave(self, guest: Guest) -> None:
-        """See :func:`polyvisor_qemu.viewers.wait_for_viewers`."""
+        """Wait for viewers (:mod:`polyvisor_qemu.viewers`), and begin to kill QEMU."""
         from polyvisor_qemu.viewers import wait_for_viewers
 
         wait_for_viewers(self, guest)
+        process = self.process(guest)
+        if process is not None and not guest.runtime.get("moved"):
+            process.doom()
 
     def told_statistics(self, cookie: bytes | None) -> Mapping[str, int] | None:
         """Read libvirt's cookie."""

@@ -180,7 +180,6 @@ def send(
     def left(action: str) -> float | None:
         return max(0.0, until[action] - time.monotonic()) if action in until else None
 
-    job.report("memory")
     try:
         with hypervisor.monitor(guest) as monitor, ExitStack() as opened:
             mirrors = None
@@ -209,6 +208,8 @@ def send(
                 DOWNTIME if options.downtime is None else options.downtime,
             )
             stream.begin_out(monitor, guest, where, "migrate", means, limited)
+            # Whoever is told of it may take a while, in which it flows.
+            job.report("memory")
             info = stream.wait_out(
                 monitor,
                 guest,

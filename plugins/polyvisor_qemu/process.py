@@ -83,6 +83,14 @@ class Process:
         _reap((self.pid,))
         return ended
 
+    def doom(self) -> None:
+        """Kill it without waiting for its end."""
+        fd = self.fd()
+        if fd is not None:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
+            os.close(fd)
+
     def kill(self) -> None:
         """End it at once and wait for that."""
         fd = self.fd()

@@ -77,7 +77,9 @@ def ready(monitor: Monitor, guest: Guest, *, incoming: bool = False) -> None:
         guest: whose it is; its runtime facts say from then on that it was told.
         incoming: it waits for a stream, and tells of that already.
     """
-    monitor.post(*(() if incoming else (EVENTS,)), limits())
+    # The rest is as it is said here by QEMU's own default.
+    bandwidth = "migrate-set-parameters", {"max_bandwidth": UNLIMITED}
+    monitor.post(*(() if incoming else (EVENTS,)), bandwidth)
     guest.runtime[_READY] = True
 
 

@@ -28,6 +28,7 @@ from polyvisor.state import NewEvent
 from polyvisor.states import DomainState, StateReason
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from uuid import UUID
 
     from polyvisor.jobs import Job, JobProgress
@@ -49,6 +50,10 @@ __all__ = [
 ]
 
 
+#: What a running domain says that has come by a migration.
+_TAKEN = frozenset({StateReason.MIGRATED, StateReason.POSTCOPY, StateReason.POSTCOPY_FAILED})
+
+
 class Departure:
     """A domain on its way out, held from begin to confirm.
 
@@ -62,6 +67,7 @@ class Departure:
         self._figures: dict[str, int] | None = None
         self._job = job
         self._passes = 0
+        self._secured = False
         self._rest: Rest | None = None
         self._hold = keeper.hold(uuid, "migrate")
         try:
@@ -151,11 +157,13 @@ class Departure:
     ) -> bytes | None:
         """Send the guest; it stands still here when this returns."""
         hold = self._hold
-        # From here on the destination is asked who has the domain. That is on the disk before
-        # anything flows, so that nothing has to be flushed while the guest stands still.
-        self._phase("performing")
+        # From here on the destination is asked who has the domain. That is on the disk before the
+        # destination may take it; it is written there while the stream begins, so that nothing has
+        # to be flushed while the guest stands still.
+        self._phase("performing", durable=False)
         hypervisor = migrates_guests(self._keeper.hypervisor)
         if options.offline:
+            self._secure()
             facts = Cookie(self._migration).to_bytes()
             return hypervisor.tell("perform", facts, guest=None, options=options)
         if uri is None:
@@ -178,9 +186,11 @@ class Departure:
         if not options.live and hold.known.state in LIVELY and not stops_itself:
             self._keeper.hypervisor.suspend(hold.guest)
             self._standing_still()
+        job.listen(lambda _: self._secure())
         if options.post_copy:
             job.listen(self._heard)
         figures = hypervisor.send_with(hold.guest, uri, version, options, job, cookie)
+        self._secure()
         if self._switched:
             note_leaving(hold, PostCopy.FLOWING)
         else:
@@ -226,8 +236,14 @@ class Departure:
             **more,
         )
 
-    def _phase(self, phase: str) -> None:
-        self._hold.change(intent=self._at(phase), durable=True)
+    def _phase(self, phase: str, *, durable: bool = True) -> None:
+        self._hold.change(intent=self._at(phase), durable=durable)
+
+    def _secure(self) -> None:
+        """Have what is recorded of the migration on the disk."""
+        if not self._secured:
+            self._hold.change(durable=True)
+            self._secured = True
 
     def _sent(self) -> None:
         if self._hold.known.state in LIVELY:
@@ -252,8 +268,8 @@ class Departure:
             if not cancelled:
                 if self._rest is not None:
                     self._wait_for(self._rest)
-                record, done = hold.known, self._statistics(cookie)
-                let_go(hold, None if done is None else done.to_json())
+                record = hold.known
+                done = let_go(hold, lambda: self._statistics(cookie))
                 if done is not None:
                     kind, figures = EventKind.JOB_COMPLETED, dict(done.figures)
                     self._keeper.note(NewEvent(hold.uuid, record.name, kind, "migration", figures))
@@ -316,7 +332,8 @@ class Departure:
                 raise _taken_over(intent)
             if record.intent.get("owner") != "destination":
                 raise unsettled(hold)
-            raise _taken_over(intent)
+            peer = intent["peer"] or "its destination"
+            raise _over_there(_in_two_halves(record.intent, peer, record.reason))
         if intent["phase"] == "sent":
             # The destination has all it needs. Whoever says "cancelled" may have lost its
             # connection in the very moment of the commit: better ask.
@@ -331,8 +348,14 @@ class Departure:
 
 
 def _taken_over(intent: dict[str, Any]) -> MigrationError:
+    return _over_there(
+        f"the destination {intent['peer']} had taken the domain over already; it is there"
+    )
+
+
+def _over_there(why: str) -> MigrationError:
     return MigrationError(
-        f"migrate: the destination {intent['peer']} had taken the domain over already; it is there",
+        f"migrate: {why}",
         phase="confirm",
         side="source",
         owner="destination",
@@ -352,12 +375,17 @@ def _as_over_there(spec: DomainSpec, options: MigrationOptions) -> DomainSpec:
     return spec if options.name is None else attrs.evolve(spec, name=options.name)
 
 
-def let_go(hold: Hold, job: str | None = None) -> None:
+def let_go(
+    hold: Hold, figures: Callable[[], JobStatistics | None] = lambda: None
+) -> JobStatistics | None:
     """End the guest here: the domain is the destination's.
 
     Args:
         hold: the domain.
-        job: the figures of its migration, if they are known.
+        figures: says how its migration went, while the guest ends.
+
+    Returns:
+        What that said.
     """
     record = hold.known
     intent = record.intent
@@ -365,16 +393,19 @@ def let_go(hold: Hold, job: str | None = None) -> None:
     happened: list[Happened] = []
     if record.active:
         migrates_guests(hold.keeper.hypervisor).about_to_leave(hold.guest)
+    done = figures()
+    if record.active:
         hold.keeper.hypervisor.destroy(hold.guest)
         happened.append((EventKind.STOPPED, "migrated"))
     forget = bool(intent["undefine"]) and record.persistent
     if forget:
         happened.append((EventKind.UNDEFINED, "removed"))
     if record.active or forget:
-        kept: dict[str, Any] = {} if job is None else {"job": job}
+        kept: dict[str, Any] = {} if done is None else {"job": done.to_json()}
         hold.end(StateReason.MIGRATED, *happened, durable=True, forget=forget, **kept)
     else:
         hold.change(intent=None, durable=True)
+    return done
 
 
 def take_back(hold: Hold) -> None:
@@ -444,7 +475,7 @@ def ask(hold: Hold) -> Outcome | None:
     """Ask the destination what became of a migration; ``None`` if it cannot be asked.
 
     One that keeps no outcomes, such as libvirt, has the domain from prepare on until it gives it
-    up: if it has none, it has aborted.
+    up: if it has none, it has aborted, and if it runs it and says why, it has finished.
     """
     from polyvisor.connection import open as open_connection
 
@@ -454,9 +485,14 @@ def ask(hold: Hold) -> Outcome | None:
     with suppress(PolyvisorError), open_connection(intent["peer"]) as peer:
         if peer.driver.migration is not None:
             answer = peer.driver.migration.outcome(intent["id"])
-            if answer is Outcome.UNKNOWN and not peer.driver.domains.exists(hold.uuid):
+            if answer is not Outcome.UNKNOWN:
+                return answer
+            domains = peer.driver.domains
+            if not domains.exists(hold.uuid):
                 return Outcome.ABORTED
-            return answer
+            status = domains.status(hold.uuid)
+            taken = status.state in LIVELY and status.reason in _TAKEN
+            return Outcome.FINISHED if taken else answer
     return None
 
 

@@ -121,7 +121,7 @@ class ResumedDeparture:
                 return
             record = hold.known
             done = final("migration", sent(self._job, rest_of(hold, self._rest), None))
-            let_go(hold, done.to_json())
+            let_go(hold, lambda: done)
             kind, figures = EventKind.JOB_COMPLETED, dict(done.figures)
             self._keeper.note(NewEvent(hold.uuid, record.name, kind, "migration", figures))
         finally:

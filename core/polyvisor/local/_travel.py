@@ -252,8 +252,8 @@ class MigratesGuests(ABC):
     def about_to_leave(self, guest: Guest) -> None:  # noqa: B027
         """Source: the destination has the domain, and what is left of the guest is destroyed next.
 
-        Nothing to do unless somebody still follows the guest there. May take a while; must not
-        fail.
+        Nothing to do unless somebody still follows the guest there, or the end of a guest takes
+        time, in which case it may be begun here. May take a while; must not fail.
         """
 
     @abstractmethod
