@@ -563,13 +563,10 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
         return tell(self, phase, facts, guest, options, definition)
 
     def about_to_leave(self, guest: Guest) -> None:
-        """Wait for viewers (:mod:`polyvisor_qemu.viewers`), and begin to kill QEMU."""
-        from polyvisor_qemu.viewers import wait_for_viewers
+        """See :func:`polyvisor_qemu.migration.leave`."""
+        from polyvisor_qemu.migration import leave
 
-        wait_for_viewers(self, guest)
-        process = self.process(guest)
-        if process is not None and not guest.runtime.get("moved"):
-            process.doom()
+        leave(self, guest)
 
     def told_statistics(self, cookie: bytes | None) -> Mapping[str, int] | None:
         """Read libvirt's cookie."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from polyvisor.local import Guest
     from polyvisor.model import DomainSpec
     from polyvisor_qemu.hypervisor import QemuHypervisor
+    from polyvisor_qemu.qmp import Monitor
 
 __all__ = ["connected", "from_here", "listen_at", "receive", "received", "send", "take_back"]
 
@@ -207,9 +208,16 @@ def send(
                 options.bandwidth or UNLIMITED,
                 DOWNTIME if options.downtime is None else options.downtime,
             )
-            stream.begin_out(monitor, guest, where, "migrate", means, limited)
-            # Whoever is told of it may take a while, in which it flows.
-            job.report("memory")
+            stream.begin_out(
+                monitor,
+                guest,
+                where,
+                "migrate",
+                means,
+                limited,
+                # Whoever is told of it may take a while, in which it flows.
+                meanwhile=lambda: job.report("memory"),
+            )
             info = stream.wait_out(
                 monitor,
                 guest,
@@ -233,8 +241,10 @@ def received(hypervisor: QemuHypervisor, guest: Guest, timeout: float) -> None:
     """Wait until QEMU has read the whole stream."""
     try:
         with hypervisor.monitor(guest) as monitor:
-            # What says that all has come, and what means to turn off, in one round trip.
             as_made = is_ready(guest)
+            if as_made and "served" not in guest.runtime and _has_said_so(monitor):
+                return
+            # What says that all has come, and what means to turn off, in one round trip.
             info, *asked = monitor.ask(("query-migrate", {}), *(() if as_made else ASKED))
             if isinstance(info, QmpError):
                 raise info
@@ -258,6 +268,24 @@ def received(hypervisor: QemuHypervisor, guest: Guest, timeout: float) -> None:
         raise HypervisorError(
             told.message, domain=guest.name, native_message=told.native_message
         ) from error
+
+
+def _has_said_so(monitor: Monitor) -> bool:
+    """Say whether a destination's QEMU has told already that it has read all of a stream."""
+    while (event := monitor.next_event(0)) is not None:
+        if event["event"] == "MIGRATION" and event["data"]["status"] == "completed":
+            return True
+    return False
+
+
+def leave(hypervisor: QemuHypervisor, guest: Guest) -> None:
+    """Source: wait for those who look at a guest's screen, and then have its QEMU end."""
+    from polyvisor_qemu.viewers import wait_for_viewers
+
+    wait_for_viewers(hypervisor, guest)
+    process = hypervisor.process(guest)
+    if process is not None and not guest.runtime.get("moved"):
+        process.doom()
 
 
 def take_back(hypervisor: QemuHypervisor, guest: Guest) -> None:

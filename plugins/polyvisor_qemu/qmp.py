@@ -20,8 +20,8 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, Self
 
 from polyvisor.errors import HypervisorError, Timeout
@@ -163,7 +163,14 @@ class Monitor:
             Timeout: no answer came.
             Gone: QEMU is gone.
         """
+        with self.telling(*commands, fds=fds):
+            pass
+
+    @contextmanager
+    def telling(self, *commands: Command, fds: tuple[int, ...] = ()) -> Iterator[None]:
+        """Do :meth:`execute_all`; the answers are waited for at the end of a ``with`` block."""
         first = self._send_off(commands, fds)
+        yield
         refused: QmpError | None = None
         for number, (name, _) in enumerate(commands, first):
             try:

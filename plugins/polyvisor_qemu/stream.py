@@ -51,6 +51,7 @@ def begin_out(
     fdname: str,
     means: Sequence[Command] = (),
     limited: Command | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> None:
     """Let QEMU begin to write a guest.
 
@@ -61,6 +62,7 @@ def begin_out(
         fdname: a name for the descriptor, for :func:`abandon`.
         means: what tells it how.
         limited: its limits (:func:`polyvisor_qemu.readiness.limits`).
+        meanwhile: is called as soon as it is told; what that does may take a while.
 
     Raises:
         QmpError: QEMU refuses; it writes nothing.
@@ -70,9 +72,10 @@ def begin_out(
     if not isinstance(where, str):
         told.append(("getfd", {"fdname": fdname}))
     try:
-        monitor.execute_all(
+        with monitor.telling(
             *told, ("migrate", {"uri": uri}), fds=() if isinstance(where, str) else (where,)
-        )
+        ):
+            meanwhile()
     except QmpError:
         with suppress(PolyvisorError):
             cancel(monitor)

@@ -68,6 +68,7 @@ class Arrival:
         assert self._spec.uuid is not None
         self.uuid = self._spec.uuid
         self._job = Job("migration in")
+        self._figures: dict[str, int] | None = None
         self._refuse_ourselves()
         self._hold = keeper.hold(self.uuid, "migrate", may_be_missing=True)
         try:
@@ -218,30 +219,26 @@ class Arrival:
                 with suppress(PolyvisorError):
                     self._hypervisor.heed(hold.guest, cookie)
                 with suppress(PolyvisorError):  # Recorded, and tried anew at the next look.
-                    self._run()
+                    self._run(cookie, received)
                     if ARRIVED in hold.guest.runtime:
                         follow(hold)  # What came before it was ours was not listened to.
             with suppress(PolyvisorError):
-                statistics = self._statistics(cookie, received)
-                return Finished(self.uuid, self._told("finish", statistics=statistics))
+                return Finished(self.uuid, self._told("finish", statistics=self._figures))
             return Finished(self.uuid)
         finally:
             self._posting.close()
             self._job.close()
             hold.release()
 
-    def _statistics(self, cookie: bytes | None, received: int) -> dict[str, int] | None:
-        """Keep what the source says of how it went, and return that with what only we know."""
-        if self._options.offline:
-            return None
+    def _job_done(self, cookie: bytes | None, received: int) -> str | None:
+        """Return what is to be kept of how it went: what the source says, and what only we know."""
         read = Cookie.from_bytes(self._hypervisor.told(cookie)[0], "finish", "destination")
         found = read.statistics if read is not None else self._hypervisor.told_statistics(cookie)
         told = travelling(found)
         if told is None:
             return None
-        self._hold.guest.statistics = figures = arrived(told, received)
-        self._hold.change(job=final("migration in", figures).to_json())
-        return figures
+        self._hold.guest.statistics = self._figures = arrived(told, received)
+        return final("migration in", self._figures).to_json()
 
     def _commit(self, persistent_xml: str | None) -> None:
         """Record, durably and at once, that the domain is ours.
@@ -292,10 +289,16 @@ class Arrival:
         running = self._cookie.running if self._cookie is not None else True
         return running and not self._options.paused
 
-    def _run(self) -> None:
+    def _run(self, cookie: bytes | None, received: int) -> None:
         from polyvisor.local._launch import let_run
 
-        let_run(self._hold)
+        def job() -> dict[str, Any]:
+            done = None
+            with suppress(PolyvisorError):  # The guest runs, whatever is said of its way here.
+                done = self._job_done(cookie, received)
+            return {} if done is None else {"job": done}
+
+        let_run(self._hold, job)
 
     def _give_up(self) -> bool:
         """Give the domain up; return whether it cannot be, since its guest is here already."""

@@ -98,10 +98,12 @@ class Departure:
         spec = _as_over_there(attrs.evolve(document.spec(), id=None), options)
         definition = None
         if record.definition is not None:
-            kept = record.definition.spec() if record.live is not None else spec
-            if options.name is not None:
-                kept = attrs.evolve(kept, name=options.name)
-            definition = kept.to_xml()
+            if record.live is None:
+                definition = spec.to_xml()
+            elif options.name is None:
+                definition = record.definition.text()
+            else:
+                definition = attrs.evolve(record.definition.spec(), name=options.name).to_xml()
         self._definition = definition
         running = record.state in LIVELY
         hold.change(
@@ -400,11 +402,12 @@ def let_go(
     forget = bool(intent["undefine"]) and record.persistent
     if forget:
         happened.append((EventKind.UNDEFINED, "removed"))
+    # That the destination has it, it has on its disk: should this not get to ours, it is asked.
     if record.active or forget:
         kept: dict[str, Any] = {} if done is None else {"job": done.to_json()}
-        hold.end(StateReason.MIGRATED, *happened, durable=True, forget=forget, **kept)
+        hold.end(StateReason.MIGRATED, *happened, forget=forget, **kept)
     else:
-        hold.change(intent=None, durable=True)
+        hold.change(intent=None)
     return done
 
 

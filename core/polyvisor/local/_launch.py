@@ -207,8 +207,13 @@ _DETAILS = {
 }
 
 
-def let_run(hold: Hold) -> None:
-    """Carry out the intent ``run``: the guest is complete and stands still."""
+def let_run(hold: Hold, more: Callable[[], dict[str, Any]] = dict) -> None:
+    """Carry out the intent ``run``: the guest is complete and stands still.
+
+    Args:
+        hold: the domain.
+        more: gives further new values of the record's fields, once the guest runs.
+    """
     from polyvisor.state._files import remove_file
 
     intent = hold.known.intent
@@ -232,9 +237,11 @@ def let_run(hold: Hold) -> None:
         happened.append((EventKind.RESUMED, detail))
     else:
         happened.append((EventKind.SUSPENDED, "paused"))
+    changes = more()
     if intent["run"]:
-        hold.change(*happened, state=DomainState.RUNNING, reason=reason, intent=None)
+        changes |= {"state": DomainState.RUNNING, "reason": reason}
     else:
         from_snapshot = reason is StateReason.FROM_SNAPSHOT
         still = reason if from_snapshot else StateReason.USER
-        hold.change(*happened, state=DomainState.PAUSED, reason=still, intent=None)
+        changes |= {"state": DomainState.PAUSED, "reason": still}
+    hold.change(*happened, intent=None, **changes)

@@ -44,7 +44,11 @@ _FACTS = ", ".join(
     f"{name} IS NOT NULL" if name in ("definition", "live") else name for name in _COLUMNS
 )
 _INSERT = f"INSERT INTO domains VALUES ({', '.join('?' * len(_COLUMNS))})"
-_UPDATE = f"UPDATE domains SET {', '.join(f'{name} = ?' for name in _COLUMNS[1:])} WHERE uuid = ?"
+_INDEXED = ("uuid", "name", "id")
+_UPDATE = (
+    f"UPDATE domains SET {', '.join(f'{one} = ?' for one in _COLUMNS if one not in _INDEXED)} "
+    f"WHERE uuid = ? AND name = ? AND id IS ?"
+)
 _EVENTS_AT_ONCE = 500
 # Records that are remembered with their documents, so that they are not read again.
 _KNOWN_MOST = 4096
@@ -279,20 +283,26 @@ class SqliteStore(Store):
             record.job,
         )
         with self._writing(durable=durable) as connection:
-            namesake = connection.execute(
-                "SELECT uuid FROM domains WHERE name = ? AND uuid != ?", (row[1], row[0])
-            ).fetchone()
-            if namesake is not None:
-                raise AlreadyExists(
-                    f"the name {record.name!r} belongs to the domain with UUID {namesake[0]}",
-                    domain=record.name,
-                )
-            changed = connection.execute(_UPDATE, (*row[1:], row[0]))
-            if changed.rowcount == 0:
-                connection.execute(_INSERT, row)
+            self._put(connection, row)
             if outcome is not None:
                 self._put_outcome(connection, outcome[0], row[0], outcome[1])
             return self._append(connection, events)
+
+    @staticmethod
+    def _put(connection: sqlite3.Connection, row: tuple[Any, ...]) -> None:
+        uuid, name, number = row[0], row[1], row[4]
+        # What is indexed changes seldom, and is not written anew then.
+        if connection.execute(_UPDATE, (*row[2:4], *row[5:], uuid, name, number)).rowcount:
+            return
+        namesake = connection.execute(
+            "SELECT uuid FROM domains WHERE name = ? AND uuid != ?", (name, uuid)
+        ).fetchone()
+        if namesake is not None:
+            raise AlreadyExists(
+                f"the name {name!r} belongs to the domain with UUID {namesake[0]}", domain=name
+            )
+        connection.execute("DELETE FROM domains WHERE uuid = ?", (uuid,))
+        connection.execute(_INSERT, row)
 
     def remove(
         self,

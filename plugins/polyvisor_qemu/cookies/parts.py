@@ -85,6 +85,7 @@ def read(text: bytes, root: str) -> Element:
     path: list[Element] = []
     found: list[Element] = []
     parser = expat.ParserCreate()
+    parser.buffer_text = True
 
     def start(name: str, given: dict[str, str]) -> None:
         if not path and name != root:
