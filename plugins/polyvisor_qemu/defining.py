@@ -13,16 +13,24 @@ if TYPE_CHECKING:
     from polyvisor.model import DomainSpec
     from polyvisor_qemu.hypervisor import QemuHypervisor
 
-__all__ = ["check_start", "complete", "emulator_of"]
+__all__ = ["check_start", "complete", "emulator_of", "fill_in"]
 
 
 def complete(hypervisor: QemuHypervisor, spec: DomainSpec) -> DomainSpec:
-    """Fill in architecture and machine type; refuse what QEMU is not given yet.
+    """Fill in what is left open; refuse what QEMU is not given yet."""
+    from polyvisor_qemu.cmdline import build
+
+    spec = fill_in(hypervisor, spec)
+    build(spec, "qemu", hypervisor.host())
+    return spec
+
+
+def fill_in(hypervisor: QemuHypervisor, spec: DomainSpec) -> DomainSpec:
+    """Fill in architecture and machine type.
 
     With ``layout = "libvirt"`` in the plugin's settings, also all that libvirt's QEMU
     driver would make explicit.
     """
-    from polyvisor_qemu.cmdline import build
     from polyvisor_qemu.cmdline.context import refused
     from polyvisor_qemu.layout.machines import PREFERRED
 
@@ -62,7 +70,6 @@ def complete(hypervisor: QemuHypervisor, spec: DomainSpec) -> DomainSpec:
         spec = attrs.evolve(spec, devices=attrs.evolve(spec.devices, interfaces=named))
     if hypervisor.settings.get("layout") == "libvirt":
         spec = _as_libvirt(spec)
-    build(spec, "qemu", hypervisor.host())
     return spec
 
 

@@ -108,6 +108,12 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
 
         return complete(self, spec)
 
+    def complete_to_run(self, spec: DomainSpec) -> DomainSpec:
+        """Do so, and leave it to :meth:`launch` to refuse what QEMU is not given."""
+        from polyvisor_qemu.defining import fill_in
+
+        return fill_in(self, spec)
+
     def check_start(self, spec: DomainSpec) -> None:
         """See :func:`polyvisor_qemu.defining.check_start`."""
         from polyvisor_qemu.defining import check_start
@@ -366,15 +372,11 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
             process.end(FLUSHING)
         else:
             process.kill()
-        self._unplug(guest)
-        if grouped:
-            self._ungroup(process.pid)
+        self._clear(guest, process.pid if grouped else None)
 
     def ended(self, guest: Guest) -> None:
         """Remove the control groups of a guest that ended of itself."""
-        self._unplug(guest)
-        if guest.runtime.get("grouped"):
-            self._ungroup(guest.runtime["pid"])
+        self._clear(guest, guest.runtime["pid"] if guest.runtime.get("grouped") else None)
 
     def _wired(self, guest: Guest) -> bool:
         """Say whether a guest has something on the network that does not go with its QEMU."""
@@ -386,19 +388,18 @@ class QemuHypervisor(LocalHypervisor, SavesGuests, MigratesGuests, WatchesGuests
 
             wires.release(guest.run_dir)
 
-    def _unplug(self, guest: Guest) -> None:
-        """Remove what has not gone from the network with its QEMU, and run scripts for the rest."""
+    def _clear(self, guest: Guest, grouped: int | None) -> None:
+        """Remove what has not gone with a QEMU: from the network, and the groups of its process."""
         self._release(guest)
         for one in guest.spec.devices.interfaces:
             if one.type == "ethernet" and one.downscript and one.target:
                 from polyvisor_qemu.cmdline.taps import run_script
 
                 run_script(one.downscript, one.target, guest.spec, leaving=True)
+        if grouped is not None:
+            from polyvisor_qemu.cgroups import remove
 
-    def _ungroup(self, pid: int) -> None:
-        from polyvisor_qemu.cgroups import remove
-
-        remove(pid)
+            remove(grouped)
 
     def memory_and_cpu_time(self, guest: Guest) -> tuple[int, float | None]:
         """Return the memory that the definition gives, and QEMU's CPU time."""

@@ -134,17 +134,20 @@ def launch(
     }
     guest.runtime = runtime
     try:
-        with Monitor(f"{guest.run_dir}/control", timeout=timeout) as monitor:
+        with Monitor(f"{guest.run_dir}/control", timeout=timeout, wait=False) as monitor:
             # It stays open for what comes next while the domain is held.
             monitor.kept = guest.kept is not None
+            if "defer" not in more:
+                ready(monitor, guest)
+            if guest.meanwhile is not None:
+                guest.meanwhile()
+            monitor.wait()
             if made.commands:
                 monitor.execute_all(*made.commands)
             if spec.vcpu_states is not None:
                 from polyvisor_qemu.vcpus import plug, stated
 
                 plug(monitor, stated(spec))
-            if "-incoming" not in more:
-                ready(monitor, guest)
             if spec.cputune or spec.memtune or spec.blkiotune or (spec.vcpu and spec.vcpu.cpuset):
                 from polyvisor_qemu.placing import place
 

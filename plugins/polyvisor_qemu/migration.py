@@ -19,7 +19,7 @@ from polyvisor_qemu.launch import last_words
 from polyvisor_qemu.listening import host_of, kind_of, listen_tcp
 from polyvisor_qemu.means import ASKED, commands, plain
 from polyvisor_qemu.qmp import Gone, QmpError, connect
-from polyvisor_qemu.readiness import DOWNTIME, UNLIMITED, is_ready, limits, ready
+from polyvisor_qemu.readiness import DOWNTIME, UNLIMITED, is_ready, limits
 from polyvisor_qemu.telling import VIEWERS_TOLD
 
 if TYPE_CHECKING:
@@ -82,7 +82,6 @@ def receive(
                 stream.begin_in(monitor, guest, uri, means=means)
 
             if at_once:
-                ready(monitor, guest)
                 uri = f"unix:{guest.run_dir}/migration"
             else:
                 uri = listen_at(hypervisor, guest, options, listen, near=near)

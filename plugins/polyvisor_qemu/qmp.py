@@ -87,11 +87,22 @@ class Monitor:
             self._unsent = written({"execute": "qmp_capabilities", "id": self._mark})
             self._greets = True
             if wait:
-                self._send(b"", ())
-                self._greeted()
+                self.wait()
         except BaseException:
             self._socket.close()
             raise
+
+    def wait(self) -> None:
+        """Wait until QEMU has greeted.
+
+        Raises:
+            Gone: it is gone.
+            Timeout: it does not.
+            HypervisorError: it is something else.
+        """
+        if self._greets:
+            self._send(b"", ())
+            self._greeted()
 
     def _greeted(self) -> None:
         deadline = time.monotonic() + self.timeout
@@ -248,9 +259,7 @@ class Monitor:
 
     def next_event(self, timeout: float | None) -> dict[str, Any] | None:
         """Return the next event, ``None`` if none comes within ``timeout`` seconds."""
-        if self._greets:
-            self._send(b"", ())
-            self._greeted()
+        self.wait()
         if self.events:
             return self.events.popleft()
         deadline = None if timeout is None else time.monotonic() + timeout

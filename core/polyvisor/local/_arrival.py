@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from polyvisor.local._hold import Happened, Hold
     from polyvisor.local._keeper import Keeper
     from polyvisor.model import DomainSpec
+    from polyvisor.state import Posting
 
 __all__ = ["Arrival", "give_up", "settle_arrival"]
 
@@ -64,11 +65,12 @@ class Arrival:
         if not options.offline:
             need_same(self._cookie, keeper.hypervisor.name, spec.name)
         version = agree(versions, self._hypervisor.stream_versions, spec.name)
-        self._spec = completed(keeper, spec, "migrate")
+        self._spec = completed(keeper, spec, "migrate", kept=options.offline)
         assert self._spec.uuid is not None
         self.uuid = self._spec.uuid
         self._job = Job("migration in")
         self._figures: dict[str, int] | None = None
+        self._posting: Posting | None = None
         self._refuse_ourselves()
         self._hold = keeper.hold(self.uuid, "migrate", may_be_missing=True)
         try:
@@ -86,8 +88,9 @@ class Arrival:
                 if not missing:
                     keeper.hypervisor.check_start(self._spec)
                 uri = self._receive(version, cookie, missing)
-            self._posting = keeper.home.jobs.show(str(self.uuid), self._job)
+            self._show()
         except BaseException:
+            self._hide()
             with suppress(PolyvisorError):
                 give_up(self._hold)
                 keeper.home.store.set_outcome(self._migration, Outcome.ABORTED)
@@ -167,11 +170,27 @@ class Arrival:
         if options.uri is None and options.tunnelled and guest.run_dir is not None:
             # The source is in this process, and nobody else is to come in.
             options = attrs.evolve(options, uri=f"unix:{guest.run_dir}/migration")
-        guest.runtime, uri = self._hypervisor.receive_with(
-            guest, self._spec, version, options, cookie
-        )
-        self._hold.change()
+        guest.meanwhile = self._begun
+        try:
+            guest.runtime, uri = self._hypervisor.receive_with(
+                guest, self._spec, version, options, cookie
+            )
+        finally:
+            guest.meanwhile = None
+        self._hold.keep()
         return uri
+
+    def _begun(self) -> None:
+        self._hold.keep()
+        self._show()
+
+    def _show(self) -> None:
+        if self._posting is None:
+            self._posting = self._keeper.home.jobs.show(str(self.uuid), self._job)
+
+    def _hide(self) -> None:
+        if self._posting is not None:
+            self._posting.close()
 
     def _make(self, missing: Mapping[str, Callable[[], None]]) -> None:
         """Make images for disks that come along, so that whoever gives up here removes them."""
@@ -226,7 +245,7 @@ class Arrival:
                 return Finished(self.uuid, self._told("finish", statistics=self._figures))
             return Finished(self.uuid)
         finally:
-            self._posting.close()
+            self._hide()
             self._job.close()
             hold.release()
 

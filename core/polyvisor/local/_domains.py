@@ -321,7 +321,7 @@ class LocalDomains(Domains):
     def create(self, spec: DomainSpec, options: DomainOptions) -> UUID:
         from polyvisor.local._launch import boot, completed
 
-        spec = completed(self._keeper, spec, "create")
+        spec = completed(self._keeper, spec, "create", kept=False)
         uuid = spec.uuid
         assert uuid is not None
         with self._keeper.hold(uuid, "create", may_be_missing=True) as hold:

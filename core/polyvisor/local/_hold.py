@@ -225,6 +225,14 @@ class Hold:
         self.record = None
         self._guest = None
 
+    def keep(self) -> None:
+        """Record what the hypervisor has changed of the guest, if it has."""
+        guest, record = self._guest, self.record
+        if guest is None or record is None:
+            return
+        if guest.became is not None or (guest.id, guest.runtime) != (record.id, record.runtime):
+            self.change()
+
     def _keep_runtime(self) -> None:
         guest, record = self._guest, self.record
         if guest is not None and record is not None and guest.runtime != record.runtime:

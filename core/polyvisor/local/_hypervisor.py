@@ -69,6 +69,8 @@ class Guest:
         statistics: in a migration, what the other side is to be told of how it went; the
             names of :data:`polyvisor.jobstats.FIGURES`, and ``started``, ``stopped``,
             ``sent`` (milliseconds since the epoch) and ``delta`` (milliseconds).
+        meanwhile: what there is to do while the guest is made. Whoever makes it and has to wait
+            may call this once before, with what is known of ``runtime``; it may raise errors.
     """
 
     uuid: UUID
@@ -84,6 +86,7 @@ class Guest:
     kept: dict[str, Closeable] | None = None
     became: DomainSpec | None = None
     statistics: dict[str, int] | None = None
+    meanwhile: Callable[[], None] | None = None
 
     @property
     def spec(self) -> DomainSpec:
@@ -166,6 +169,10 @@ class LocalHypervisor(ABC):
         Raises:
             SpecError: such a machine can never run here; says what stands in the way.
         """
+
+    def complete_to_run(self, spec: DomainSpec) -> DomainSpec:
+        """Do :meth:`complete` for what is to run at once: whatever makes it run may refuse it."""
+        return self.complete(spec)
 
     @abstractmethod
     def check_start(self, spec: DomainSpec) -> None:

@@ -32,8 +32,14 @@ __all__ = [
 ]
 
 
-def completed(keeper: Keeper, spec: DomainSpec, operation: str) -> DomainSpec:
+def completed(keeper: Keeper, spec: DomainSpec, operation: str, *, kept: bool = True) -> DomainSpec:
     """Return a definition as it is to be kept: with UUID, without number, with defaults.
+
+    Args:
+        keeper: whose domain it becomes.
+        spec: the definition.
+        operation: for errors.
+        kept: it is to be kept; else it is to run at once.
 
     Raises:
         SpecError: this hypervisor cannot run such a machine.
@@ -54,7 +60,7 @@ def completed(keeper: Keeper, spec: DomainSpec, operation: str) -> DomainSpec:
     spec = spec.with_uuid()
     if spec.id is not None:
         spec = attrs.evolve(spec, id=None)
-    return hypervisor.complete(spec)
+    return hypervisor.complete(spec) if kept else hypervisor.complete_to_run(spec)
 
 
 def announced(keeper: Keeper, spec: DomainSpec) -> DomainSpec:
