@@ -9,7 +9,25 @@ from polyvisor.errors import ConnectError
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["MIGRATIONS", "VERSION", "upgrade"]
+__all__ = ["FACTS", "INSERT", "MIGRATIONS", "UPDATE", "VERSION", "upgrade"]
+
+_COLUMNS = (
+    "uuid", "name", "definition", "live", "id", "state", "reason", "autostart", "title",
+    "managed_save", "runtime", "run_dir", "boot_id", "intent", "owner", "stamp", "job",
+)  # fmt: skip
+#: Columns of a domain as they are read; its two documents are fetched when somebody asks for them.
+FACTS = ", ".join(
+    f"{name} IS NOT NULL" if name in ("definition", "live") else name for name in _COLUMNS
+)
+#: Takes all columns in their order.
+INSERT = f"INSERT INTO domains VALUES ({', '.join('?' * len(_COLUMNS))})"
+_INDEXED = ("uuid", "name", "id")
+#: Takes all columns that are not indexed, then those that are; changes nothing if one of these is
+#: another one.
+UPDATE = (
+    f"UPDATE domains SET {', '.join(f'{one} = ?' for one in _COLUMNS if one not in _INDEXED)} "
+    f"WHERE uuid = ? AND name = ? AND id IS ?"
+)
 
 #: Step ``n`` (from 0) takes a database of schema version ``n`` to ``n + 1``. A step that
 #: was released is never changed.

@@ -20,7 +20,7 @@ from uuid import UUID
 from polyvisor.errors import AlreadyExists, StorageError
 from polyvisor.state._document import Document
 from polyvisor.state._records import Record
-from polyvisor.state._schema import VERSION, upgrade
+from polyvisor.state._schema import FACTS, INSERT, UPDATE, VERSION, upgrade
 from polyvisor.state._store import KEPT_EVENTS, Store
 from polyvisor.states import DomainState, StateReason
 
@@ -35,20 +35,6 @@ __all__ = ["SqliteStore"]
 #: Seconds to wait for another process's transaction; each takes well below a millisecond.
 BUSY_TIMEOUT = 30.0
 
-_COLUMNS = (
-    "uuid", "name", "definition", "live", "id", "state", "reason", "autostart", "title",
-    "managed_save", "runtime", "run_dir", "boot_id", "intent", "owner", "stamp", "job",
-)  # fmt: skip
-# The two documents are fetched when somebody asks for them.
-_FACTS = ", ".join(
-    f"{name} IS NOT NULL" if name in ("definition", "live") else name for name in _COLUMNS
-)
-_INSERT = f"INSERT INTO domains VALUES ({', '.join('?' * len(_COLUMNS))})"
-_INDEXED = ("uuid", "name", "id")
-_UPDATE = (
-    f"UPDATE domains SET {', '.join(f'{one} = ?' for one in _COLUMNS if one not in _INDEXED)} "
-    f"WHERE uuid = ? AND name = ? AND id IS ?"
-)
 _EVENTS_AT_ONCE = 500
 # Records that are remembered with their documents, so that they are not read again.
 _KNOWN_MOST = 4096
@@ -215,7 +201,7 @@ class SqliteStore(Store):
     def _one(self, condition: str, key: str | int) -> Record | None:
         with self._connection() as connection:
             row = connection.execute(
-                f"SELECT {_FACTS} FROM domains WHERE {condition} = ?",
+                f"SELECT {FACTS} FROM domains WHERE {condition} = ?",
                 (key,),
             ).fetchone()
         return None if row is None else self._record(row)
@@ -251,7 +237,7 @@ class SqliteStore(Store):
         stamps = connection.execute(f"SELECT stamp FROM domains {kinds} ORDER BY name")
         with suppress(KeyError):
             return [known[stamp] for (stamp,) in stamps.fetchall()]
-        rows = connection.execute(f"SELECT {_FACTS} FROM domains {kinds} ORDER BY name")
+        rows = connection.execute(f"SELECT {FACTS} FROM domains {kinds} ORDER BY name")
         return [self._record(row) for row in rows.fetchall()]
 
     def put(
@@ -292,7 +278,7 @@ class SqliteStore(Store):
     def _put(connection: sqlite3.Connection, row: tuple[Any, ...]) -> None:
         uuid, name, number = row[0], row[1], row[4]
         # What is indexed changes seldom, and is not written anew then.
-        if connection.execute(_UPDATE, (*row[2:4], *row[5:], uuid, name, number)).rowcount:
+        if connection.execute(UPDATE, (*row[2:4], *row[5:], uuid, name, number)).rowcount:
             return
         namesake = connection.execute(
             "SELECT uuid FROM domains WHERE name = ? AND uuid != ?", (name, uuid)
@@ -302,7 +288,7 @@ class SqliteStore(Store):
                 f"the name {name!r} belongs to the domain with UUID {namesake[0]}", domain=name
             )
         connection.execute("DELETE FROM domains WHERE uuid = ?", (uuid,))
-        connection.execute(_INSERT, row)
+        connection.execute(INSERT, row)
 
     def remove(
         self,
