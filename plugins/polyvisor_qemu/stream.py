@@ -65,7 +65,7 @@ def begin_out(
         meanwhile: is called as soon as it is told; what that does may take a while.
 
     Raises:
-        QmpError: QEMU refuses; it writes nothing.
+        QmpError: QEMU refuses; it writes nothing. Nor does it go on if ``meanwhile`` fails.
     """
     told = needed(guest, means, limited or limits())
     uri = where if isinstance(where, str) else f"fd:{fdname}"
@@ -76,7 +76,7 @@ def begin_out(
             *told, ("migrate", {"uri": uri}), fds=() if isinstance(where, str) else (where,)
         ):
             meanwhile()
-    except QmpError:
+    except BaseException:
         with suppress(PolyvisorError):
             cancel(monitor)
             plain(monitor)

@@ -2,8 +2,9 @@
 
 The same machine as in ``qemu_ours.py``, driven as well as is known how: it waits for events,
 writes and reads save images through a descriptor handed over, and flushes them. Plainly, it is
-driven as most scripts do: images go through a shell's ``cat`` and are left to the page cache, and
-QEMU is asked every millisecond how far it is.
+driven as most scripts do: images go through a shell's ``cat`` and are left to the page cache, its
+monitor's socket is tried every millisecond until it is there, and it is asked as often how far it
+is, and whether its guest runs.
 """
 
 import array
@@ -45,18 +46,21 @@ def tick(folder):
 class Machine:
     """One QEMU and its monitor.
 
-    Without ``wait`` it is only started; :meth:`ready` waits for it.
+    Without ``wait`` it is only started; :meth:`ready` waits for it. Plainly, it makes its monitor's
+    socket itself, and may run a shell.
     """
 
-    def __init__(self, folder, name, *more, memory=64, devices=None, wait=True, spawn="deny"):
+    def __init__(self, folder, name, *more, memory=64, devices=None, wait=True, plainly=False):
         path = f"{folder}/{name}.qmp"
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(path)
-            listener.listen(1)
+            if not plainly:
+                listener.bind(path)
+                listener.listen(1)
+            where = f"path={path}" if plainly else f"fd={listener.fileno()}"
+            spawn = "allow" if plainly else "deny"
             ram = {"qom-type": "memory-backend-ram", "id": "ram", "size": memory * MIB}
-            monitor = listener.fileno()
             self.process = subprocess.Popen(
                 [
                     shutil.which("qemu-system-x86_64"),
@@ -67,17 +71,18 @@ class Machine:
                     "-object", json.dumps(ram),
                     "-boot", "strict=on",
                     *(tick(folder) if devices is None else devices),
-                    "-chardev", f"socket,id=qmp,fd={monitor},server=on,wait=off",
+                    "-chardev", f"socket,id=qmp,{where},server=on,wait=off",
                     "-mon", "chardev=qmp,mode=control",
                     "-sandbox", f"on,obsolete=deny,elevateprivileges=deny,spawn={spawn}",
                     *more,
                 ],
-                pass_fds=(monitor,),
+                pass_fds=(listener.fileno(),),
                 stdin=subprocess.DEVNULL,
             )  # fmt: skip
         ALIVE.append(self)
         self.socket = socket.socket(socket.AF_UNIX)
-        self.socket.connect(path)
+        while self.socket.connect_ex(path) and self.process.poll() is None:
+            sleep(0.001)
         self.lines = self.socket.makefile("r")
         self.events = []
         #: When each event came last, by QEMU's own clock.
@@ -162,6 +167,10 @@ class Well:
         os.fsync(image)
         os.close(image)
 
+    def run(self, machine):
+        """Let a machine's guest run."""
+        machine("cont")
+
     def restore(self):
         """Return a machine of the image; it stands still."""
         machine = self.machine("a", "-incoming", "defer")
@@ -189,8 +198,14 @@ class Plainly(Well):
     """The ways of a driver that asks again and again."""
 
     def machine(self, name, *more):
-        """Return a new machine, which may run a shell."""
-        return Machine(self.folder, name, *more, spawn="allow")
+        """Return a new machine."""
+        return Machine(self.folder, name, *more, plainly=True)
+
+    def run(self, machine):
+        """Let a machine's guest run, and see it run."""
+        machine("cont")
+        while machine("query-status")["status"] != "running":
+            sleep(0.001)
 
     def save(self, machine):
         """Write a machine that stands still into the image."""
@@ -226,7 +241,7 @@ def cycle(folder, note, seen, ways):
     """Do everything once."""
     begun = perf_counter()
     machine = ways.machine("a")
-    machine("cont")
+    ways.run(machine)
     machine.until("RESUME")
     note("start", begun)
     let_count(f"{folder}/tick.log")
@@ -245,13 +260,13 @@ def cycle(folder, note, seen, ways):
 
     begun = perf_counter()
     machine = ways.restore()
-    machine("cont")
+    ways.run(machine)
     note("restore", begun)
     let_count(f"{folder}/tick.log")
 
     begun = perf_counter()
     other = ways.move(machine)
-    other("cont")
+    ways.run(other)
     machine.quit()
     note("live migration", begun)
     other.until("RESUME")

@@ -13,7 +13,7 @@ import pytest
 from polyvisor.errors import Cancelled, MigrationError
 from polyvisor.states import DomainState, StateReason
 from polyvisor.testing.counting import write_image
-from polyvisor_qemu import migration, stream
+from polyvisor_qemu import launch, stream
 
 if TYPE_CHECKING:
     # The conftest's own class; tests are no package that could be imported from.
@@ -103,6 +103,24 @@ def test_bad_address(hosts: Hosts, uri: str, told: str) -> None:
     assert there.domains.list() == []
     assert len(hosts.processes()) == 1
     assert not (hosts.root / "harm").exists()
+
+
+def test_whoever_is_told_first_fails(hosts: Hosts) -> None:
+    """The stream has begun when its progress is first told, and is given up with what that does."""
+    domain = hosts.open("a").domains.create(hosts.counting())
+    hosts.wait_for_count()
+    (ours,) = hosts.processes()
+
+    def fail(_: object) -> None:
+        raise ValueError("no room for it")
+
+    with pytest.raises(ValueError, match="no room"):
+        domain.migrate(hosts.open("b"), bandwidth=SLOW, progress=fail)
+    assert hosts.processes() == [ours]
+    assert domain.state is DomainState.RUNNING
+    hosts.wait_for_count()
+    assert domain.migrate(hosts.open("b")).state is DomainState.RUNNING
+    hosts.wait_for_count()
 
 
 def test_destination_killed(hosts: Hosts) -> None:
@@ -227,7 +245,7 @@ def test_destination_dies_in_prepare(
     hosts.wait_for_count()
     (ours,) = hosts.processes()
     # A near one listens already; a far one is told where.
-    module, name = (stream, "begin_in") if address else (migration, "ready")
+    module, name = (stream, "begin_in") if address else (launch, "ready")
     tell = getattr(module, name)
 
     def kill_first(*arguments: Any, **more: Any) -> None:
