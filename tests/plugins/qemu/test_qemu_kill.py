@@ -123,6 +123,7 @@ def mine(left):
     mined(Monitor, "_greeted", "greeting")
     mined(Monitor, "execute")
     mined(Monitor, "execute_all", "several commands", after=True)
+    mined(Monitor, "_send_off", "sending them", after=True)
     mined(Monitor, "post", "posted commands", after=True)
     for phase in ("begin", "prepare", "perform", "finish", "confirm"):
         mined(LocalMigration, phase, phase, after=True)
