@@ -77,6 +77,7 @@ class SimHypervisor(SimChanges, LocalHypervisor, SavesGuests, MigratesGuests, Wa
     stream_versions = VERSIONS
     looks_deep = True
     tells_resets = True
+    stops_on_wish = True
 
     def __init__(self, rack: Rack, *, arch: str = "x86_64", clock: Callable[[], int] = now) -> None:
         self.rack = rack

@@ -3,8 +3,8 @@
 Memory is sent while the guest runs; then, round by round, what it has written in the
 meantime. Once what is left would go over within the downtime limit, at the throughput
 measured so far, the guest's clock is stopped and the rest is sent. A guest that writes
-faster than the connection carries never gets there: the timeout, if there is one,
-stops its clock all the same; or somebody cancels.
+faster than the connection carries never gets there: the timeout, if there is one, or whoever
+suspends it stops its clock all the same; or somebody cancels.
 """
 
 from __future__ import annotations
@@ -126,10 +126,12 @@ class Sender:
         self._writer.pages(pages)
 
     def _near_enough(self, machine: Machine, sent: Moment) -> bool:
-        """Say whether the rest would go over within the downtime limit, or time is up."""
+        """Say whether the rest would go over within the downtime limit, or it is to stop now."""
         elapsed = time.monotonic() - self._started
         timeout = self._options.timeout
         if timeout is not None and elapsed >= timeout:
+            return True
+        if self._job.wishes().get("suspend"):
             return True
         limit = DOWNTIME if self._options.downtime is None else self._options.downtime
         moment = machine.at(self._hypervisor.clock())

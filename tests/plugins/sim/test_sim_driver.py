@@ -286,6 +286,32 @@ def test_cancelled_from_another_thread(hosts: Hosts, make_spec: Make) -> None:
     assert not list(there.domains)
 
 
+def test_suspended_on_its_way(hosts: Hosts, make_spec: Make) -> None:
+    """A guest that writes too fast arrives once somebody suspends it, and runs on over there."""
+    import threading
+
+    here, there = hosts("a"), hosts("b")
+    sim = "ticks-per-second='1000' dirty-pages='50' working-set='256'"
+    domain = here.domains.create(make_spec(memory=4 << 10, sim=sim))
+    threads: list[threading.Thread] = []
+
+    def on(progress: JobProgress) -> None:
+        if progress.iteration == 3 and not threads:
+            threads.append(threading.Thread(target=hosts("a").domains["guest"].suspend))
+            threads[0].start()
+
+    # It would never come to an end: a round takes a fifth of a second.
+    moved = domain.migrate(
+        there, bandwidth=5 << 20, downtime=0.01, timeout=30, timeout_action="abort", progress=on
+    )
+    threads[0].join()
+    assert moved.state is DomainState.RUNNING
+    assert not list(here.domains)
+    count = ticks(moved)
+    time.sleep(0.05)
+    assert ticks(moved) > count
+
+
 @pytest.mark.parametrize("delay", [0.0, 0.15, 0.4])
 def test_the_process_that_migrates_is_killed(hosts: Hosts, make_spec: Make, delay: float) -> None:
     """Wherever it was, one side has the guest, with every byte, and the other nothing."""
