@@ -270,11 +270,16 @@ def received(hypervisor: QemuHypervisor, guest: Guest, timeout: float) -> None:
 
 
 def _has_said_so(monitor: Monitor) -> bool:
-    """Say whether a destination's QEMU has told already that it has read all of a stream."""
+    """Say whether a destination's QEMU has told already that it has read all of a stream.
+
+    Raises:
+        Gone: it may have, but is gone.
+    """
+    said = False
     while (event := monitor.next_event(0)) is not None:
-        if event["event"] == "MIGRATION" and event["data"]["status"] == "completed":
-            return True
-    return False
+        told = event["event"], event.get("data", {}).get("status")
+        said = said or told == ("MIGRATION", "completed")
+    return said
 
 
 def leave(hypervisor: QemuHypervisor, guest: Guest) -> None:

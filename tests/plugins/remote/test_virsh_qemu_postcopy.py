@@ -77,12 +77,21 @@ def test_cut_off_and_taken_up_again(
     wait_for(pair, source, "paused (post-copy failed)")
     wait_for(pair, target, "running (post-copy failed)")
     with Relay() as relay:
-        pair.virsh(source, *move, "--postcopy-resume", *relay.words)
+        take_up(pair, source, [*move, "--postcopy-resume", *relay.words])
     assert pair.where() == [target]
     wait_for(pair, target, MIGRATED)
     pair.wait_for_count()
     counted = pair.lines()
     assert counted == sorted(counted), "the guest was started anew"
+
+
+def take_up(pair: Pair, source: str, move: list[str]) -> None:
+    """Have a migration go on, as soon as libvirt's source has noticed that it does not."""
+    deadline = time.monotonic() + 10
+    while (done := run("virsh", "-c", pair.uris[source], *move)).returncode != 0:
+        assert "is still running" in done.stderr, done.stderr
+        assert time.monotonic() < deadline, done.stderr
+        time.sleep(0.05)
 
 
 def cut_off(
