@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import select
 import signal
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from errno import EMFILE
 from typing import NamedTuple
 
@@ -83,39 +83,39 @@ class Process:
         _reap((self.pid,))
         return ended
 
-    def doom(self) -> None:
-        """Kill it without waiting for its end."""
-        fd = self.fd()
-        if fd is not None:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(fd, signal.SIGKILL)
-            os.close(fd)
-
-    def kill(self) -> None:
-        """End it at once and wait for that."""
+    @contextmanager
+    def _signalled(self, number: signal.Signals) -> Iterator[int | None]:
+        """Send a signal; hold what :meth:`fd` gives."""
         fd = self.fd()
         if fd is None:
+            yield None
             return
         try:
             with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(fd, signal.SIGKILL)
+                signal.pidfd_send_signal(fd, number)
+            yield fd
+        finally:
+            os.close(fd)
+
+    def doom(self) -> None:
+        """Kill it without waiting for its end."""
+        with self._signalled(signal.SIGKILL):
+            pass
+
+    def kill(self) -> None:
+        """End it at once and wait for that."""
+        with self._signalled(signal.SIGKILL) as fd:
+            if fd is None:
+                return
             poller = select.poll()
             poller.register(fd, select.POLLIN)
             poller.poll()
-        finally:
-            os.close(fd)
         _reap((self.pid,))
 
     def end(self, patience: float) -> None:
         """Ask it to end, which QEMU does once all is on the disk; at once if it does not."""
-        fd = self.fd()
-        if fd is None:
-            return
-        try:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(fd, signal.SIGTERM)
-        finally:
-            os.close(fd)
+        with self._signalled(signal.SIGTERM):
+            pass
         if not self.wait(patience):
             self.kill()
 

@@ -335,7 +335,7 @@ class Departure:
             if record.intent.get("owner") != "destination":
                 raise unsettled(hold)
             peer = intent["peer"] or "its destination"
-            raise _over_there(_in_two_halves(record.intent, peer, record.reason))
+            raise _not_ours(_in_two_halves(record.intent, peer, record.reason))
         if intent["phase"] == "sent":
             # The destination has all it needs. Whoever says "cancelled" may have lost its
             # connection in the very moment of the commit: better ask.
@@ -350,12 +350,12 @@ class Departure:
 
 
 def _taken_over(intent: dict[str, Any]) -> MigrationError:
-    return _over_there(
+    return _not_ours(
         f"the destination {intent['peer']} had taken the domain over already; it is there"
     )
 
 
-def _over_there(why: str) -> MigrationError:
+def _not_ours(why: str) -> MigrationError:
     return MigrationError(
         f"migrate: {why}",
         phase="confirm",
